@@ -1,0 +1,218 @@
+//! Files, with the few operations that a log needs, and a way to run out of space in a test.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The file system as a program sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// Bytes that may still be written before the disk is "full"; `None` for the real limit.
+    space_left: Option<Arc<AtomicU64>>,
+}
+
+impl Disk {
+    /// The machine's own file system.
+    pub fn new() -> Self {
+        Disk::default()
+    }
+
+    /// The machine's file system, which reports "no space left" once this many bytes have been written through it.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn with_space(bytes: u64) -> Self {
+        Disk { space_left: Some(Arc::new(AtomicU64::new(bytes))) }
+    }
+
+    /// Gives a disk made by [`Disk::with_space`] more room.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn add_space(&self, bytes: u64) {
+        if let Some(left) = &self.space_left {
+            left.fetch_add(bytes, Ordering::SeqCst);
+        }
+    }
+
+    /// Opens a file for reading and writing at any position, and makes it if it is absent.
+    pub fn open(&self, path: &Path) -> io::Result<DiskFile> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(DiskFile { file, disk: self.clone() })
+    }
+
+    /// Opens a file for reading; it must exist.
+    pub fn open_to_read(&self, path: &Path) -> io::Result<DiskFile> {
+        Ok(DiskFile { file: File::open(path)?, disk: self.clone() })
+    }
+
+    /// The whole file.
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    /// Puts a file in place whole or not at all: written beside it, made durable, then renamed over it.
+    pub fn write_atomically(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".tmp");
+        let beside = PathBuf::from(beside);
+        let file = self.open(&beside)?;
+        file.set_len(0)?;
+        file.write_at(contents, 0)?;
+        file.sync()?;
+        self.rename(&beside, path)
+    }
+
+    /// Renames a file or folder, and makes the new name durable.
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)?;
+        if let Some(folder) = to.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file; one that is gone already is no error.
+    pub fn remove_file(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes a folder and all in it; one that is gone already is no error.
+    pub fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Makes a folder and those above it.
+    pub fn create_folder(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    /// Whether a file or folder of that name exists.
+    pub fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    /// The entries of a folder, sorted by name so that no run depends on the file system's order.
+    pub fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Takes the folder for this process, until the lock is dropped or the process ends.
+    ///
+    /// Gives `None` when another process, or another lock of this one, holds it.
+    pub fn lock_folder(&self, folder: &Path) -> io::Result<Option<FolderLock>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(".lock"))?;
+        match fs4::FileExt::try_lock(&file) {
+            Ok(()) => Ok(Some(FolderLock { _file: file })),
+            Err(fs4::TryLockError::WouldBlock) => Ok(None),
+            Err(fs4::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Counts `bytes` against the space that is left.
+    fn take_space(&self, bytes: usize) -> io::Result<()> {
+        let Some(left) = &self.space_left else { return Ok(()) };
+        let bytes = bytes as u64;
+        left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(bytes))
+            .map(drop)
+            .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))
+    }
+}
+
+/// Holds a folder for this process; see [`Disk::lock_folder`].
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+/// An open file, read and written at given positions.
+#[derive(Debug)]
+pub struct DiskFile {
+    file: File,
+    disk: Disk,
+}
+
+impl DiskFile {
+    /// Writes all of `bytes` at `position`.
+    pub fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.disk.take_space(bytes.len())?;
+        self.file.write_all_at(bytes, position)
+    }
+
+    /// Fills `buffer` from `position`; it is an error if the file ends before.
+    pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, position)
+    }
+
+    /// Reads at most `length` bytes from `position`: fewer only at the file's end.
+    pub fn read_at(&self, length: usize, position: u64) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            match self.file.read_at(&mut buffer[filled..], position + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(filled);
+        Ok(buffer)
+    }
+
+    /// The file's length in bytes.
+    pub fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Whether the file is empty.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts the file, or lengthens it with zeros.
+    pub fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    /// Makes what was written durable.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_takes_nothing_more_until_it_has_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::with_space(4);
+        let file = disk.open(&folder.path().join("f")).unwrap();
+        file.write_at(b"abc", 0).unwrap();
+        assert_eq!(file.write_at(b"de", 3).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.len().unwrap(), 3);
+        disk.add_space(1);
+        file.write_at(b"de", 3).unwrap();
+        assert_eq!(file.read_at(10, 1).unwrap(), b"bcde");
+    }
+
+    #[test]
+    fn a_folder_is_locked_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new();
+        let lock = disk.lock_folder(folder.path()).unwrap();
+        assert!(lock.is_some());
+        assert!(disk.lock_folder(folder.path()).unwrap().is_none());
+        drop(lock);
+        assert!(disk.lock_folder(folder.path()).unwrap().is_some());
+    }
+}

@@ -1,0 +1,248 @@
+//! Keeping only the last record of each key.
+//!
+//! Compaction goes in three steps, so that appends and reads never wait for it: [`PartitionLog::plan_compaction`] takes
+//! hold of the closed segments; a [`Compactor`] reads them and writes new files, without the log; and
+//! [`PartitionLog::finish_compaction`] puts these in place.
+//!
+//! The map from key to newest offset holds 16-byte hashes in bounded memory; what does not fit waits for the next run.
+//! Tombstones stay for `delete.retention.ms` after the first compaction that meets them: it writes that moment into the
+//! batch (attribute bit 6, with the base timestamp), as Kafka does since KIP-534. Records keep their offsets and batches
+//! their last offset, so a batch whose records are all gone is dropped, except the last of the range.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use hashbrown::HashMap;
+use tidewater_env::Disk;
+use tidewater_protocol::{Batch, BatchBuilder, ProducerStamp, RecordData, patch_base_offset, patch_leader_epoch};
+use tidewater_types::{Offset, Timestamp};
+
+use crate::segment::{BatchScan, Segment};
+use crate::{LogConfig, LogError, PartitionLog};
+
+/// Memory that one entry of the key map takes: hash, offset, and the table's own room.
+pub const TOMBSTONE_MAP_ENTRY_BYTES: usize = 40;
+const UNPACK_LIMIT_BYTES: usize = 64 << 20;
+
+/// What one compaction will work on.
+#[derive(Debug)]
+pub struct CompactionPlan {
+    segments: Vec<Arc<Segment>>,
+    /// Everything before this was compacted by an earlier run.
+    clean_to: Offset,
+    config: LogConfig,
+    disk: Disk,
+    now: Timestamp,
+}
+
+/// Written files that wait to take the place of the old ones.
+#[derive(Debug)]
+pub struct CompactionResult {
+    replaced: Vec<(Arc<Segment>, Segment)>,
+    /// The log is compacted up to here.
+    pub clean_to: Offset,
+    /// Bytes before.
+    pub bytes_before: u64,
+    /// Bytes after.
+    pub bytes_after: u64,
+}
+
+impl PartitionLog {
+    /// What there is to compact, if enough is: the closed segments whose records are old enough.
+    pub fn plan_compaction(&self, clean_to: Offset, now: Timestamp) -> Option<CompactionPlan> {
+        if !self.config.cleanup.compact {
+            return None;
+        }
+        let lag = Timestamp::from(self.config.min_compaction_lag).0;
+        let segments: Vec<_> = self
+            .closed
+            .iter()
+            .take_while(|segment| {
+                segment.next_offset <= self.high_watermark()
+                    && (lag == 0 || now.0.saturating_sub(segment.max_timestamp.0) >= lag)
+            })
+            .cloned()
+            .collect();
+        let bytes = |dirty: bool| -> u64 {
+            segments.iter().filter(|s| (s.next_offset > clean_to) == dirty).map(|segment| segment.size).sum()
+        };
+        let (clean, dirty) = (bytes(false), bytes(true));
+        let due = dirty > 0 && dirty as f64 >= self.config.min_dirty_ratio * (clean + dirty) as f64;
+        due.then(|| CompactionPlan { segments, clean_to, config: self.config.clone(), disk: self.disk.clone(), now })
+    }
+
+    /// Puts compacted segments in place of the old ones. Readers that hold the old files finish with them.
+    ///
+    /// # Errors
+    /// When files cannot be renamed.
+    pub fn finish_compaction(&mut self, result: CompactionResult) -> Result<(), LogError> {
+        for (old, new) in result.replaced {
+            let Some(at) = self.closed.iter().position(|segment| Arc::ptr_eq(segment, &old)) else {
+                new.files.remove(&self.disk)?; // Retention was faster.
+                continue;
+            };
+            let swap = old.files.with_suffix(".swap");
+            let rename = |from: PathBuf, to: PathBuf| self.disk.rename(&from, &to).map_err(LogError::io("rename", from));
+            rename(new.files.log(), swap.log())?;
+            for index in &old.files.all()[..2] {
+                self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
+            }
+            rename(swap.log(), old.files.log())?;
+            for index in &new.files.all()[..2] {
+                self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
+            }
+            let (segment, _) =
+                Segment::recover(&self.disk, old.files.clone(), self.config.index_interval_bytes)?;
+            self.closed[at] = Arc::new(segment);
+        }
+        Ok(())
+    }
+}
+
+/// Carries out compaction plans within a fixed memory budget.
+#[derive(Debug)]
+pub struct Compactor {
+    newest: HashMap<u128, Offset>,
+    capacity: usize,
+}
+
+impl Compactor {
+    /// A compactor whose key map takes at most `memory_bytes`.
+    pub fn new(memory_bytes: usize) -> Self {
+        Compactor { newest: HashMap::new(), capacity: (memory_bytes / TOMBSTONE_MAP_ENTRY_BYTES).max(1) }
+    }
+
+    /// Reads the plan's segments and writes the compacted ones beside them.
+    ///
+    /// # Errors
+    /// When a segment cannot be read or written; the log is as it was.
+    pub fn run(&mut self, plan: &CompactionPlan) -> Result<CompactionResult, LogError> {
+        let clean_to = self.map_keys(plan)?;
+        let mut result = CompactionResult { replaced: Vec::new(), clean_to, bytes_before: 0, bytes_after: 0 };
+        for segment in plan.segments.iter().take_while(|segment| segment.base < clean_to) {
+            let compacted = self.rewrite(plan, segment)?;
+            result.bytes_before += segment.size;
+            result.bytes_after += compacted.size;
+            result.replaced.push((segment.clone(), compacted));
+        }
+        self.newest.clear();
+        Ok(result)
+    }
+
+    /// Notes the newest offset of each key in the uncompacted part; gives the offset up to which the map reached.
+    fn map_keys(&mut self, plan: &CompactionPlan) -> Result<Offset, LogError> {
+        self.newest.clear();
+        let mut reached = plan.clean_to;
+        for segment in plan.segments.iter().filter(|segment| segment.next_offset > plan.clean_to) {
+            let path = segment.files.log();
+            let mut scan = BatchScan::new(&segment.log, &path, segment.position_before(plan.clean_to.max(segment.base)), segment.size);
+            while let Some(batch) = scan.next_batch()? {
+                let batch = batch?;
+                if self.newest.len() + batch.record_count() as usize > self.capacity && !self.newest.is_empty() {
+                    return Ok(reached);
+                }
+                if !batch.is_control() {
+                    for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
+                        let record = record?;
+                        if let Some(key) = record.key {
+                            self.newest.insert(hash(key), record.offset);
+                        }
+                    }
+                }
+                reached = batch.next_offset();
+            }
+            reached = segment.next_offset;
+        }
+        Ok(reached)
+    }
+
+    fn rewrite(&self, plan: &CompactionPlan, old: &Segment) -> Result<Segment, LogError> {
+        let mut new = Segment::create(&plan.disk, old.files.with_suffix(".cleaned"))?;
+        let path = old.files.log();
+        let mut scan = BatchScan::new(&old.log, &path, 0, old.size);
+        while let Some(batch) = scan.next_batch()? {
+            let batch = batch?;
+            let is_last = batch.next_offset() == old.next_offset;
+            if let Some(bytes) = self.filter(plan, &batch, is_last)? {
+                let kept = Batch::parse(&bytes)?;
+                new.append(&bytes, &kept, plan.config.index_interval_bytes)?;
+            }
+        }
+        new.close()?;
+        new.sync()?;
+        Ok(new)
+    }
+
+    /// The batch with the records that stay; `None` if none do.
+    fn filter(&self, plan: &CompactionPlan, batch: &Batch, is_last: bool) -> Result<Option<Bytes>, LogError> {
+        if batch.is_control() {
+            return Ok(Some(batch.bytes().clone()));
+        }
+        let horizon = batch.delete_horizon();
+        let records = batch.records(UNPACK_LIMIT_BYTES)?;
+        let mut kept: Vec<RecordData<'_>> = Vec::new();
+        let mut tombstones = false;
+        for record in records.iter() {
+            let record = record?;
+            let Some(key) = record.key else { continue };
+            let superseded = self.newest.get(&hash(key)).is_some_and(|&newest| record.offset < newest);
+            let expired = record.value.is_none() && horizon.is_some_and(|horizon| plan.now >= horizon);
+            if !superseded && !expired {
+                tombstones |= record.value.is_none();
+                kept.push(record);
+            }
+        }
+        let set_horizon = tombstones && horizon.is_none();
+        if kept.len() == batch.record_count() as usize && !set_horizon {
+            return Ok(Some(batch.bytes().clone()));
+        }
+        if kept.is_empty() && !is_last {
+            return Ok(None);
+        }
+        let horizon = if set_horizon {
+            Some(Timestamp(plan.now.0.saturating_add(Timestamp::from(plan.config.delete_retention).0)))
+        } else {
+            horizon
+        };
+        rebuild(batch, &kept, horizon).map(Some)
+    }
+}
+
+/// The batch anew with fewer records: same base and last offset, same producer, packed as it was.
+fn rebuild(batch: &Batch, kept: &[RecordData<'_>], horizon: Option<Timestamp>) -> Result<Bytes, LogError> {
+    let base = batch.base_offset().0;
+    let compression = batch.compression().map_err(tidewater_protocol::BatchError::from)?;
+    let mut builder = BatchBuilder::new(compression);
+    if let Some(horizon) = horizon {
+        builder.set_delete_horizon(horizon);
+    }
+    for record in kept {
+        let delta = (record.offset.0 - base) as i32;
+        builder.push_at(delta, record.timestamp, record.key, record.value, &record.headers());
+    }
+    builder.set_last_offset_delta(batch.last_offset_delta());
+    let stamp = ProducerStamp {
+        id: batch.producer_id(),
+        epoch: batch.producer_epoch(),
+        base_sequence: batch.base_sequence(),
+        transactional: batch.is_transactional(),
+    };
+    let bytes = builder.finish_as(stamp).map_err(tidewater_protocol::BatchError::from)?;
+    let mut bytes = BytesMut::from(bytes);
+    patch_base_offset(&mut bytes, batch.base_offset());
+    patch_leader_epoch(&mut bytes, batch.leader_epoch());
+    Ok(bytes.freeze())
+}
+
+/// 128 bits of SipHash: two keys of one topic never meet in practice.
+fn hash(key: &[u8]) -> u128 {
+    let half = |seed: u8| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u8(seed);
+        hasher.write(key);
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
+}

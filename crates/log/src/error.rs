@@ -1,0 +1,79 @@
+//! What can go wrong with one partition's log.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use tidewater_protocol::BatchError;
+use tidewater_types::Offset;
+
+/// Why a log could not be opened, written or read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The disk or the file system refused. A log that could not write takes no more appends until it is opened again.
+    #[error("cannot {action} {path}: {source}. Check the disk's free space and health, then start again", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier write failed, and the log takes no more appends.
+    #[error("the log in {path} stopped after a write failed: {reason}. Make room or mend the disk, then start again", path = path.display())]
+    Stopped {
+        /// The partition's folder.
+        path: PathBuf,
+        /// The first failure.
+        reason: String,
+    },
+    /// The bytes are no valid batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A batch is larger than the topic takes.
+    #[error("a batch of {size} bytes is larger than max.message.bytes = {limit}")]
+    BatchTooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// The topic's limit.
+        limit: usize,
+    },
+    /// A record has a null key in a compacted topic.
+    #[error("a record without a key cannot go to a compacted topic")]
+    KeyRequired,
+    /// The offset is not in this log.
+    #[error("offset {offset} is not in the log, which holds {start} to {end}")]
+    OffsetOutOfRange {
+        /// The offset asked for.
+        offset: Offset,
+        /// The first offset.
+        start: Offset,
+        /// The offset behind the last.
+        end: Offset,
+    },
+    /// A stored segment is damaged in the middle, where no crash can have cut it.
+    #[error("segment {path} is damaged at byte {position}: {source}. Restore the file from a copy, or remove the partition", path = path.display())]
+    Damaged {
+        /// The segment's file.
+        path: PathBuf,
+        /// Where in the file.
+        position: u64,
+        /// What is wrong there.
+        source: BatchError,
+    },
+    /// A file does not belong here.
+    #[error("{path} is not a file of a log. Move it out of the data folder", path = path.display())]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl LogError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LogError {
+        let path = path.into();
+        move |source| LogError::Io { action, path, source }
+    }
+}

@@ -1,0 +1,121 @@
+//! The two sparse indexes of a segment, in Kafka's files.
+//!
+//! `.index`: per entry the offset relative to the segment's base (4 bytes) and the position in the log (4).
+//! `.timeindex`: per entry the largest timestamp so far (8) and the relative offset of its batch (4).
+//! Entries rise. Both are caches: a file that is missing or malformed is made anew from the log.
+
+use std::path::PathBuf;
+
+use tidewater_env::{Disk, DiskFile};
+
+use crate::LogError;
+
+/// One kind of index entry: its fixed length on disk, and how it is read and written.
+pub(crate) trait Entry: Copy + Ord {
+    const LENGTH: usize;
+    fn write(self, out: &mut Vec<u8>);
+    fn read(raw: &[u8]) -> Self;
+}
+
+/// A place in the log: from `position` on stand batches with offsets of at least base + `relative_offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OffsetEntry {
+    pub relative_offset: u32,
+    pub position: u32,
+}
+
+impl Entry for OffsetEntry {
+    const LENGTH: usize = 8;
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.relative_offset.to_be_bytes());
+        out.extend_from_slice(&self.position.to_be_bytes());
+    }
+
+    fn read(raw: &[u8]) -> Self {
+        let word = |at: usize| u32::from_be_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
+        OffsetEntry { relative_offset: word(0), position: word(4) }
+    }
+}
+
+/// Up to and with base + `relative_offset`, no record is later than `timestamp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TimeEntry {
+    pub timestamp: i64,
+    pub relative_offset: u32,
+}
+
+impl Entry for TimeEntry {
+    const LENGTH: usize = 12;
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.timestamp.to_be_bytes());
+        out.extend_from_slice(&self.relative_offset.to_be_bytes());
+    }
+
+    fn read(raw: &[u8]) -> Self {
+        let mut timestamp = [0; 8];
+        timestamp.copy_from_slice(&raw[..8]);
+        TimeEntry {
+            timestamp: i64::from_be_bytes(timestamp),
+            relative_offset: u32::from_be_bytes([raw[8], raw[9], raw[10], raw[11]]),
+        }
+    }
+}
+
+/// The entries of one index file, in memory, and the file they are appended to.
+#[derive(Debug)]
+pub(crate) struct Index<E> {
+    path: PathBuf,
+    file: DiskFile,
+    entries: Vec<E>,
+}
+
+impl<E: Entry> Index<E> {
+    /// Opens the file and reads its entries. `None` stands for a file that cannot be right.
+    pub fn open(disk: &Disk, path: PathBuf) -> Result<Option<Self>, LogError> {
+        let file = disk.open(&path).map_err(LogError::io("open", &path))?;
+        let raw = disk.read(&path).map_err(LogError::io("read", &path))?;
+        if raw.len() % E::LENGTH != 0 {
+            return Ok(None);
+        }
+        let entries: Vec<E> = raw.chunks_exact(E::LENGTH).map(E::read).collect();
+        Ok(entries.is_sorted().then_some(Index { path, file, entries }))
+    }
+
+    /// Makes the file empty.
+    pub fn create(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
+        let file = disk.open(&path).map_err(LogError::io("open", &path))?;
+        file.set_len(0).map_err(LogError::io("empty", &path))?;
+        Ok(Index { path, file, entries: Vec::new() })
+    }
+
+    pub fn entries(&self) -> &[E] {
+        &self.entries
+    }
+
+    pub fn last(&self) -> Option<E> {
+        self.entries.last().copied()
+    }
+
+    /// Appends an entry, in memory and in the file.
+    pub fn push(&mut self, entry: E) -> Result<(), LogError> {
+        let mut raw = Vec::with_capacity(E::LENGTH);
+        entry.write(&mut raw);
+        let position = (self.entries.len() * E::LENGTH) as u64;
+        self.file.write_at(&raw, position).map_err(LogError::io("write", &self.path))?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Drops the entries from the first one that does not fit `keep`.
+    pub fn truncate(&mut self, keep: impl Fn(&E) -> bool) -> Result<(), LogError> {
+        let count = self.entries.partition_point(keep);
+        self.entries.truncate(count);
+        self.file.set_len((count * E::LENGTH) as u64).map_err(LogError::io("cut", &self.path))
+    }
+
+    pub fn sync(&self) -> Result<(), LogError> {
+        self.file.sync().map_err(LogError::io("sync", &self.path))
+    }
+}

@@ -1,0 +1,22 @@
+//! One partition of the log on disk, in Apache Kafka's files: `.log` segments of record batches, `.index`, `.timeindex`,
+//! and the leader-epoch checkpoint.
+//!
+//! A [`PartitionLog`] appends batches as they arrive, reads ranges of whole batches, finds offsets by time, and cuts a torn
+//! tail when it is opened after a crash. [`compact`] rewrites closed segments without a lock on the log; [`PartitionLog::expire`]
+//! drops whole segments by age and size. Which partitions exist, and when these are called, is the broker's business.
+
+mod compact;
+mod config;
+mod error;
+mod index;
+mod partition;
+mod recovery;
+mod retention;
+mod segment;
+
+pub use compact::{CompactionPlan, CompactionResult, Compactor, TOMBSTONE_MAP_ENTRY_BYTES};
+pub use config::{CleanupPolicy, LogConfig, TimestampType};
+pub use error::LogError;
+pub use partition::{Appended, FoundOffset, OpenOptions, PartitionLog, ReadSlice};
+pub use recovery::Recovered;
+pub use segment::{segment_file_name, SegmentFiles};

@@ -1,0 +1,427 @@
+//! The log of one partition: its segments in order, and the offsets that mean something.
+//!
+//! ```text
+//!   log start          high watermark     log end
+//!       |  segments ...      |               |
+//!       v                    v               v
+//!       [closed][closed]...[ active segment ] <- appends
+//! ```
+//!
+//! The high watermark is what readers may see. One node has nobody to wait for, so whoever appends raises it; that it is
+//! a value of its own leaves room for replication.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tidewater_env::{Disk, DiskFile};
+use tidewater_protocol::{Batch, HEADER_LENGTH, batch_length, patch_base_offset, patch_leader_epoch, patch_max_timestamp};
+use tidewater_types::{Offset, Timestamp};
+
+use crate::recovery::{self, Recovered};
+use crate::segment::{Segment, SegmentFiles};
+use crate::{LogConfig, LogError, TimestampType};
+
+/// The most that looking into a packed batch may unpack.
+const UNPACK_LIMIT_BYTES: usize = 64 << 20;
+/// A segment's positions and relative offsets are 32 bits wide.
+const SEGMENT_LIMIT_BYTES: u64 = i32::MAX as u64;
+
+/// How to open a log.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The topic's settings.
+    pub config: LogConfig,
+    /// Whether the log was closed in good order; if not, segments from `recovery_point` on are read and checked.
+    pub clean_shutdown: bool,
+    /// Everything before this offset is known to be on disk whole.
+    pub recovery_point: Offset,
+}
+
+/// Where appended records ended up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub first: Offset,
+    /// Offset behind the last one.
+    pub next: Offset,
+    /// The broker's timestamp, if the topic uses LogAppendTime.
+    pub append_time: Option<Timestamp>,
+}
+
+/// A record found by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its timestamp.
+    pub timestamp: Timestamp,
+}
+
+/// A stretch of a segment to read from; reading needs no lock on the log.
+#[derive(Clone, Debug)]
+pub struct ReadSlice {
+    file: Arc<DiskFile>,
+    path: PathBuf,
+    position: u64,
+    available: u64,
+    from: Offset,
+    below: Offset,
+}
+
+impl ReadSlice {
+    /// Whole batches from the one that holds the wanted offset on: at most `max_bytes`, but at least one batch.
+    /// Empty at the end of what may be seen.
+    ///
+    /// # Errors
+    /// When the file cannot be read or does not hold batches.
+    pub fn read(&self, max_bytes: usize) -> Result<Bytes, LogError> {
+        let read = |length: usize, position| {
+            self.file.read_at(length, position).map(Bytes::from).map_err(LogError::io("read", &self.path))
+        };
+        let mut position = self.position;
+        let mut chunk = Bytes::new();
+        // Skip whole batches before the wanted offset: at most an index interval of them.
+        loop {
+            if position >= self.position + self.available {
+                return Ok(Bytes::new());
+            }
+            let left = (self.position + self.available - position) as usize;
+            if chunk.len() < HEADER_LENGTH.min(left) {
+                chunk = read(max_bytes.clamp(HEADER_LENGTH, left.max(HEADER_LENGTH)), position)?;
+            }
+            let length = batch_length(&chunk)?;
+            if last_offset(&chunk) >= self.from {
+                if chunk.len() < length || chunk.len() < max_bytes.min(left) {
+                    chunk = read(max_bytes.max(length).min(left), position)?;
+                }
+                break;
+            }
+            position += length as u64;
+            chunk = chunk.slice(length.min(chunk.len())..);
+        }
+        // Keep whole batches below the limit.
+        let mut end = 0;
+        while let Ok(length) = batch_length(&chunk[end..]) {
+            let fits = end + length <= chunk.len() && (end == 0 || end + length <= max_bytes);
+            if !fits || base_offset(&chunk[end..]) >= self.below {
+                break;
+            }
+            end += length;
+        }
+        chunk.truncate(end);
+        Ok(chunk)
+    }
+}
+
+fn base_offset(batch: &[u8]) -> Offset {
+    let mut raw = [0; 8];
+    raw.copy_from_slice(&batch[..8]);
+    Offset(i64::from_be_bytes(raw))
+}
+
+fn last_offset(batch: &[u8]) -> Offset {
+    let delta = batch.get(23..27).map_or(0, |raw| i32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]));
+    Offset(base_offset(batch).0.wrapping_add(i64::from(delta)))
+}
+
+/// The log of one partition; one owner appends, see the module's picture.
+#[derive(Debug)]
+pub struct PartitionLog {
+    pub(crate) folder: PathBuf,
+    pub(crate) disk: Disk,
+    pub(crate) config: LogConfig,
+    pub(crate) closed: Vec<Arc<Segment>>,
+    pub(crate) active: Segment,
+    pub(crate) log_start: Offset,
+    high_watermark: Offset,
+    leader_epoch: i32,
+    records_since_sync: u64,
+    stopped: Option<String>,
+}
+
+impl PartitionLog {
+    /// Opens the log in `folder`, which is made if it is absent, and says what had to be mended.
+    ///
+    /// # Errors
+    /// When the disk refuses, a file does not belong here, or a segment other than the last is damaged.
+    pub fn open(disk: &Disk, folder: &Path, options: OpenOptions) -> Result<(Self, Recovered), LogError> {
+        disk.create_folder(folder).map_err(LogError::io("create", folder))?;
+        let (mut segments, recovered) = recovery::open_segments(disk, folder, &options)?;
+        let active = match segments.pop() {
+            Some(active) => active,
+            None => Segment::create(disk, SegmentFiles::new(folder, Offset::ZERO))?,
+        };
+        let log_start = segments.first().map_or(active.base, |segment| segment.base);
+        let leader_epoch = recovery::read_leader_epoch(disk, folder)?;
+        let log = PartitionLog {
+            folder: folder.to_owned(),
+            disk: disk.clone(),
+            config: options.config,
+            log_start,
+            high_watermark: active.next_offset,
+            closed: segments.into_iter().map(Arc::new).collect(),
+            active,
+            leader_epoch,
+            records_since_sync: 0,
+            stopped: None,
+        };
+        if !disk.exists(&recovery::leader_epoch_file(folder)) {
+            recovery::write_leader_epoch(disk, folder, leader_epoch, log_start)?;
+        }
+        Ok((log, recovered))
+    }
+
+    /// The partition's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// Changes the settings; they hold from the next append on.
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    /// The first offset that may be read.
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    /// The offset that the next record gets.
+    pub fn log_end(&self) -> Offset {
+        self.active.next_offset
+    }
+
+    /// The offset behind the last record that readers may see.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// The epoch under which this node leads the partition.
+    pub fn leader_epoch(&self) -> i32 {
+        self.leader_epoch
+    }
+
+    /// Lets readers see everything before `offset`.
+    pub fn raise_high_watermark(&mut self, offset: Offset) {
+        self.high_watermark = self.high_watermark.max(offset.min(self.log_end()));
+    }
+
+    /// Bytes of all segments.
+    pub fn size(&self) -> u64 {
+        self.closed.iter().map(|segment| segment.size).sum::<u64>() + self.active.size
+    }
+
+    /// The largest timestamp of the log, or none if it is empty.
+    pub fn max_timestamp(&self) -> Timestamp {
+        self.closed.iter().map(|segment| segment.max_timestamp).fold(self.active.max_timestamp, Ord::max)
+    }
+
+    /// Appends one or more batches as they are; only offset, leader epoch and (for LogAppendTime) timestamp are set.
+    ///
+    /// When this returns, the bytes are in the file: a killed process loses nothing. Readers see them once the high
+    /// watermark is raised.
+    ///
+    /// # Errors
+    /// When a batch is invalid or too large (nothing is written), or the disk refuses: then the log stops, and what was
+    /// half written is cut off again.
+    pub fn append(&mut self, records: Bytes, now: Timestamp) -> Result<Appended, LogError> {
+        if let Some(reason) = &self.stopped {
+            return Err(LogError::Stopped { path: self.folder.clone(), reason: reason.clone() });
+        }
+        let batches = self.check(&records)?;
+        let first = self.log_end();
+        // Sole owners hand their buffer over; shared bytes are copied once, since the header is written to.
+        let mut next = first;
+        let lengths: Vec<usize> = batches.iter().map(Batch::len).collect();
+        drop(batches);
+        let mut buffer = records.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let append_time = (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(now);
+        let mut at = 0;
+        for length in &lengths {
+            let raw = &mut buffer[at..at + length];
+            patch_base_offset(raw, next);
+            patch_leader_epoch(raw, self.leader_epoch);
+            if let Some(append_time) = append_time {
+                patch_max_timestamp(raw, append_time);
+            }
+            next = last_offset(raw).next();
+            at += length;
+        }
+        let buffer = buffer.freeze();
+        if let Err(error) = self.write(&buffer, &lengths) {
+            self.stopped = Some(error.to_string());
+            let _ = self.active.truncate(first); // The next start cuts the tail if this fails too.
+            return Err(error);
+        }
+        Ok(Appended { first, next, append_time })
+    }
+
+    /// Checks every batch of a request before a byte of it is written.
+    fn check(&self, records: &Bytes) -> Result<Vec<Batch>, LogError> {
+        let mut batches = Vec::with_capacity(1);
+        let mut rest = records.clone();
+        while !rest.is_empty() {
+            let batch = Batch::parse(&rest)?;
+            if batch.len() > self.config.max_message_bytes {
+                return Err(LogError::BatchTooLarge { size: batch.len(), limit: self.config.max_message_bytes });
+            }
+            batch.check_crc()?;
+            if batch.last_offset_delta() < 0 || batch.last_offset_delta() != batch.record_count() - 1 {
+                return Err(LogError::Batch(tidewater_protocol::BatchError::BadRecords {
+                    offset: batch.base_offset().0,
+                    what: "its last offset delta does not match its record count",
+                }));
+            }
+            if self.config.cleanup.compact && !batch.is_control() {
+                for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
+                    if record?.key.is_none() {
+                        return Err(LogError::KeyRequired);
+                    }
+                }
+            }
+            rest = rest.slice(batch.len()..);
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    fn write(&mut self, buffer: &Bytes, lengths: &[usize]) -> Result<(), LogError> {
+        let mut at = 0;
+        for &length in lengths {
+            let raw = buffer.slice(at..at + length);
+            let batch = Batch::parse(&raw)?;
+            self.roll_if_due(&batch)?;
+            self.active.append(&raw, &batch, self.config.index_interval_bytes)?;
+            self.records_since_sync += batch.record_count() as u64;
+            at += length;
+        }
+        if self.config.flush_messages.is_some_and(|limit| self.records_since_sync >= limit) {
+            self.active.sync()?;
+            self.records_since_sync = 0;
+        }
+        Ok(())
+    }
+
+    fn roll_if_due(&mut self, batch: &Batch) -> Result<(), LogError> {
+        let active = &self.active;
+        let limit = self.config.segment_bytes.min(SEGMENT_LIMIT_BYTES);
+        let full = active.size + batch.len() as u64 > limit;
+        let aged = active.first_timestamp.is_some_and(|first| {
+            batch.max_timestamp().0.saturating_sub(first.0) > Timestamp::from(self.config.segment_age).0
+        });
+        let wide = batch.last_offset().0 - active.base.0 > i64::from(u32::MAX >> 1);
+        if active.size > 0 && (full || aged || wide) { self.roll() } else { Ok(()) }
+    }
+
+    /// Closes the active segment and begins another one. An empty active segment stays.
+    pub fn roll(&mut self) -> Result<(), LogError> {
+        if self.active.size == 0 {
+            return Ok(());
+        }
+        self.active.close()?;
+        let files = SegmentFiles::new(&self.folder, self.log_end());
+        let next = Segment::create(&self.disk, files)?;
+        self.closed.push(Arc::new(std::mem::replace(&mut self.active, next)));
+        Ok(())
+    }
+
+    /// Where to read from `offset` on. Reading stops at the high watermark.
+    ///
+    /// # Errors
+    /// When the offset is before the log's start or behind its end.
+    pub fn slice(&self, offset: Offset) -> Result<ReadSlice, LogError> {
+        self.slice_below(offset, self.high_watermark)
+    }
+
+    /// Where to read from `offset` on, up to `below`.
+    pub(crate) fn slice_below(&self, offset: Offset, below: Offset) -> Result<ReadSlice, LogError> {
+        if offset < self.log_start || offset > self.log_end() {
+            return Err(LogError::OffsetOutOfRange { offset, start: self.log_start, end: self.log_end() });
+        }
+        let mut index = self.closed.partition_point(|segment| segment.base <= offset).saturating_sub(1);
+        // Compaction may have emptied the end of a segment: go on in the next one.
+        while self.closed.get(index).is_some_and(|segment| segment.next_offset <= offset) {
+            index += 1;
+        }
+        let segment = self.closed.get(index).map_or(&self.active, |segment| segment);
+        let position = if offset < segment.base { 0 } else { segment.position_before(offset) };
+        Ok(ReadSlice {
+            file: segment.log.clone(),
+            path: segment.files.log(),
+            position,
+            available: segment.size - position,
+            from: offset,
+            below,
+        })
+    }
+
+    /// Reads whole batches from `offset` on; see [`ReadSlice::read`].
+    pub fn read(&self, offset: Offset, max_bytes: usize) -> Result<Bytes, LogError> {
+        self.slice(offset)?.read(max_bytes)
+    }
+
+    /// The first record, by offset, of at least `timestamp`.
+    pub fn find_by_time(&self, timestamp: Timestamp) -> Result<Option<FoundOffset>, LogError> {
+        for segment in self.closed.iter().map(|segment| &**segment).chain([&self.active]) {
+            if let Some((offset, timestamp)) = segment.first_at_or_after(timestamp, UNPACK_LIMIT_BYTES)?
+                && offset >= self.log_start
+            {
+                return Ok((offset < self.high_watermark).then_some(FoundOffset { offset, timestamp }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Drops all records from `offset` on.
+    pub fn truncate_to(&mut self, offset: Offset) -> Result<(), LogError> {
+        while offset < self.active.base
+            && let Some(previous) = self.closed.pop()
+        {
+            let dropped = std::mem::replace(
+                &mut self.active,
+                Segment::open(&self.disk, previous.files.clone(), self.config.index_interval_bytes)?,
+            );
+            dropped.files.remove(&self.disk)?;
+        }
+        self.active.truncate(offset)?;
+        self.high_watermark = self.high_watermark.min(self.log_end());
+        Ok(())
+    }
+
+    /// Hides all records before `offset`, and removes the segments that hold nothing else (`DeleteRecords`).
+    pub fn delete_before(&mut self, offset: Offset) -> Result<(), LogError> {
+        if offset > self.high_watermark {
+            return Err(LogError::OffsetOutOfRange { offset, start: self.log_start, end: self.high_watermark });
+        }
+        if offset <= self.log_start {
+            return Ok(());
+        }
+        if offset == self.log_end() {
+            self.roll()?;
+        }
+        self.log_start = offset;
+        while self.closed.first().is_some_and(|segment| segment.next_offset <= offset) {
+            self.closed.remove(0).files.remove(&self.disk)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable and the indexes complete: the end of a clean shutdown. Gives the recovery point.
+    pub fn close(&mut self) -> Result<Offset, LogError> {
+        self.active.close()?;
+        self.sync()?;
+        Ok(self.log_end())
+    }
+
+    /// Makes everything durable.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.records_since_sync = 0;
+        self.active.sync()
+    }
+}

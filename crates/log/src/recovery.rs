@@ -1,0 +1,159 @@
+//! Opening a partition's folder: which files are segments, which are left over, and how far the log is whole.
+
+use std::path::{Path, PathBuf};
+
+use tidewater_env::Disk;
+use tidewater_types::Offset;
+
+use crate::segment::{Segment, SegmentFiles};
+use crate::{LogError, OpenOptions};
+
+const LEADER_EPOCH_FILE: &str = "leader-epoch-checkpoint";
+/// Files that stand beside the segments and are not read here.
+const COMPANIONS: [&str; 2] = [LEADER_EPOCH_FILE, "partition.metadata"];
+/// Endings of segment files.
+const SEGMENT_EXTENSIONS: [&str; 5] = ["log", "index", "timeindex", "txnindex", "snapshot"];
+
+/// What opening a log had to mend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Bytes that were read and checked.
+    pub scanned_bytes: u64,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
+    /// Why they were cut.
+    pub reason: Option<String>,
+}
+
+/// Opens all segments of a folder, in order.
+pub(crate) fn open_segments(
+    disk: &Disk,
+    folder: &Path,
+    options: &OpenOptions,
+) -> Result<(Vec<Segment>, Recovered), LogError> {
+    let bases = segment_bases(disk, folder)?;
+    let interval = options.config.index_interval_bytes;
+    let mut recovered = Recovered::default();
+    let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
+    for (index, &base) in bases.iter().enumerate() {
+        let files = SegmentFiles::new(folder, base);
+        let next_base = bases.get(index + 1).copied();
+        let trusted = options.clean_shutdown || next_base.is_some_and(|next| next <= options.recovery_point);
+        if trusted {
+            segments.push(Segment::open(disk, files, interval)?);
+            continue;
+        }
+        let path = files.log();
+        let (segment, cut) = Segment::recover(disk, files, interval)?;
+        recovered.scanned_bytes += segment.size;
+        let Some((bytes, source)) = cut else {
+            segments.push(segment);
+            continue;
+        };
+        // A crash tears only the last segment that was written to: what follows must be empty.
+        let later = bases[index + 1..].iter().map(|&base| SegmentFiles::new(folder, base));
+        for later in later {
+            let length = disk.open(&later.log()).and_then(|file| file.len()).map_err(LogError::io("measure", later.log()))?;
+            if length > 0 {
+                return Err(LogError::Damaged { path, position: segment.size, source });
+            }
+            later.remove(disk)?;
+        }
+        recovered.cut_bytes = bytes;
+        recovered.reason = Some(source.to_string());
+        segments.push(segment);
+        break;
+    }
+    Ok((segments, recovered))
+}
+
+/// The base offsets of the folder's segments, after what an interrupted compaction or deletion left is put right.
+fn segment_bases(disk: &Disk, folder: &Path) -> Result<Vec<Offset>, LogError> {
+    let list = || disk.list(folder).map_err(LogError::io("list", folder));
+    for path in list()? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.ends_with(".cleaned") || name.ends_with(".deleted") || name.ends_with(".tmp") {
+            disk.remove_file(&path).map_err(LogError::io("remove", &path))?;
+        } else if let Some(target) = name.strip_suffix(".swap") {
+            finish_swap(disk, folder, &path, target)?;
+        }
+    }
+    let mut bases = Vec::new();
+    for path in list()? {
+        match classify(&path) {
+            FileKind::Log(base) => bases.push(base),
+            FileKind::Companion => {}
+            FileKind::Foreign => return Err(LogError::ForeignFile { path }),
+        }
+    }
+    bases.sort();
+    Ok(bases)
+}
+
+/// Completes a swap that a crash interrupted: the new file is whole, and covers every older segment up to its last offset.
+fn finish_swap(disk: &Disk, folder: &Path, swap: &Path, target: &str) -> Result<(), LogError> {
+    let target = folder.join(target);
+    if let FileKind::Log(base) = classify(&target) {
+        let file = disk.open_to_read(swap).map_err(LogError::io("open", swap))?;
+        let length = file.len().map_err(LogError::io("measure", swap))?;
+        let mut last = base;
+        let mut scan = crate::segment::BatchScan::new(&file, swap, 0, length);
+        while let Some(Ok(batch)) = scan.next_batch()? {
+            last = batch.last_offset();
+        }
+        for path in disk.list(folder).map_err(LogError::io("list", folder))? {
+            if let FileKind::Log(other) = classify(&path)
+                && other > base
+                && other <= last
+            {
+                SegmentFiles::new(folder, other).remove(disk)?;
+            }
+        }
+    }
+    disk.rename(swap, &target).map_err(LogError::io("rename", swap))
+}
+
+enum FileKind {
+    Log(Offset),
+    Companion,
+    Foreign,
+}
+
+fn classify(path: &Path) -> FileKind {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if COMPANIONS.contains(&name) {
+        return FileKind::Companion;
+    }
+    match name.split_once('.') {
+        Some((digits, extension)) if digits.len() == 20 && SEGMENT_EXTENSIONS.contains(&extension) => {
+            match (digits.parse(), extension) {
+                (Ok(base), "log") => FileKind::Log(Offset(base)),
+                (Ok(_), _) => FileKind::Companion,
+                (Err(_), _) => FileKind::Foreign,
+            }
+        }
+        _ => FileKind::Foreign,
+    }
+}
+
+pub(crate) fn leader_epoch_file(folder: &Path) -> PathBuf {
+    folder.join(LEADER_EPOCH_FILE)
+}
+
+/// The newest epoch of `leader-epoch-checkpoint`: a version line, a count, then lines of epoch and start offset.
+pub(crate) fn read_leader_epoch(disk: &Disk, folder: &Path) -> Result<i32, LogError> {
+    let path = leader_epoch_file(folder);
+    if !disk.exists(&path) {
+        return Ok(0);
+    }
+    let text = disk.read(&path).map_err(LogError::io("read", &path))?;
+    let text = String::from_utf8_lossy(&text);
+    let newest = text.lines().skip(2).filter_map(|line| line.split_once(" ")?.0.parse().ok()).last();
+    Ok(newest.unwrap_or(0))
+}
+
+pub(crate) fn write_leader_epoch(disk: &Disk, folder: &Path, epoch: i32, start: Offset) -> Result<(), LogError> {
+    let path = leader_epoch_file(folder);
+    let text = format!("0\n1\n{epoch} {start}\n");
+    disk.write_atomically(&path, text.as_bytes()).map_err(LogError::io("write", path))
+}

@@ -1,0 +1,46 @@
+//! Dropping whole segments by age and by size.
+
+use tidewater_types::Timestamp;
+
+use crate::{LogError, PartitionLog};
+
+impl PartitionLog {
+    /// Removes closed segments that `retention.ms` and `retention.bytes` no longer keep, and says how many.
+    ///
+    /// As in Kafka, age is that of a segment's largest timestamp, and an active segment that is too old is closed first.
+    /// One thing differs: where the policy is `compact,delete`, as for the changelogs of windowed stores, age is measured
+    /// against the partition's own newest record, not against the wall clock. Event time may be decades old, and such a
+    /// changelog must keep the windows that its store still has; a live topic sees no difference.
+    ///
+    /// # Errors
+    /// When the files cannot be removed.
+    pub fn expire(&mut self, now: Timestamp) -> Result<usize, LogError> {
+        if !self.config.cleanup.delete {
+            return Ok(0);
+        }
+        let now = if self.config.cleanup.compact { now.min(self.max_timestamp()) } else { now };
+        let too_old = |newest: Timestamp, retention: Option<_>| {
+            retention.is_some_and(|retention| now.0.saturating_sub(newest.0) > Timestamp::from(retention).0)
+        };
+        let retention = self.config.retention;
+        if self.active.size > 0 && too_old(self.active.max_timestamp, retention) {
+            self.roll()?;
+        }
+        let mut surplus = self.config.retention_bytes.map_or(0, |limit| self.size().saturating_sub(limit));
+        let mut removed = 0;
+        while let Some(oldest) = self.closed.first() {
+            // Readers see what lies below the high watermark; nothing above it is dropped.
+            let by_age = too_old(oldest.max_timestamp, retention);
+            let by_size = oldest.size <= surplus && surplus > 0;
+            if !(by_age || by_size) || oldest.next_offset > self.high_watermark() {
+                break;
+            }
+            surplus = surplus.saturating_sub(oldest.size);
+            let oldest = self.closed.remove(0);
+            self.log_start = self.log_start.max(self.closed.first().map_or(self.active.base, |next| next.base));
+            oldest.files.remove(&self.disk)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}

@@ -1,0 +1,393 @@
+//! One segment: a run of batches in a file named after its first offset, with its two indexes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewater_env::{Disk, DiskFile};
+use tidewater_protocol::{Batch, BatchError, HEADER_LENGTH, batch_length};
+use tidewater_types::{Offset, Timestamp};
+
+use crate::LogError;
+use crate::index::{Index, OffsetEntry, TimeEntry};
+
+/// Bytes that a scan reads at once.
+const SCAN_CHUNK_BYTES: usize = 1 << 20;
+
+/// The name of a segment's file: the base offset in 20 digits and the extension.
+pub fn segment_file_name(base: Offset, extension: &str) -> String {
+    format!("{:020}.{extension}", base.0)
+}
+
+/// Where the files of one segment are.
+#[derive(Clone, Debug)]
+pub struct SegmentFiles {
+    folder: PathBuf,
+    base: Offset,
+    suffix: &'static str,
+}
+
+impl SegmentFiles {
+    /// The files of the segment at `base` in a partition's folder.
+    pub fn new(folder: &Path, base: Offset) -> Self {
+        SegmentFiles { folder: folder.to_owned(), base, suffix: "" }
+    }
+
+    /// The same files with a further ending: `.cleaned` while compaction writes them.
+    pub(crate) fn with_suffix(&self, suffix: &'static str) -> Self {
+        SegmentFiles { suffix, ..self.clone() }
+    }
+
+    fn path(&self, extension: &str) -> PathBuf {
+        self.folder.join(segment_file_name(self.base, extension) + self.suffix)
+    }
+
+    /// The record batches.
+    pub fn log(&self) -> PathBuf {
+        self.path("log")
+    }
+
+    /// Every file of the segment, the log last, so that a log never stands without what was removed before it.
+    pub(crate) fn all(&self) -> [PathBuf; 3] {
+        [self.path("index"), self.path("timeindex"), self.path("log")]
+    }
+
+    /// Removes the files.
+    pub(crate) fn remove(&self, disk: &Disk) -> Result<(), LogError> {
+        for path in self.all() {
+            disk.remove_file(&path).map_err(LogError::io("remove", path))?;
+        }
+        Ok(())
+    }
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub base: Offset,
+    pub files: SegmentFiles,
+    pub log: Arc<DiskFile>,
+    /// Bytes of whole batches.
+    pub size: u64,
+    /// Offset behind the last batch.
+    pub next_offset: Offset,
+    /// Largest timestamp, and the offset of the batch that has it.
+    pub max_timestamp: Timestamp,
+    max_timestamp_offset: Offset,
+    /// Timestamp of the first batch: what `segment.ms` counts from.
+    pub first_timestamp: Option<Timestamp>,
+    offsets: Index<OffsetEntry>,
+    times: Index<TimeEntry>,
+    bytes_since_entry: u64,
+}
+
+impl Segment {
+    /// A new, empty segment.
+    pub fn create(disk: &Disk, files: SegmentFiles) -> Result<Self, LogError> {
+        let path = files.log();
+        let log = disk.open(&path).map_err(LogError::io("create", &path))?;
+        log.set_len(0).map_err(LogError::io("empty", &path))?;
+        let [offsets, times, _] = files.all();
+        Ok(Segment {
+            base: files.base,
+            log: Arc::new(log),
+            size: 0,
+            next_offset: files.base,
+            max_timestamp: Timestamp::NONE,
+            max_timestamp_offset: files.base,
+            first_timestamp: None,
+            offsets: Index::create(disk, offsets)?,
+            times: Index::create(disk, times)?,
+            bytes_since_entry: 0,
+            files,
+        })
+    }
+
+    /// Opens a segment that was closed in good order, and trusts its indexes; without them it is scanned.
+    pub fn open(disk: &Disk, files: SegmentFiles, index_interval: u64) -> Result<Self, LogError> {
+        let path = files.log();
+        let log = disk.open(&path).map_err(LogError::io("open", &path))?;
+        let size = log.len().map_err(LogError::io("measure", &path))?;
+        let [offsets_path, times_path, _] = files.all();
+        let (Some(offsets), Some(times)) = (Index::open(disk, offsets_path)?, Index::open(disk, times_path)?) else {
+            return Ok(Segment::recover(disk, files, index_interval)?.0);
+        };
+        let base = files.base;
+        let mut segment = Segment {
+            base,
+            log: Arc::new(log),
+            size,
+            next_offset: base,
+            max_timestamp: Timestamp::NONE,
+            max_timestamp_offset: base,
+            first_timestamp: None,
+            offsets,
+            times,
+            bytes_since_entry: 0,
+            files,
+        };
+        if let Some(entry) = segment.times.last() {
+            segment.max_timestamp = Timestamp(entry.timestamp);
+            segment.max_timestamp_offset = Offset(base.0 + i64::from(entry.relative_offset));
+        }
+        if size > 0 {
+            segment.first_timestamp = Some(segment.header_at(0)?.max_timestamp);
+            let from = segment.offsets.last().map_or(0, |entry| u64::from(entry.position));
+            let mut position = from;
+            while position < size {
+                let header = segment.header_at(position)?;
+                segment.note_time(header.max_timestamp, header.last_offset);
+                segment.next_offset = header.last_offset.next();
+                position += header.length;
+            }
+            if position != size {
+                return Ok(Segment::recover(disk, segment.files, index_interval)?.0);
+            }
+            segment.bytes_since_entry = size - from;
+        }
+        Ok(segment)
+    }
+
+    /// Reads a segment batch by batch, checks each, makes the indexes anew, and cuts the file at the first bad batch.
+    ///
+    /// Gives the bytes that were cut, and why.
+    pub fn recover(
+        disk: &Disk,
+        files: SegmentFiles,
+        index_interval: u64,
+    ) -> Result<(Self, Option<(u64, BatchError)>), LogError> {
+        let path = files.log();
+        let log = disk.open(&path).map_err(LogError::io("open", &path))?;
+        let length = log.len().map_err(LogError::io("measure", &path))?;
+        let [offsets, times, _] = files.all();
+        let mut segment = Segment {
+            base: files.base,
+            log: Arc::new(log),
+            size: 0,
+            next_offset: files.base,
+            max_timestamp: Timestamp::NONE,
+            max_timestamp_offset: files.base,
+            first_timestamp: None,
+            offsets: Index::create(disk, offsets)?,
+            times: Index::create(disk, times)?,
+            bytes_since_entry: 0,
+            files,
+        };
+        let mut bad = None;
+        let log = segment.log.clone();
+        let mut scan = BatchScan::new(&log, &path, 0, length);
+        while let Some(batch) = scan.next_batch()? {
+            let checked = batch.and_then(|batch| batch.check_crc().map(|()| batch));
+            match checked {
+                Ok(batch) if batch.base_offset() >= segment.next_offset => segment.note(&batch, index_interval)?,
+                Ok(batch) => {
+                    bad = Some(BatchError::BadRecords { offset: batch.base_offset().0, what: "its offset goes back" });
+                    break;
+                }
+                Err(error) => {
+                    bad = Some(error);
+                    break;
+                }
+            }
+        }
+        let lost = length - segment.size;
+        if lost > 0 {
+            segment.log.set_len(segment.size).map_err(LogError::io("cut", &path))?;
+        }
+        Ok((segment, bad.map(|error| (lost, error))))
+    }
+
+    /// Writes a batch that has its offset already.
+    pub fn append(&mut self, bytes: &[u8], batch: &Batch, index_interval: u64) -> Result<(), LogError> {
+        self.log.write_at(bytes, self.size).map_err(LogError::io("append to", self.files.log()))?;
+        self.note(batch, index_interval)
+    }
+
+    /// Takes notice of a batch that stands at the end of the file.
+    fn note(&mut self, batch: &Batch, index_interval: u64) -> Result<(), LogError> {
+        let length = batch.len() as u64;
+        self.first_timestamp.get_or_insert(batch.max_timestamp());
+        self.note_time(batch.max_timestamp(), batch.last_offset());
+        if self.bytes_since_entry > index_interval {
+            self.offsets.push(OffsetEntry {
+                relative_offset: self.relative(batch.base_offset()),
+                position: self.size as u32,
+            })?;
+            self.push_time_entry()?;
+            self.bytes_since_entry = 0;
+        }
+        self.bytes_since_entry += length;
+        self.size += length;
+        self.next_offset = batch.next_offset();
+        Ok(())
+    }
+
+    fn note_time(&mut self, timestamp: Timestamp, offset: Offset) {
+        if timestamp > self.max_timestamp {
+            self.max_timestamp = timestamp;
+            self.max_timestamp_offset = offset;
+        }
+    }
+
+    fn push_time_entry(&mut self) -> Result<(), LogError> {
+        let newest = TimeEntry {
+            timestamp: self.max_timestamp.0,
+            relative_offset: self.relative(self.max_timestamp_offset),
+        };
+        if self.max_timestamp != Timestamp::NONE && self.times.last().is_none_or(|last| newest.timestamp > last.timestamp)
+        {
+            self.times.push(newest)?;
+        }
+        Ok(())
+    }
+
+    fn relative(&self, offset: Offset) -> u32 {
+        (offset.0 - self.base.0) as u32
+    }
+
+    /// Completes the indexes before the segment is closed for writing.
+    pub fn close(&mut self) -> Result<(), LogError> {
+        self.push_time_entry()
+    }
+
+    /// Makes the segment durable.
+    pub fn sync(&self) -> Result<(), LogError> {
+        self.log.sync().map_err(LogError::io("sync", self.files.log()))?;
+        self.offsets.sync()?;
+        self.times.sync()
+    }
+
+    /// Where to start reading for `offset`: at or before its batch.
+    pub fn position_before(&self, offset: Offset) -> u64 {
+        let relative = self.relative(offset);
+        let index = self.offsets.entries().partition_point(|entry| entry.relative_offset <= relative);
+        index.checked_sub(1).map_or(0, |index| u64::from(self.offsets.entries()[index].position))
+    }
+
+    /// Drops all batches from `offset` on; it must be the base offset of a batch or the end.
+    pub fn truncate(&mut self, offset: Offset) -> Result<(), LogError> {
+        let mut position = self.position_before(offset);
+        let mut next_offset = self.base;
+        while position < self.size {
+            let header = self.header_at(position)?;
+            if header.last_offset >= offset {
+                break;
+            }
+            next_offset = header.last_offset.next();
+            position += header.length;
+        }
+        self.log.set_len(position).map_err(LogError::io("cut", self.files.log()))?;
+        self.size = position;
+        self.next_offset = if position == 0 { self.base } else { next_offset };
+        let relative = self.relative(offset);
+        self.offsets.truncate(|entry| u64::from(entry.position) < position)?;
+        self.times.truncate(|entry| entry.relative_offset < relative)?;
+        self.max_timestamp = self.times.last().map_or(Timestamp::NONE, |entry| Timestamp(entry.timestamp));
+        Ok(())
+    }
+
+    /// The first record of at least `timestamp`, if this segment has one.
+    pub fn first_at_or_after(&self, timestamp: Timestamp, limit: usize) -> Result<Option<(Offset, Timestamp)>, LogError> {
+        if self.max_timestamp < timestamp {
+            return Ok(None);
+        }
+        let index = self.times.entries().partition_point(|entry| entry.timestamp < timestamp.0);
+        let from = index.checked_sub(1).map_or(self.base, |index| {
+            Offset(self.base.0 + i64::from(self.times.entries()[index].relative_offset))
+        });
+        let path = self.files.log();
+        let mut scan = BatchScan::new(&self.log, &path, self.position_before(from), self.size);
+        while let Some(batch) = scan.next_batch()? {
+            let batch = batch?;
+            if batch.max_timestamp() < timestamp {
+                continue;
+            }
+            for record in batch.records(limit)?.iter() {
+                let record = record?;
+                if record.timestamp >= timestamp {
+                    return Ok(Some((record.offset, record.timestamp)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The fields of the batch header at `position` that navigation needs.
+    fn header_at(&self, position: u64) -> Result<HeaderFields, LogError> {
+        let path = self.files.log();
+        let raw = self.log.read_at(HEADER_LENGTH, position).map_err(LogError::io("read", &path))?;
+        let damaged = |source| LogError::Damaged { path: path.clone(), position, source };
+        let length = batch_length(&raw).map_err(damaged)? as u64;
+        if raw.len() < HEADER_LENGTH || raw[16] != 2 {
+            return Err(damaged(BatchError::Cut { have: raw.len(), need: HEADER_LENGTH }));
+        }
+        let long = |at: usize| {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(&raw[at..at + 8]);
+            i64::from_be_bytes(eight)
+        };
+        let delta = i32::from_be_bytes([raw[23], raw[24], raw[25], raw[26]]);
+        Ok(HeaderFields {
+            length,
+            last_offset: Offset(long(0).wrapping_add(i64::from(delta))),
+            max_timestamp: Timestamp(long(35)),
+        })
+    }
+}
+
+struct HeaderFields {
+    length: u64,
+    last_offset: Offset,
+    max_timestamp: Timestamp,
+}
+
+/// Reads a stretch of a segment batch by batch, in large chunks.
+pub(crate) struct BatchScan<'a> {
+    file: &'a DiskFile,
+    path: &'a Path,
+    /// Position in the file of the front of `chunk`.
+    position: u64,
+    end: u64,
+    chunk: Bytes,
+}
+
+impl<'a> BatchScan<'a> {
+    pub fn new(file: &'a DiskFile, path: &'a Path, position: u64, end: u64) -> Self {
+        BatchScan { file, path, position, end, chunk: Bytes::new() }
+    }
+
+    /// The next batch; the inner error is that of the bytes, after which the scan is over.
+    pub fn next_batch(&mut self) -> Result<Option<Result<Batch, BatchError>>, LogError> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        let mut parsed = Batch::parse(&self.chunk);
+        if let Err(BatchError::Cut { need, .. }) = parsed {
+            let left = (self.end - self.position) as usize;
+            if need > left {
+                self.position = self.end;
+                return Ok(Some(Err(BatchError::Cut { have: left, need })));
+            }
+            let want = need.max(SCAN_CHUNK_BYTES).min(left);
+            let raw = self.file.read_at(want, self.position).map_err(LogError::io("read", self.path))?;
+            self.chunk = Bytes::from(raw);
+            parsed = Batch::parse(&self.chunk);
+            if let Err(BatchError::Cut { need, .. }) = parsed
+                && need > self.chunk.len()
+                && need <= left
+            {
+                let raw = self.file.read_at(need, self.position).map_err(LogError::io("read", self.path))?;
+                self.chunk = Bytes::from(raw);
+                parsed = Batch::parse(&self.chunk);
+            }
+        }
+        match &parsed {
+            Ok(batch) => {
+                self.position += batch.len() as u64;
+                self.chunk = self.chunk.slice(batch.len()..);
+            }
+            Err(_) => self.position = self.end,
+        }
+        Ok(Some(parsed))
+    }
+}

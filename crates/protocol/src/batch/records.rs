@@ -1,0 +1,161 @@
+//! Reading the records of a batch, without copying their keys and values.
+
+use bytes::Bytes;
+use tidewater_types::{Header, Headers, Offset, Timestamp};
+
+use super::{Batch, BatchError};
+use crate::varint;
+
+/// The unpacked records of one batch.
+#[derive(Clone, Debug)]
+pub struct Records {
+    batch: Batch,
+    body: Bytes,
+}
+
+/// One record of a batch, as a view on the batch's bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordData<'a> {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// Event time, or append time where the broker stamps.
+    pub timestamp: Timestamp,
+    /// The key's bytes; `None` for null.
+    pub key: Option<&'a [u8]>,
+    /// The value's bytes; `None` for null.
+    pub value: Option<&'a [u8]>,
+    header_count: usize,
+    raw_headers: &'a [u8],
+    body: &'a Bytes,
+}
+
+impl Records {
+    pub(super) fn new(batch: &Batch, body: Bytes) -> Self {
+        Records { batch: batch.clone(), body }
+    }
+
+    /// The records in their order; the last item is an error if the batch is not what its header says.
+    pub fn iter(&self) -> RecordIter<'_> {
+        let batch = &self.batch;
+        RecordIter {
+            batch,
+            base_offset: batch.base_offset().0,
+            base_timestamp: batch.base_timestamp().0,
+            append_time: batch.is_log_append_time().then(|| batch.max_timestamp()),
+            body: &self.body,
+            rest: &self.body,
+            left: batch.record_count(),
+        }
+    }
+}
+
+/// Walks over the records of a batch; made by [`Records::iter`].
+#[derive(Debug)]
+pub struct RecordIter<'a> {
+    batch: &'a Batch,
+    base_offset: i64,
+    base_timestamp: i64,
+    append_time: Option<Timestamp>,
+    body: &'a Bytes,
+    rest: &'a [u8],
+    left: i32,
+}
+
+impl<'a> RecordIter<'a> {
+    fn read(&mut self) -> Option<RecordData<'a>> {
+        let mut rest = self.rest;
+        let length = usize::try_from(varint::take(&mut rest)?).ok()?;
+        let mut record = rest.get(..length)?;
+        self.rest = &rest[length..];
+        take_bytes(&mut record, 1)?; // attributes: none are defined
+        let timestamp_delta = varint::take(&mut record)?;
+        let offset_delta = varint::take(&mut record)?;
+        let key = take_nullable(&mut record)?;
+        let value = take_nullable(&mut record)?;
+        let header_count = usize::try_from(varint::take(&mut record)?).ok()?;
+        let raw_headers = record;
+        for _ in 0..header_count {
+            take_header(&mut record)?;
+        }
+        record.is_empty().then_some(RecordData {
+            offset: Offset(self.base_offset.wrapping_add(offset_delta)),
+            timestamp: self.append_time.unwrap_or(Timestamp(self.base_timestamp.wrapping_add(timestamp_delta))),
+            key,
+            value,
+            header_count,
+            raw_headers,
+            body: self.body,
+        })
+    }
+}
+
+impl<'a> Iterator for RecordIter<'a> {
+    type Item = Result<RecordData<'a>, BatchError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left <= 0 {
+            let clean = self.left == 0 && self.rest.is_empty();
+            self.left = 0;
+            self.rest = &[];
+            return (!clean).then(|| Err(self.batch.bad_records("there are more bytes than the record count tells")));
+        }
+        match self.read() {
+            Some(record) => {
+                self.left -= 1;
+                Some(Ok(record))
+            }
+            None => {
+                self.left = 0;
+                self.rest = &[];
+                Some(Err(self.batch.bad_records("a record is cut or malformed")))
+            }
+        }
+    }
+}
+
+impl RecordData<'_> {
+    /// The key as bytes that share the batch's memory.
+    pub fn shared_key(&self) -> Option<Bytes> {
+        self.key.map(|key| self.body.slice_ref(key))
+    }
+
+    /// The value as bytes that share the batch's memory.
+    pub fn shared_value(&self) -> Option<Bytes> {
+        self.value.map(|value| self.body.slice_ref(value))
+    }
+
+    /// The headers; their values share the batch's memory. A name that is not UTF-8 is read with replacement characters.
+    pub fn headers(&self) -> Headers {
+        let mut rest = self.raw_headers;
+        (0..self.header_count)
+            .map_while(|_| take_header(&mut rest))
+            .map(|(name, value)| Header {
+                name: String::from_utf8_lossy(name).into(),
+                value: value.map(|value| self.body.slice_ref(value)),
+            })
+            .collect()
+    }
+}
+
+#[inline]
+fn take_bytes<'a>(input: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = input.split_at_checked(length)?;
+    *input = rest;
+    Some(taken)
+}
+
+/// A length and that many bytes; −1 stands for null, anything below for a malformed record.
+#[inline]
+fn take_nullable<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    match varint::take(input)? {
+        -1 => Some(None),
+        length => take_bytes(input, usize::try_from(length).ok()?).map(Some),
+    }
+}
+
+fn take_header<'a>(input: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    let length = usize::try_from(varint::take(input)?).ok()?;
+    let name = take_bytes(input, length)?;
+    Some((name, take_nullable(input)?))
+}

@@ -1,0 +1,31 @@
+//! The Kafka wire, without I/O: record batches as they stand on disk and in requests, and the messages around them.
+//!
+//! A batch is written once, in place, by a [`BatchBuilder`], and then travels as shared `Bytes` from the producer to the
+//! file and from the file to the consumer; a [`Batch`] is a view on those bytes.
+//!
+//! ```
+//! use tidewater_protocol::{Batch, BatchBuilder, Compression, RecordData};
+//! use tidewater_types::{Headers, Timestamp};
+//!
+//! let mut builder = BatchBuilder::new(Compression::None);
+//! builder.push(Timestamp(1_000), Some(b"key"), Some(b"value"), &Headers::EMPTY);
+//! let bytes = builder.finish().unwrap();
+//!
+//! let batch = Batch::parse(&bytes).unwrap();
+//! batch.check_crc().unwrap();
+//! let record: RecordData<'_> = batch.records(1 << 20).unwrap().iter().next().unwrap().unwrap();
+//! assert_eq!(record.value, Some(&b"value"[..]));
+//! ```
+
+mod batch;
+mod compression;
+mod varint;
+
+pub use batch::{
+    Batch, BatchBuilder, BatchError, ControlKind, HEADER_LENGTH, MAX_RECORDS_PER_BATCH, NO_PRODUCER_ID, NO_SEQUENCE,
+    ProducerStamp, RecordData, RecordIter, Records, batch_length, control_batch, patch_base_offset, patch_leader_epoch,
+    patch_max_timestamp,
+};
+pub use compression::{Compression, CompressionError};
+pub use kafka_protocol::messages;
+pub use kafka_protocol::protocol::StrBytes;
