@@ -1,1 +1,33 @@
-//! x
+//! State stores: ordered bytes under a key-value, window or session interface, with a record cache, a changelog and a commit.
+//!
+//! Three parts stack up in every [`Store`], whatever its kind:
+//!
+//! ```text
+//!   put ──> record cache (if asked for) ──flush──> changelog sink + engine
+//!   get <── record cache <────────────────────────── engine
+//! ```
+//!
+//! The [`Engine`] is a sorted map in memory, or a column family of RocksDB with the uncommitted writes over it. Stores
+//! hold bytes; the typed handles that programs use stand in the `streams` crate.
+
+mod backend;
+mod cache;
+mod engine;
+mod error;
+mod memory;
+mod schema;
+mod session;
+mod spec;
+mod store;
+mod window;
+
+pub use backend::{Backend, MemoryBackend};
+pub use cache::DirtyEntry;
+pub use engine::{Engine, KeyRange, Visit};
+pub use error::StateError;
+pub use memory::MemoryEngine;
+pub use schema::{session_key, split_session_key, split_window_key, window_key};
+pub use session::SessionEntry;
+pub use spec::{Logging, Retention, StoreKind, StoreSpec};
+pub use store::{ChangelogSink, Store};
+pub use window::WindowEntry;

@@ -19,5 +19,5 @@ mod timestamp;
 pub use duration::{days, hours, minutes, ms, seconds};
 pub use headers::{Header, Headers};
 pub use place::{Offset, Partition, TaskId, Topic, TopicPartition};
-pub use record::Record;
+pub use record::{Record, RecordContext, RecordPlace};
 pub use timestamp::Timestamp;

@@ -45,3 +45,31 @@ impl<K, V> Record<K, V> {
         self
     }
 }
+
+/// Where the record that a task is working on came from, and what it carried along.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordContext {
+    /// Its topic, partition and offset; `None` in a wall-clock punctuation.
+    pub place: Option<RecordPlace>,
+    /// Event time of the record that is being processed.
+    pub timestamp: Timestamp,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+/// One record's address in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// The topic.
+    pub topic: crate::Topic,
+    /// The partition.
+    pub partition: crate::Partition,
+    /// The offset.
+    pub offset: crate::Offset,
+}
+
+impl std::fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{} offset {}", self.topic, self.partition, self.offset)
+    }
+}

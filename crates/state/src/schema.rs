@@ -1,0 +1,62 @@
+//! The byte layouts of composed keys, equal to Kafka Streams'. All numbers are big-endian.
+//!
+//! | key of | layout |
+//! |---|---|
+//! | window store and its changelog | key, window start (8), sequence number (4) |
+//! | session store and its changelog | key, session end (8), session start (8) |
+
+/// Bytes of a window key behind the key proper.
+pub(crate) const WINDOW_SUFFIX: usize = 12;
+/// Bytes of a session key behind the key proper.
+pub(crate) const SESSION_SUFFIX: usize = 16;
+
+/// Key, window start and sequence number as one.
+pub fn window_key(key: &[u8], start: i64, sequence: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + WINDOW_SUFFIX);
+    out.extend_from_slice(key);
+    out.extend_from_slice(&start.to_be_bytes());
+    out.extend_from_slice(&sequence.to_be_bytes());
+    out
+}
+
+/// The parts of a window key; `None` if it is too short.
+pub fn split_window_key(bytes: &[u8]) -> Option<(&[u8], i64, u32)> {
+    let (key, suffix) = bytes.split_at_checked(bytes.len().checked_sub(WINDOW_SUFFIX)?)?;
+    let (start, sequence) = suffix.split_first_chunk::<8>()?;
+    Some((key, i64::from_be_bytes(*start), u32::from_be_bytes(sequence.try_into().ok()?)))
+}
+
+/// Key, session end and session start as one.
+pub fn session_key(key: &[u8], start: i64, end: i64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + SESSION_SUFFIX);
+    out.extend_from_slice(key);
+    out.extend_from_slice(&end.to_be_bytes());
+    out.extend_from_slice(&start.to_be_bytes());
+    out
+}
+
+/// The parts of a session key, as key, start and end; `None` if it is too short.
+pub fn split_session_key(bytes: &[u8]) -> Option<(&[u8], i64, i64)> {
+    let (key, suffix) = bytes.split_at_checked(bytes.len().checked_sub(SESSION_SUFFIX)?)?;
+    let (end, start) = suffix.split_first_chunk::<8>()?;
+    Some((key, i64::from_be_bytes(start.try_into().ok()?), i64::from_be_bytes(*end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_split_into_what_made_them(key: Vec<u8>, start: i64, end: i64, sequence: u32) {
+            prop_assert_eq!(split_window_key(&window_key(&key, start, sequence)), Some((&key[..], start, sequence)));
+            prop_assert_eq!(split_session_key(&session_key(&key, start, end)), Some((&key[..], start, end)));
+        }
+    }
+
+    #[test]
+    fn a_session_key_has_its_end_first() {
+        assert_eq!(session_key(b"k", 1, 2), [b'k', 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+}

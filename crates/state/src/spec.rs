@@ -1,0 +1,96 @@
+//! What a store is, as data: the plan carries it, the backend and the changelog are made after it.
+
+use std::time::Duration;
+
+/// How long windows or sessions are kept, in milliseconds of event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Milliseconds behind the newest event time that the store still answers for.
+    pub ms: i64,
+}
+
+impl From<Duration> for Retention {
+    fn from(duration: Duration) -> Self {
+        Retention { ms: i64::try_from(duration.as_millis()).unwrap_or(i64::MAX) }
+    }
+}
+
+/// The kinds of stores.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreKind {
+    /// Key to value.
+    KeyValue {
+        /// Whether the local value begins with the record's timestamp (8 bytes).
+        timestamped: bool,
+    },
+    /// Key and window start to value.
+    Window {
+        /// Whether the local value begins with the record's timestamp (8 bytes).
+        timestamped: bool,
+        /// How long windows are kept.
+        retention: Retention,
+        /// Length of a window in milliseconds.
+        size_ms: i64,
+        /// Whether one key and start may have several values, as stream-stream joins need.
+        duplicates: bool,
+    },
+    /// Key and session to value.
+    Session {
+        /// How long sessions are kept.
+        retention: Retention,
+    },
+    /// Any keys, for operators that lay out their own: buffers of suppress, unmatched join records.
+    Internal,
+}
+
+/// Whether and how changes are written to a changelog topic.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Logging {
+    /// To a topic of these settings beyond Kafka Streams' own.
+    On(Vec<(String, String)>),
+    /// Not at all.
+    Off,
+}
+
+/// A store's description.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreSpec {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: StoreKind,
+    /// Whether it lives in memory, not in RocksDB.
+    pub in_memory: bool,
+    /// Whether the record cache stands before it.
+    pub cached: bool,
+    /// Its changelog.
+    pub logging: Logging,
+}
+
+impl StoreSpec {
+    /// A key-value store that is persistent, not cached, and logged.
+    pub fn new(name: impl Into<String>, kind: StoreKind) -> Self {
+        StoreSpec { name: name.into(), kind, in_memory: false, cached: false, logging: Logging::On(Vec::new()) }
+    }
+
+    /// Whether the store has a changelog topic.
+    pub fn is_logged(&self) -> bool {
+        self.logging != Logging::Off
+    }
+
+    /// Whether local values begin with a timestamp.
+    pub fn is_timestamped(&self) -> bool {
+        matches!(
+            self.kind,
+            StoreKind::KeyValue { timestamped: true } | StoreKind::Window { timestamped: true, .. }
+        )
+    }
+
+    /// The retention, for stores that have one.
+    pub fn retention(&self) -> Option<Retention> {
+        match self.kind {
+            StoreKind::Window { retention, .. } | StoreKind::Session { retention } => Some(retention),
+            StoreKind::KeyValue { .. } | StoreKind::Internal => None,
+        }
+    }
+}

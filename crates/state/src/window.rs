@@ -1,0 +1,201 @@
+//! What is particular to window stores: sequence numbers, retention, and the order of their entries.
+//!
+//! A store remembers the largest window start it was given. What lies `retention` or more behind it is not found any more,
+//! at once; the space comes back in sweeps.
+
+use std::ops::ControlFlow;
+
+use tidewater_types::RecordContext;
+
+use crate::{ChangelogSink, KeyRange, Retention, StateError, Store, StoreKind, split_session_key, split_window_key, window_key};
+
+/// Kafka Streams' smallest segment of a persistent window store.
+const MIN_SEGMENT_MS: i64 = 60_000;
+
+/// An entry of a window store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowEntry {
+    /// The key's bytes.
+    pub key: Vec<u8>,
+    /// Start of the window.
+    pub start: i64,
+    /// The value in the store's layout.
+    pub value: Vec<u8>,
+}
+
+/// Which times a store still answers for.
+#[derive(Debug)]
+pub(crate) struct Expiry {
+    retention_ms: i64,
+    segment_ms: i64,
+    by_segment: bool,
+    /// The largest time the store was given.
+    observed: i64,
+    swept_to: i64,
+}
+
+impl Expiry {
+    pub fn new(retention: Retention, in_memory: bool) -> Self {
+        Expiry {
+            retention_ms: retention.ms,
+            segment_ms: (retention.ms / 2).max(MIN_SEGMENT_MS),
+            by_segment: !in_memory,
+            observed: -1,
+            swept_to: i64::MIN,
+        }
+    }
+
+    /// The earliest time that is still found.
+    pub fn live_from(&self) -> i64 {
+        self.observed.saturating_sub(self.retention_ms).saturating_add(1)
+    }
+
+    /// Takes notice of a time; says whether an entry of that time is to be kept.
+    ///
+    /// A persistent store of Kafka Streams drops whole segments, so it takes a late entry as long as its segment lives.
+    fn note(&mut self, time: i64) -> bool {
+        self.observed = self.observed.max(time);
+        if self.by_segment {
+            let oldest = self.observed.saturating_sub(self.retention_ms);
+            time.div_euclid(self.segment_ms) >= oldest.div_euclid(self.segment_ms)
+        } else {
+            time >= self.live_from()
+        }
+    }
+
+    fn segment(&self, time: i64) -> i64 {
+        if self.by_segment { time.div_euclid(self.segment_ms) } else { time }
+    }
+
+    /// The time up to which entries are to be removed, if it is worth a sweep.
+    fn sweep_due(&mut self) -> Option<i64> {
+        let dead = if self.by_segment {
+            self.observed.saturating_sub(self.retention_ms).div_euclid(self.segment_ms) * self.segment_ms
+        } else {
+            self.live_from()
+        };
+        let due = dead >= self.swept_to.saturating_add(self.segment_ms);
+        due.then(|| {
+            self.swept_to = dead;
+            dead
+        })
+    }
+}
+
+impl Store {
+    /// Takes notice of the time in a window or session key; says whether the entry is to be kept.
+    pub(crate) fn note_time(&mut self, key: &[u8]) -> Result<bool, StateError> {
+        if self.expiry.is_none() {
+            return Ok(true);
+        }
+        let time = match self.spec().kind {
+            StoreKind::Session { .. } => split_session_key(key).map(|(_, _, end)| end),
+            _ => split_window_key(key).map(|(_, start, _)| start),
+        };
+        let time = time.ok_or_else(|| self.malformed(key))?;
+        let Some(expiry) = self.expiry.as_mut() else { return Ok(true) };
+        let live = expiry.note(time);
+        if let Some(dead_before) = expiry.sweep_due() {
+            self.sweep(dead_before)?;
+        }
+        Ok(live)
+    }
+
+    /// Removes the entries before a time.
+    fn sweep(&mut self, dead_before: i64) -> Result<(), StateError> {
+        let session = matches!(self.spec().kind, StoreKind::Session { .. });
+        let mut dead = Vec::new();
+        self.engine().scan(&KeyRange::all(), false, &mut |key, _| {
+            let time = if session {
+                split_session_key(key).map(|(_, _, end)| end)
+            } else {
+                split_window_key(key).map(|(_, start, _)| start)
+            };
+            if time.is_some_and(|time| time < dead_before) {
+                dead.push(key.to_vec());
+            }
+            ControlFlow::Continue(())
+        })?;
+        for key in dead {
+            self.engine().put(&key, None)?;
+        }
+        Ok(())
+    }
+
+    /// The full key of a put at a window start: with the next sequence number where duplicates are kept, else with 0.
+    pub fn next_window_key(&mut self, key: &[u8], start: i64) -> Vec<u8> {
+        if matches!(self.spec().kind, StoreKind::Window { duplicates: true, .. }) {
+            self.next_sequence = (self.next_sequence + 1) & 0x7fff_ffff;
+        }
+        window_key(key, start, self.next_sequence)
+    }
+
+    /// Puts a window's value; see [`Store::put`]. Deleting is without effect where duplicates are kept.
+    pub fn put_window(
+        &mut self,
+        key: &[u8],
+        start: i64,
+        value: Option<&[u8]>,
+        context: &RecordContext,
+        changelog: &mut dyn ChangelogSink,
+    ) -> Result<bool, StateError> {
+        let duplicates = matches!(self.spec().kind, StoreKind::Window { duplicates: true, .. });
+        if duplicates && value.is_none() {
+            return Ok(true);
+        }
+        let full = self.next_window_key(key, start);
+        self.put(&full, value, context, changelog)
+    }
+
+    /// The value of the window of `key` that begins at `start`.
+    pub fn get_window<R>(
+        &mut self,
+        key: &[u8],
+        start: i64,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, StateError> {
+        if self.expiry.as_ref().is_some_and(|expiry| start < expiry.live_from()) && !self.is_cached() {
+            return Ok(None);
+        }
+        self.get(&window_key(key, start, 0), read)
+    }
+
+    /// The windows of `key` that begin between two times (both included), by time.
+    pub fn fetch(&self, key: &[u8], from: i64, to: i64, reverse: bool) -> Result<Vec<WindowEntry>, StateError> {
+        let from = self.live_from(from).max(0);
+        if to < from {
+            return Ok(Vec::new());
+        }
+        let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));
+        let length = key.len();
+        let mut found = self.window_entries(&range, reverse)?;
+        // Longer keys may lie between; their own key part differs in length.
+        found.retain(|entry| entry.key.len() == length && (from..=to).contains(&entry.start));
+        Ok(found)
+    }
+
+    /// The windows of all keys that begin between two times (both included), in the store's order.
+    pub fn fetch_all(&self, from: i64, to: i64) -> Result<Vec<WindowEntry>, StateError> {
+        let from = self.live_from(from).max(0);
+        let mut found = self.window_entries(&KeyRange::all(), false)?;
+        found.retain(|entry| (from..=to).contains(&entry.start));
+        if let Some(expiry) = &self.expiry {
+            found.sort_by_key(|entry| expiry.segment(entry.start));
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn live_from(&self, from: i64) -> i64 {
+        self.expiry.as_ref().map_or(from, |expiry| from.max(expiry.live_from()))
+    }
+
+    fn window_entries(&self, range: &KeyRange, reverse: bool) -> Result<Vec<WindowEntry>, StateError> {
+        self.scan(range, reverse)?
+            .into_iter()
+            .map(|(full, value)| {
+                let (key, start, _) = split_window_key(&full).ok_or_else(|| self.malformed(&full))?;
+                Ok(WindowEntry { key: key.to_vec(), start, value })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! Where a program begins: streams and tables of topics, stores for processors, and the build.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::handle::{Handle, SerdeSlot, SharedPlan, lock, maker};
+use super::table::{KTable, source_getter};
+use super::{KStream, Topic};
+use crate::codec::Field;
+use crate::config::{BuildSettings, Optimizations};
+use crate::error::BuildError;
+use crate::graph::{self, OpKind, Plan, SourceMaker};
+use crate::node::source::{TimestampExtractor, TypedSource};
+use crate::node::table::{TableSource, TableStore};
+use crate::task::{DefinedStore, StoreDefinition, StoreHandle};
+use crate::topology::Topology;
+
+/// Collects a program's operators, and builds its topology.
+pub struct StreamsBuilder {
+    plan: SharedPlan,
+    settings: BuildSettings,
+}
+
+impl Default for StreamsBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Tells the builders of a process apart, so that a stranger's handle is noticed.
+static NEXT_BUILDER: AtomicU64 = AtomicU64::new(1);
+
+impl StreamsBuilder {
+    /// An empty program.
+    pub fn new() -> Self {
+        Self::with_settings(BuildSettings::default())
+    }
+
+    /// An empty program with settings of its own.
+    pub fn with_settings(settings: BuildSettings) -> Self {
+        let plan = Plan { builder: NEXT_BUILDER.fetch_add(1, Ordering::Relaxed), ..Plan::default() };
+        StreamsBuilder { plan: Arc::new(Mutex::new(plan)), settings }
+    }
+
+    /// The same with these rewrites of the optimiser.
+    #[must_use]
+    pub fn optimize(mut self, which: Optimizations) -> Self {
+        self.settings.optimize = which;
+        self
+    }
+
+    fn add(&self, kind: OpKind) -> Handle {
+        let op = lock(&self.plan).add(kind, vec![]);
+        Handle { plan: self.plan.clone(), op }
+    }
+
+    /// A topic's records as a stream.
+    pub fn stream<K: Field, V: Field>(&self, topic: &Topic<K, V>) -> KStream<K, V> {
+        self.stream_of(topic, vec![topic.name().to_owned()])
+    }
+
+    /// The records of several topics of the same types as one stream.
+    pub fn stream_of_all<K: Field, V: Field>(&self, topics: &[Topic<K, V>]) -> KStream<K, V> {
+        let names = topics.iter().map(|topic| topic.name().to_owned()).collect();
+        let first = topics.first().cloned().unwrap_or_else(|| Topic::named(""));
+        if topics.is_empty() {
+            lock(&self.plan).errors.push(BuildError::Misuse("a stream of no topics".to_owned()));
+        }
+        self.stream_of(&first, names)
+    }
+
+    fn stream_of<K: Field, V: Field>(&self, topic: &Topic<K, V>, topics: Vec<String>) -> KStream<K, V> {
+        let source = source_maker(topic, TimestampExtractor::FailOnInvalid);
+        let handle = self.add(OpKind::Stream { topics, source, types: TypeId::of::<(K, V)>() });
+        KStream::new(handle, SerdeSlot::maybe(&topic.key), SerdeSlot::maybe(&topic.value))
+    }
+
+    /// A topic's records as a table: the last value of each key. A null value is a delete, whatever the type.
+    pub fn table<K: Field, V: Field>(&self, topic: &Topic<K, V>) -> KTable<K::Some, V::Some> {
+        let (key, value) = (topic.key_serde(), topic.value_serde());
+        let optional = Topic::<Option<K::Some>, Option<V::Some>>::named(topic.name())
+            .with_serdes(key.clone(), value.clone());
+        let source = source_maker(&optional, TimestampExtractor::FailOnInvalid);
+        let op = lock(&self.plan).ops.len();
+        let node = maker(move |build| {
+            let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
+            let store = store.map(|store| {
+                let access = build.access(&store, &key, &value);
+                TableStore::open(build, access, send_old)
+            });
+            TableSource::<_, _, Option<K::Some>, Option<V::Some>> { id: build.node, store, types: PhantomData }
+        });
+        let handle = self.add(OpKind::Table { topic: topic.name().to_owned(), source, node });
+        let getter = source_getter(op, topic.key_serde(), topic.value_serde());
+        KTable::new(handle, SerdeSlot::maybe(&topic.key), SerdeSlot::maybe(&topic.value), getter)
+    }
+
+    /// Adds a store for processors to open.
+    pub fn store<S: 'static>(&self, definition: StoreDefinition<S>) -> StoreHandle<S> {
+        let mut plan = lock(&self.plan);
+        let index = plan.stores.len();
+        plan.stores.push(DefinedStore { spec: definition.spec, open: Arc::new(definition.open) });
+        plan.add(OpKind::StateStore { index }, vec![]);
+        StoreHandle { index, builder: plan.builder, types: PhantomData }
+    }
+
+    /// The topology.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the program.
+    pub fn build(&self) -> Result<Topology, BuildError> {
+        graph::build(&lock(&self.plan), &self.settings)
+    }
+}
+
+/// Makes the source of a topic's types.
+pub(crate) fn source_maker<K: Field, V: Field>(
+    topic: &Topic<K, V>,
+    extractor: TimestampExtractor<K, V>,
+) -> SourceMaker {
+    let (key, value) = (topic.key_serde(), topic.value_serde());
+    Arc::new(move |node| {
+        Box::new(TypedSource { node, key: key.clone(), value: value.clone(), extractor: extractor.clone() })
+    })
+}

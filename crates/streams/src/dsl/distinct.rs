@@ -1,0 +1,94 @@
+//! Dropping repeats: beyond Kafka Streams, in the sense of its proposal KIP-655.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use tidewater_types::{Record, Timestamp};
+
+use super::KStream;
+use super::handle::{lock, maker};
+use crate::codec::{Field, Serde};
+use crate::error::TaskError;
+use crate::graph::{AggregateOp, OpKind, StoreTemplate};
+use crate::node::Boxed;
+use crate::task::{Core, DropReason, Node, NodeId, StoreAccess, take_record};
+
+/// What counts as a repeat: a record whose key was seen within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distinct {
+    within_ms: i64,
+}
+
+impl Distinct {
+    /// Of the records of a key that lie this close together in event time, the first one that comes goes on.
+    pub fn within(time: Duration) -> Self {
+        Distinct { within_ms: Timestamp::from(time).0 }
+    }
+}
+
+impl<K: Field, V: Field> KStream<K, V> {
+    /// Drops repeats of a key. Records without a key are left out.
+    ///
+    /// The store keeps for each key and time where the first sighting came from, and lets that same record through again:
+    /// so a replay after a crash loses nothing. It keeps `within` of event time; a repartition comes before it if the key
+    /// may have changed.
+    pub fn distinct(&self, distinct: Distinct) -> Self {
+        let op = lock(&self.handle.plan).ops.len();
+        let within_ms = distinct.within_ms;
+        let key = self.key.get::<K>();
+        let node = maker(move |build| {
+            let store = build.facts(op).stores["seen"].clone();
+            let seen = build.access(&store, &key, &Serde::<()>::default());
+            DistinctNode::<K, V> { id: build.node, seen, within_ms, types: PhantomData }
+        });
+        // A sighting `within` before the newest record, and one `within` before that record's earliest repeat.
+        let template = StoreTemplate::Window { size_ms: within_ms.saturating_mul(2).saturating_add(1), grace_ms: 0 };
+        let kind = OpKind::Distinct(AggregateOp {
+            prefix: "KSTREAM-DISTINCT-",
+            node,
+            template,
+            repartition: self.repartition_maker(),
+        });
+        KStream::new(self.handle.then(kind), self.key.clone(), self.value.clone())
+    }
+}
+
+struct DistinctNode<K: Field, V> {
+    id: NodeId,
+    seen: StoreAccess<K::Some, ()>,
+    within_ms: i64,
+    types: PhantomData<fn(V)>,
+}
+
+impl<K: Field, V: Field> Node for DistinctNode<K, V> {
+    fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
+        let record: Record<K, V> = take_record(record);
+        let Some(key) = record.key.as_some() else {
+            core.drop_record(DropReason::NullKey);
+            return Ok(());
+        };
+        let raw = self.seen.key_bytes(key)?;
+        let time = record.timestamp.0;
+        let origin = origin(core);
+        let (from, to) = (time.saturating_sub(self.within_ms), time.saturating_add(self.within_ms));
+        let sightings = core.stores[self.seen.id].fetch(&raw, from, to, false)?;
+        if sightings.is_empty() {
+            let full = core.stores[self.seen.id].next_window_key(&raw, time);
+            self.seen.put_raw(core, &full, Some(&origin))?;
+        } else if !sightings.iter().any(|sighting| sighting.value == origin) {
+            return Ok(());
+        }
+        core.forward(self.id, record)
+    }
+}
+
+/// Where the record at work came from: offset (8), partition (4), topic.
+fn origin(core: &Core) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Some(place) = &core.context.place {
+        out.extend_from_slice(&place.offset.0.to_be_bytes());
+        out.extend_from_slice(&place.partition.to_be_bytes());
+        out.extend_from_slice(place.topic.as_bytes());
+    }
+    out
+}

@@ -1,0 +1,80 @@
+//! How far apart two records may be to be joined, and what their stores are like.
+
+use std::time::Duration;
+
+use tidewater_types::Timestamp;
+
+use crate::node::stream_join::JoinSpan;
+
+/// The window of a stream-stream join, and the options of its stores.
+#[derive(Clone, Debug)]
+pub struct JoinWindows {
+    pub(crate) span: JoinSpan,
+    pub(crate) store_name: Option<String>,
+    pub(crate) in_memory: bool,
+    pub(crate) without_changelog: bool,
+    pub(crate) changelog: Vec<(String, String)>,
+}
+
+impl JoinWindows {
+    /// Joins records at most this far apart, whichever comes first.
+    pub fn of(difference: Duration) -> Self {
+        let difference = Timestamp::from(difference).0;
+        JoinWindows {
+            span: JoinSpan { before_ms: difference, after_ms: difference, grace_ms: 0 },
+            store_name: None,
+            in_memory: false,
+            without_changelog: false,
+            changelog: Vec::new(),
+        }
+    }
+
+    /// How much earlier than the left record the right one may be.
+    #[must_use]
+    pub fn before(mut self, difference: Duration) -> Self {
+        self.span.before_ms = Timestamp::from(difference).0;
+        self
+    }
+
+    /// How much later than the left record the right one may be.
+    #[must_use]
+    pub fn after(mut self, difference: Duration) -> Self {
+        self.span.after_ms = Timestamp::from(difference).0;
+        self
+    }
+
+    /// How long after its window's end a record may still come.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.span.grace_ms = Timestamp::from(grace).0;
+        self
+    }
+
+    /// Begins the names of the join's stores, and so of their changelogs.
+    #[must_use]
+    pub fn store(mut self, name: impl Into<String>) -> Self {
+        self.store_name = Some(name.into());
+        self
+    }
+
+    /// Keeps waiting records in memory, not in RocksDB.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.in_memory = true;
+        self
+    }
+
+    /// Without changelogs: waiting records are gone with the store's folder.
+    #[must_use]
+    pub fn without_changelog(mut self) -> Self {
+        self.without_changelog = true;
+        self
+    }
+
+    /// With this setting for the changelog topics.
+    #[must_use]
+    pub fn changelog_setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.changelog.push((name.into(), value.into()));
+        self
+    }
+}

@@ -1,0 +1,28 @@
+//! The typed DSL: thin handles on the operators of a plan.
+//!
+//! A handle is a cheap value; using it twice forks the stream. Operators are numbered when the topology is built, in the
+//! order of the calls.
+
+mod builder;
+mod distinct;
+mod group;
+mod handle;
+mod joins;
+mod stream;
+mod stream_join;
+mod suppress;
+mod table;
+mod table_group;
+mod topic;
+mod window;
+
+pub use builder::StreamsBuilder;
+pub use distinct::Distinct;
+pub use group::{CogroupedStream, GroupedStream};
+pub use joins::JoinWindows;
+pub use stream::{KStream, Split};
+pub use suppress::Suppress;
+pub use table::KTable;
+pub use table_group::GroupedTable;
+pub use topic::Topic;
+pub use window::{Hopping, SessionWindowedStream, Sessions, TimeWindowedStream, Tumbling, Windows};

@@ -1,0 +1,304 @@
+//! Tables: of each key the last value.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::handle::{Handle, SerdeSlot, lock, maker};
+use super::stream::KStream;
+use super::suppress::Suppress;
+use super::table_group::GroupedTable;
+use crate::codec::{Data, Field, Serde};
+use crate::error::UserError;
+use crate::graph::{OpId, OpKind, StoreOptions, SuppressOp, TableJoinOp};
+use crate::node::suppress::Suppress as SuppressNode;
+use crate::node::table::{Derive, DerivedGetter, DerivedTable, GetterMaker, StoreGetter, TableStore, ToStream};
+use crate::node::table_aggregate::GroupTable;
+use crate::node::table_join::{Join, JoinGetter, JoinKind, TableJoinMerge, TableJoinSide};
+
+/// A table: rows of key and value, changed by records. A row without a value is absent.
+pub struct KTable<K, V> {
+    pub(crate) handle: Handle,
+    pub(crate) key: SerdeSlot,
+    pub(crate) value: SerdeSlot,
+    pub(crate) getter: GetterMaker<K, V>,
+}
+
+impl<K, V> Clone for KTable<K, V> {
+    fn clone(&self) -> Self {
+        Self::new(self.handle.clone(), self.key.clone(), self.value.clone(), self.getter.clone())
+    }
+}
+
+/// Looks rows up in the store that an operator always has.
+pub(crate) fn store_getter<K: Data, V: Data>(op: OpId, key: Serde<K>, value: Serde<V>) -> GetterMaker<K, V> {
+    Arc::new(move |build| {
+        let store = build.facts(op).store.clone().unwrap_or_default();
+        Box::new(StoreGetter(build.access(&store, &key, &value)))
+    })
+}
+
+/// Looks rows up in the store that a table's source has once somebody asks.
+pub(crate) fn source_getter<K: Data, V: Data>(op: OpId, key: Serde<K>, value: Serde<V>) -> GetterMaker<K, V> {
+    store_getter(op, key, value)
+}
+
+impl<K, V> KTable<K, V> {
+    pub(crate) fn new(handle: Handle, key: SerdeSlot, value: SerdeSlot, getter: GetterMaker<K, V>) -> Self {
+        KTable { handle, key, value, getter }
+    }
+
+    /// Names the operator that made this table; its number is then not used up.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        self.handle.set_name(name.into());
+        self
+    }
+
+    fn option(self, set: impl FnOnce(&mut StoreOptions)) -> Self {
+        self.handle.store(set);
+        self
+    }
+
+    /// Keeps the rows in a store of this name, which also names its changelog.
+    #[must_use]
+    pub fn store(self, name: impl Into<String>) -> Self {
+        self.option(|store| store.name = Some(name.into()))
+    }
+
+    /// Any store option at all, with nothing said: what an empty `Materialized` is in Kafka Streams.
+    #[must_use]
+    pub fn materialized(self) -> Self {
+        self.option(|_| {})
+    }
+
+    /// Keeps the rows in memory, not in RocksDB.
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        self.option(|store| store.in_memory = true)
+    }
+
+    /// With or without a record cache before the store. Default: with.
+    #[must_use]
+    pub fn cached(self, cached: bool) -> Self {
+        self.option(|store| store.cached = Some(cached))
+    }
+
+    /// Without a changelog: the rows are gone with the store's folder.
+    #[must_use]
+    pub fn without_changelog(self) -> Self {
+        self.option(|store| store.without_changelog = true)
+    }
+
+    /// With this setting for the changelog topic.
+    #[must_use]
+    pub fn changelog_setting(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.option(|store| store.changelog.push((name.into(), value.into())))
+    }
+
+    /// How long windows or sessions are kept. Default: their length plus grace.
+    #[must_use]
+    pub fn retention(self, retention: Duration) -> Self {
+        self.option(|store| store.retention = Some(retention.into()))
+    }
+}
+
+impl<K: Data, V: Data> KTable<K, V> {
+    /// The changes of the table as a stream; `None` is a delete.
+    pub fn to_stream(&self) -> KStream<K, Option<V>> {
+        let node = maker(|build| ToStream::<K, V> { id: build.node, types: std::marker::PhantomData });
+        KStream::new(self.handle.then(OpKind::ToStream { node }), self.key.clone(), self.value.clone())
+    }
+
+    /// The rows for which the predicate holds.
+    pub fn filter(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> KTable<K, V> {
+        self.try_filter(move |key, value| Ok(predicate(key, value)))
+    }
+
+    /// [`KTable::filter`] with a predicate that may fail.
+    pub fn try_filter(
+        &self,
+        predicate: impl Fn(&K, &V) -> Result<bool, UserError> + Send + Sync + 'static,
+    ) -> KTable<K, V> {
+        let derive: Derive<K, V, V> = Arc::new(move |key, value| Ok(predicate(key, &value)?.then_some(value)));
+        self.derived("KTABLE-FILTER-", true, derive, self.value.clone())
+    }
+
+    /// The rows for which the predicate does not hold.
+    pub fn filter_not(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> KTable<K, V> {
+        self.filter(move |key, value| !predicate(key, value))
+    }
+
+    /// Makes another value of each row's; `None` leaves the row out.
+    pub fn map_values<V2: Field>(&self, map: impl Fn(V) -> V2 + Send + Sync + 'static) -> KTable<K, V2::Some> {
+        self.try_map_values(move |_, value| Ok(map(value)))
+    }
+
+    /// [`KTable::map_values`] with a mapper that sees the key, and may fail.
+    pub fn try_map_values<V2: Field>(
+        &self,
+        map: impl Fn(&K, V) -> Result<V2, UserError> + Send + Sync + 'static,
+    ) -> KTable<K, V2::Some> {
+        let derive: Derive<K, V, V2::Some> = Arc::new(move |key, value| map(key, value).map(Field::into_some));
+        self.derived("KTABLE-MAPVALUES-", false, derive, SerdeSlot::default())
+    }
+
+    fn derived<V2: Data>(
+        &self,
+        prefix: &'static str,
+        skip_absent: bool,
+        derive: Derive<K, V, V2>,
+        value: SerdeSlot,
+    ) -> KTable<K, V2> {
+        let op = lock(&self.handle.plan).ops.len();
+        let (key_serde, value_serde) = (self.key.get::<K>(), value.get::<V2>());
+        let getter: GetterMaker<K, V2> = {
+            let (parent, derive) = (self.getter.clone(), derive.clone());
+            let stored = store_getter(op, key_serde.clone(), value_serde.clone());
+            Arc::new(move |build| match build.facts(op).store {
+                Some(_) => stored(build),
+                None => Box::new(DerivedGetter { parent: parent(build), derive: derive.clone() }),
+            })
+        };
+        let node = maker(move |build| {
+            let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
+            let store = store.map(|store| {
+                let access = build.access(&store, &key_serde, &value_serde);
+                TableStore::open(build, access, send_old)
+            });
+            DerivedTable { id: build.node, derive: derive.clone(), store, send_old, skip_absent }
+        });
+        KTable::new(self.handle.then(OpKind::Derive { prefix, node }), self.key.clone(), value, getter)
+    }
+
+    /// Groups rows by another key, with the value to be aggregated. Repartitions. Rows whose group or value is `None` are
+    /// left out.
+    pub fn group_by<K2: Field, V2: Field>(
+        &self,
+        select: impl Fn(&K, &V) -> (K2, V2) + Send + Sync + 'static,
+    ) -> GroupedTable<K2::Some, V2::Some> {
+        self.try_group_by(move |key, value| Ok(select(key, value)))
+    }
+
+    /// [`KTable::group_by`] with a selector that may fail.
+    pub fn try_group_by<K2: Field, V2: Field>(
+        &self,
+        select: impl Fn(&K, &V) -> Result<(K2, V2), UserError> + Send + Sync + 'static,
+    ) -> GroupedTable<K2::Some, V2::Some> {
+        let select = Arc::new(select);
+        let node = maker(move |build| {
+            let serde = Serde::<K2::Some>::default();
+            let key_bytes = Arc::new(move |key: &K2::Some| Ok(serde.to_bytes(key)?));
+            GroupTable::<K, V, K2, V2> { id: build.node, select: select.clone(), key_bytes }
+        });
+        GroupedTable::new(self.handle.then(OpKind::GroupTable { node }))
+    }
+
+    /// Holds updates back; see [`Suppress`].
+    pub fn suppress(&self, suppress: Suppress<K>) -> KTable<K, V> {
+        let op = lock(&self.handle.plan).ops.len();
+        let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
+        let until_window_closes = suppress.until_window_closes;
+        let (without_changelog, changelog) = (suppress.without_changelog, suppress.changelog.clone());
+        let node = maker(move |build| {
+            let facts = build.facts(op);
+            let buffer = facts.stores.get("buffer").cloned().unwrap_or_default();
+            let grace = facts.stores.get("grace").and_then(|grace| grace.parse().ok());
+            let store = build.store_id(&buffer);
+            SuppressNode::<K, V>::new(build.node, store, key.clone(), value.clone(), suppress.rules(grace))
+        });
+        let kind = OpKind::Suppress(SuppressOp { node, until_window_closes, without_changelog, changelog });
+        KTable::new(self.handle.then(kind), self.key.clone(), self.value.clone(), self.getter.clone())
+    }
+
+    /// The rows that both tables have, joined. `None` leaves a row out.
+    pub fn join<V2: Data, R: Field>(
+        &self,
+        other: &KTable<K, V2>,
+        join: impl Fn(&V, &V2) -> R + Send + Sync + 'static,
+    ) -> KTable<K, R::Some> {
+        self.joined(
+            other,
+            JoinKind::Inner,
+            Arc::new(move |_, left, right| {
+                let joined = left.zip(right).map(|(left, right)| join(left, right));
+                Ok(joined.and_then(Field::into_some))
+            }),
+        )
+    }
+
+    /// The rows of this table, joined with those of the other one where it has them.
+    pub fn left_join<V2: Data, R: Field>(
+        &self,
+        other: &KTable<K, V2>,
+        join: impl Fn(&V, Option<&V2>) -> R + Send + Sync + 'static,
+    ) -> KTable<K, R::Some> {
+        let join = move |left: Option<&V>, right: Option<&V2>| left.and_then(|left| join(left, right).into_some());
+        self.joined(other, JoinKind::Left, Arc::new(move |_, left, right| Ok(join(left, right))))
+    }
+
+    /// The rows of either table, joined where both have them.
+    pub fn outer_join<V2: Data, R: Field>(
+        &self,
+        other: &KTable<K, V2>,
+        join: impl Fn(Option<&V>, Option<&V2>) -> R + Send + Sync + 'static,
+    ) -> KTable<K, R::Some> {
+        self.joined(other, JoinKind::Outer, Arc::new(move |_, left, right| Ok(join(left, right).into_some())))
+    }
+
+    /// A join of any kind with a joiner that sees both sides, one of which may be missing, and may fail.
+    pub(crate) fn joined<V2: Data, R: Data>(
+        &self,
+        other: &KTable<K, V2>,
+        kind: JoinKind,
+        join: Join<K, V, V2, R>,
+    ) -> KTable<K, R> {
+        let op = lock(&self.handle.plan).ops.len();
+        let (left_outer, right_outer) = (kind != JoinKind::Inner, kind == JoinKind::Outer);
+        let (left, right) = (self.getter.clone(), other.getter.clone());
+        let reversed: Join<K, V2, V, R> = {
+            let join = join.clone();
+            Arc::new(move |key, right, left| join(key, left, right))
+        };
+        let this = {
+            let (right, join) = (right.clone(), join.clone());
+            maker(move |build| TableJoinSide {
+                id: build.node,
+                other: right(build),
+                join: join.clone(),
+                keeps_this: left_outer,
+                keeps_other: right_outer,
+                send_old: build.facts(op).send_old,
+            })
+        };
+        let other_side = {
+            let left = left.clone();
+            maker(move |build| TableJoinSide {
+                id: build.node,
+                other: left(build),
+                join: reversed.clone(),
+                keeps_this: right_outer,
+                keeps_other: left_outer,
+                send_old: build.facts(op).send_old,
+            })
+        };
+        let (key, value) = (self.key.get::<K>(), Serde::<R>::default());
+        let getter: GetterMaker<K, R> = {
+            let stored = store_getter(op, key.clone(), value.clone());
+            Arc::new(move |build| match build.facts(op).store {
+                Some(_) => stored(build),
+                None => Box::new(JoinGetter { left: left(build), right: right(build), join: join.clone(), kind }),
+            })
+        };
+        let merge = maker(move |build| {
+            let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
+            let store = store.map(|store| {
+                let access = build.access(&store, &key, &value);
+                TableStore::open(build, access, send_old)
+            });
+            TableJoinMerge { id: build.node, store, send_old }
+        });
+        let join = TableJoinOp { left_outer, right_outer, this, other: other_side, merge };
+        let handle = self.handle.join(&[&other.handle], OpKind::TableJoin(join));
+        KTable::new(handle, self.key.clone(), SerdeSlot::default(), getter)
+    }
+}

@@ -1,0 +1,954 @@
+//! From operators to graph nodes: names and numbers, repartitions, stores, and which tables must keep rows.
+//!
+//! Kafka Streams decides all this while the program makes its calls; here the calls are replayed in their order once all
+//! options are known, so that the same numbers come out.
+
+use std::collections::BTreeSet;
+
+use tidewater_state::{Logging, Retention, StoreKind, StoreSpec};
+
+use super::node::{Graph, GraphId, GraphKind, ProcessorSpec, ROOT};
+use super::plan::{
+    AggregateOp, GroupedTableOp, NodeMaker, Op, OpFacts, OpId, OpKind, Plan, RepartitionMaker, StoreOptions,
+    StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
+};
+use crate::config::BuildSettings;
+use crate::error::BuildError;
+
+const REPARTITION: &str = "-repartition";
+
+/// How a table gets at its rows, and what that means for those it comes from.
+#[derive(Clone)]
+enum TableKind {
+    /// Read from a topic or stream: keeps rows if anybody asks.
+    Source,
+    /// Always has a store: aggregations.
+    Stored,
+    /// Keeps rows only if the program says so; else works them out from the one it comes from.
+    Derived(OpId),
+    Joined(OpId, OpId),
+    Suppressed(OpId),
+}
+
+#[derive(Clone)]
+struct Table {
+    kind: TableKind,
+    /// The store's description, whether or not it will be needed.
+    spec: Option<StoreSpec>,
+    materialized: bool,
+    send_old: bool,
+}
+
+/// What an operator has become.
+#[derive(Clone)]
+struct Lowered {
+    graph: GraphId,
+    /// What Kafka Streams calls the handle's name.
+    name: String,
+    repartition_required: bool,
+    /// The source nodes of its sub-topology.
+    sources: BTreeSet<String>,
+    /// The name given to a grouping.
+    group_name: Option<String>,
+    /// A repartition that several operators behind this one share.
+    shared_repartition: Option<GraphId>,
+}
+
+struct Lowering<'a> {
+    plan: &'a Plan,
+    settings: &'a BuildSettings,
+    graph: Graph,
+    ops: Vec<Option<Lowered>>,
+    tables: Vec<Option<Table>>,
+}
+
+pub(crate) fn lower(plan: &Plan, settings: &BuildSettings) -> Result<Graph, BuildError> {
+    if let Some(error) = plan.errors.first() {
+        return Err(error.clone());
+    }
+    let mut lowering = Lowering {
+        plan,
+        settings,
+        graph: Graph::new(),
+        ops: vec![None; plan.ops.len()],
+        tables: vec![None; plan.ops.len()],
+    };
+    lowering.graph.facts = vec![OpFacts::default(); plan.ops.len()];
+    for (id, op) in plan.ops.iter().enumerate() {
+        let lowered = lowering.op(id, op)?;
+        lowering.graph.facts[id].name = lowered.name.clone();
+        lowering.ops[id] = Some(lowered);
+    }
+    for (id, table) in lowering.tables.iter().enumerate() {
+        let Some(table) = table else { continue };
+        lowering.graph.facts[id].send_old = table.send_old;
+        if table.materialized
+            && let Some(spec) = &table.spec
+        {
+            lowering.graph.facts[id].store = Some(spec.name.clone());
+            lowering.graph.store_specs.insert(id, spec.clone());
+        }
+    }
+    lowering.connect_tables();
+    Ok(lowering.graph)
+}
+
+/// A repartition node with its three generated names.
+pub(crate) fn create_repartition(
+    graph: &mut Graph,
+    prefix: &str,
+    maker: RepartitionMaker,
+    partitions: Option<u32>,
+    optimizable: bool,
+) -> GraphId {
+    let topic = if prefix.ends_with(REPARTITION) { prefix.to_owned() } else { format!("{prefix}{REPARTITION}") };
+    let mut sink = graph.new_name("KSTREAM-SINK-");
+    let mut filter = graph.new_name("KSTREAM-FILTER-");
+    let mut source = graph.new_name("KSTREAM-SOURCE-");
+    if !is_generated(prefix) {
+        sink = format!("{topic}-sink");
+        source = format!("{topic}-source");
+        filter = format!("{topic}-filter");
+    }
+    let kind = GraphKind::Repartition {
+        source: source.clone(),
+        sink,
+        filter,
+        topic,
+        maker,
+        partitions,
+        optimizable,
+        drop_null_keys: false,
+    };
+    graph.create(source, kind)
+}
+
+/// `KSTREAM.*-[0-9]{10}`
+fn is_generated(prefix: &str) -> bool {
+    prefix.starts_with("KSTREAM")
+        && prefix.len() > 10
+        && prefix.is_char_boundary(prefix.len() - 10)
+        && prefix[prefix.len() - 10..].bytes().all(|byte| byte.is_ascii_digit())
+        && prefix[..prefix.len() - 10].ends_with('-')
+}
+
+/// Names become parts of topic names.
+fn check_name(name: &str) -> Result<(), BuildError> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.bytes().all(legal) {
+        return Err(BuildError::InvalidName(name.to_owned()));
+    }
+    Ok(())
+}
+
+impl Lowering<'_> {
+    fn lowered(&self, id: OpId) -> &Lowered {
+        match &self.ops[id] {
+            Some(lowered) => lowered,
+            None => unreachable!("an operator's inputs were called before it"),
+        }
+    }
+
+    fn table(&mut self, id: OpId) -> &mut Table {
+        match &mut self.tables[id] {
+            Some(table) => table,
+            None => unreachable!("the DSL's types let only tables be used as tables"),
+        }
+    }
+
+    /// The given name, or a generated one.
+    fn name(&mut self, op: &Op, prefix: &str) -> Result<String, BuildError> {
+        match &op.name {
+            Some(name) => {
+                check_name(name)?;
+                Ok(name.clone())
+            }
+            None => Ok(self.graph.new_name(prefix)),
+        }
+    }
+
+    /// The given name with a suffix, or a generated one.
+    fn suffixed(&mut self, op: &Op, suffix: &str, prefix: &str) -> String {
+        match &op.name {
+            Some(name) => format!("{name}{suffix}"),
+            None => self.graph.new_name(prefix),
+        }
+    }
+
+    fn op(&mut self, id: OpId, op: &Op) -> Result<Lowered, BuildError> {
+        match &op.kind {
+            OpKind::Stream { topics, source, types } => {
+                let name = self.name(op, "KSTREAM-SOURCE-")?;
+                let kind = GraphKind::Source { topics: topics.clone(), maker: source.clone(), types: *types };
+                let graph = self.graph.create(&name, kind);
+                self.graph.add(ROOT, graph);
+                Ok(Lowered {
+                    graph,
+                    sources: [name.clone()].into(),
+                    name,
+                    repartition_required: false,
+                    group_name: None,
+                    shared_repartition: None,
+                })
+            }
+            OpKind::Table { topic, source, node } => {
+                let spec = self.store_spec(op, &format!("{topic}-"), &StoreTemplate::KeyValue)?;
+                let source_name = self.suffixed(op, "-source", "KSTREAM-SOURCE-");
+                let name = self.name(op, "KTABLE-SOURCE-")?;
+                let kind = GraphKind::TableSource {
+                    topic: topic.clone(),
+                    source: source_name.clone(),
+                    maker: source.clone(),
+                    processor: processor_spec(id, &name, node),
+                    op: id,
+                    reuse: false,
+                };
+                let graph = self.graph.create(&name, kind);
+                self.graph.add(ROOT, graph);
+                let materialized = op.store.as_ref().is_some_and(|store| store.name.is_some());
+                self.tables[id] = Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
+                Ok(Lowered {
+                    graph,
+                    name,
+                    repartition_required: false,
+                    sources: [source_name].into(),
+                    group_name: None,
+                    shared_repartition: None,
+                })
+            }
+            OpKind::Process { prefix, node, key_changing, value_changing, repartitions, stores } => {
+                let name = self.name(op, prefix)?;
+                let mut spec = processor_spec(id, &name, node);
+                spec.connected = stores.iter().map(|&store| self.plan.stores[store].spec.name.clone()).collect();
+                let parent = self.lowered(op.inputs[0]).clone();
+                let graph = self.graph.create(&name, GraphKind::Processor(spec));
+                self.graph.nodes[graph].key_changing = *key_changing;
+                self.graph.nodes[graph].value_changing = *value_changing;
+                self.graph.add(parent.graph, graph);
+                let repartition_required = parent.repartition_required || *repartitions;
+                Ok(Lowered { graph, name, repartition_required, shared_repartition: None, ..parent })
+            }
+            OpKind::Retype { node } => {
+                let parent = self.lowered(op.inputs[0]).clone();
+                let graph = self.graph.create(parent.name.clone(), GraphKind::Hidden(node.clone()));
+                self.graph.add(parent.graph, graph);
+                Ok(Lowered { graph, ..parent })
+            }
+            OpKind::Merge { node } => {
+                let name = self.name(op, "KSTREAM-MERGE-")?;
+                let (left, right) = (self.lowered(op.inputs[0]).clone(), self.lowered(op.inputs[1]).clone());
+                let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
+                self.graph.nodes[graph].is_merge = true;
+                self.graph.add(left.graph, graph);
+                self.graph.add(right.graph, graph);
+                Ok(Lowered {
+                    graph,
+                    name,
+                    repartition_required: left.repartition_required || right.repartition_required,
+                    sources: &left.sources | &right.sources,
+                    group_name: None,
+                    shared_repartition: None,
+                })
+            }
+            OpKind::Split { node } => {
+                let name = self.name(op, "KSTREAM-BRANCH-")?;
+                let parent = self.lowered(op.inputs[0]).clone();
+                let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
+                self.graph.add(parent.graph, graph);
+                Ok(Lowered { graph, name, shared_repartition: None, ..parent })
+            }
+            OpKind::Branch { node, number } => {
+                let split = self.lowered(op.inputs[0]).clone();
+                let suffix = op.name.clone().unwrap_or_else(|| number.to_string());
+                let name = format!("{}{suffix}", split.name);
+                check_name(&name)?;
+                self.graph.next_number += 1;
+                let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
+                self.graph.add(split.graph, graph);
+                Ok(Lowered { graph, name, shared_repartition: None, ..split })
+            }
+            OpKind::Repartition { maker, partitions } => {
+                let parent = self.lowered(op.inputs[0]).clone();
+                let prefix = self.name(op, "KSTREAM-REPARTITION-")?;
+                let graph = create_repartition(&mut self.graph, &prefix, maker.clone(), *partitions, false);
+                self.graph.add(parent.graph, graph);
+                let name = self.graph.nodes[graph].name.clone();
+                Ok(Lowered {
+                    graph,
+                    sources: [name.clone()].into(),
+                    name,
+                    repartition_required: false,
+                    group_name: None,
+                    shared_repartition: None,
+                })
+            }
+            OpKind::Sink { topic, sink } => {
+                let name = self.name(op, "KSTREAM-SINK-")?;
+                let parent = self.lowered(op.inputs[0]).clone();
+                let kind = GraphKind::Sink { topic: topic.clone(), maker: sink.clone() };
+                let graph = self.graph.create(&name, kind);
+                self.graph.add(parent.graph, graph);
+                Ok(Lowered { graph, name, ..parent })
+            }
+            OpKind::GroupByKey => {
+                let parent = self.lowered(op.inputs[0]).clone();
+                if let Some(name) = &op.name {
+                    check_name(name)?;
+                }
+                Ok(Lowered { group_name: op.name.clone(), shared_repartition: None, ..parent })
+            }
+            OpKind::GroupBy { node } => {
+                let name = self.name(op, "KSTREAM-KEY-SELECT-")?;
+                let parent = self.lowered(op.inputs[0]).clone();
+                let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
+                self.graph.nodes[graph].key_changing = true;
+                self.graph.add(parent.graph, graph);
+                Ok(Lowered {
+                    graph,
+                    name,
+                    repartition_required: true,
+                    group_name: op.name.clone(),
+                    shared_repartition: None,
+                    ..parent
+                })
+            }
+            OpKind::Aggregate(aggregate) => self.aggregate(id, op, aggregate),
+            OpKind::Cogroup => Ok(self.lowered(op.inputs[0]).clone()),
+            OpKind::CogroupAggregate { sides, merge } => self.cogroup(id, op, sides, merge),
+            OpKind::ToTable { node, repartition } => self.to_table(id, op, node, repartition),
+            OpKind::Derive { prefix, node } => {
+                let mut spec = None;
+                if let Some(store) = &op.store {
+                    if store.name.is_none() {
+                        self.graph.new_store_name(prefix);
+                    } else {
+                        spec = Some(self.store_spec(op, prefix, &StoreTemplate::KeyValue)?);
+                    }
+                }
+                let name = self.name(op, prefix)?;
+                let parent = self.lowered(op.inputs[0]).clone();
+                let mut processor = processor_spec(id, &name, node);
+                processor.own_stores.extend(spec.clone());
+                let graph = self.graph.create(&name, GraphKind::Processor(processor));
+                self.graph.add(parent.graph, graph);
+                self.tables[id] = Some(Table {
+                    kind: TableKind::Derived(op.inputs[0]),
+                    materialized: spec.is_some(),
+                    spec,
+                    send_old: false,
+                });
+                Ok(Lowered { graph, name, shared_repartition: None, ..parent })
+            }
+            OpKind::ToStream { node } => {
+                let name = self.name(op, "KTABLE-TOSTREAM-")?;
+                let parent = self.lowered(op.inputs[0]).clone();
+                let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
+                self.graph.add(parent.graph, graph);
+                Ok(Lowered { graph, name, repartition_required: false, shared_repartition: None, ..parent })
+            }
+            OpKind::GroupTable { node } => {
+                let name = self.name(op, "KTABLE-SELECT-")?;
+                let parent = self.lowered(op.inputs[0]).clone();
+                let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
+                self.graph.add(parent.graph, graph);
+                self.enable_sending_old(op.inputs[0], true);
+                Ok(Lowered { graph, name, group_name: op.name.clone(), shared_repartition: None, ..parent })
+            }
+            OpKind::TableAggregate(aggregate) => self.table_aggregate(id, op, aggregate),
+            OpKind::StreamJoin(join) => self.stream_join(id, op, join),
+            OpKind::StreamTableJoin(join) => self.stream_table_join(id, op, join),
+            OpKind::TableJoin(join) => self.table_join(id, op, join),
+            OpKind::Suppress(suppress) => self.suppress(id, op, suppress),
+            OpKind::Distinct(distinct) => self.distinct(id, op, distinct),
+            OpKind::StateStore { index } => {
+                let spec = self.plan.stores[*index].spec.clone();
+                check_name(&spec.name)?;
+                let graph = self.graph.create(spec.name.clone(), GraphKind::StateStore(spec.clone()));
+                self.graph.add(ROOT, graph);
+                Ok(Lowered {
+                    graph,
+                    name: spec.name,
+                    repartition_required: false,
+                    sources: BTreeSet::new(),
+                    group_name: None,
+                    shared_repartition: None,
+                })
+            }
+        }
+    }
+
+    /// The store of an operator; takes a number for its name if none was given.
+    fn store_spec(&mut self, op: &Op, prefix: &str, template: &StoreTemplate) -> Result<StoreSpec, BuildError> {
+        let default = StoreOptions::default();
+        let options = op.store.as_ref().unwrap_or(&default);
+        let name = match &options.name {
+            Some(name) => {
+                check_name(name)?;
+                name.clone()
+            }
+            None => self.graph.new_store_name(prefix),
+        };
+        let kind = match *template {
+            StoreTemplate::KeyValue => StoreKind::KeyValue { timestamped: true },
+            StoreTemplate::Window { size_ms, grace_ms } => {
+                let least = size_ms.saturating_add(grace_ms);
+                let retention = options.retention.unwrap_or(Retention { ms: least });
+                check_retention(&name, retention, least, "the window's size plus its grace")?;
+                StoreKind::Window { timestamped: true, retention, size_ms, duplicates: false }
+            }
+            StoreTemplate::Session { gap_ms, grace_ms } => {
+                let least = gap_ms.saturating_add(grace_ms);
+                let retention = options.retention.unwrap_or(Retention { ms: least });
+                check_retention(&name, retention, least, "the session's gap plus its grace")?;
+                StoreKind::Session { retention }
+            }
+        };
+        let logging =
+            if options.without_changelog { Logging::Off } else { Logging::On(options.changelog.clone()) };
+        let in_memory = options.in_memory || self.settings.in_memory_stores;
+        Ok(StoreSpec { name, kind, in_memory, cached: options.cached.unwrap_or(true), logging })
+    }
+
+    fn aggregate(&mut self, id: OpId, op: &Op, aggregate: &AggregateOp) -> Result<Lowered, BuildError> {
+        let spec = self.store_spec(op, aggregate.prefix, &aggregate.template)?;
+        let name = self.name(op, aggregate.prefix)?;
+        let group_id = op.inputs[0];
+        let group = self.lowered(group_id).clone();
+        let mut parent = group.graph;
+        let mut sources = group.sources.clone();
+        if group.repartition_required {
+            let prefix = group.group_name.clone().unwrap_or_else(|| spec.name.clone());
+            let repartition =
+                create_repartition(&mut self.graph, &prefix, aggregate.repartition.clone(), None, true);
+            sources = [self.graph.nodes[repartition].name.clone()].into();
+            // Aggregations of one named grouping share its repartition.
+            let shared = match group.shared_repartition {
+                Some(shared) if group.group_name.is_some() => shared,
+                _ => repartition,
+            };
+            if let Some(group) = &mut self.ops[group_id] {
+                group.shared_repartition = Some(shared);
+            }
+            self.graph.add(parent, shared);
+            parent = shared;
+        }
+        let mut processor = processor_spec(id, &name, &aggregate.node);
+        processor.own_stores.push(spec.clone());
+        let graph = self.graph.create(&name, GraphKind::Processor(processor));
+        self.graph.nodes[graph].grace_ms = grace_of(&aggregate.template);
+        self.graph.add(parent, graph);
+        self.tables[id] =
+            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
+    }
+
+    fn cogroup(
+        &mut self,
+        id: OpId,
+        op: &Op,
+        sides: &[AggregateOp],
+        merge: &NodeMaker,
+    ) -> Result<Lowered, BuildError> {
+        let Some(first) = sides.first() else {
+            return Err(BuildError::Misuse("a cogroup has no grouped stream".to_owned()));
+        };
+        let spec = self.store_spec(op, "COGROUPKSTREAM-AGGREGATE-", &first.template)?;
+        let mut parents = Vec::new();
+        let mut sources = BTreeSet::new();
+        for (side, &group) in sides.iter().zip(&op.inputs) {
+            let group = self.lowered(group).clone();
+            if group.repartition_required {
+                let prefix = group.group_name.clone().unwrap_or_else(|| spec.name.clone());
+                let repartition = create_repartition(&mut self.graph, &prefix, side.repartition.clone(), None, true);
+                self.graph.add(group.graph, repartition);
+                sources.insert(self.graph.nodes[repartition].name.clone());
+                parents.push(repartition);
+            } else {
+                sources.extend(group.sources.clone());
+                parents.push(group.graph);
+            }
+        }
+        self.graph.copartitioned.push(sources);
+        let mut processors = Vec::new();
+        for (number, (side, parent)) in sides.iter().zip(parents).enumerate() {
+            let name = self.suffixed(op, &format!("-cogroup-agg-{number}"), "COGROUPKSTREAM-AGGREGATE-");
+            let mut processor = processor_spec(id, &name, &side.node);
+            processor.own_stores.push(spec.clone());
+            let graph = self.graph.create(&name, GraphKind::Processor(processor));
+            self.graph.nodes[graph].grace_ms = grace_of(&side.template);
+            self.graph.add(parent, graph);
+            processors.push(graph);
+        }
+        let name = self.suffixed(op, "-cogroup-merge", "COGROUPKSTREAM-MERGE-");
+        let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, merge)));
+        for processor in processors {
+            self.graph.add(processor, graph);
+        }
+        self.tables[id] =
+            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        Ok(Lowered {
+            graph,
+            sources: [name.clone()].into(),
+            name,
+            repartition_required: false,
+            group_name: None,
+            shared_repartition: None,
+        })
+    }
+
+    fn to_table(
+        &mut self,
+        id: OpId,
+        op: &Op,
+        node: &NodeMaker,
+        repartition: &RepartitionMaker,
+    ) -> Result<Lowered, BuildError> {
+        let name = self.name(op, "KSTREAM-TOTABLE-")?;
+        let spec = self.store_spec(op, "KSTREAM-TOTABLE-", &StoreTemplate::KeyValue)?;
+        let stream = self.lowered(op.inputs[0]).clone();
+        let (mut parent, mut sources) = (stream.graph, stream.sources.clone());
+        if stream.repartition_required {
+            parent = create_repartition(&mut self.graph, &name, repartition.clone(), None, true);
+            self.graph.add(stream.graph, parent);
+            sources = [self.graph.nodes[parent].name.clone()].into();
+        }
+        let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
+        self.graph.add(parent, graph);
+        let materialized = op.store.as_ref().is_some_and(|store| store.name.is_some());
+        self.tables[id] = Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
+        Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
+    }
+
+    fn table_aggregate(&mut self, id: OpId, op: &Op, aggregate: &GroupedTableOp) -> Result<Lowered, BuildError> {
+        let spec = self.store_spec(op, "KTABLE-AGGREGATE-", &StoreTemplate::KeyValue)?;
+        let sink = self.suffixed(op, "-sink", "KSTREAM-SINK-");
+        let source = self.suffixed(op, "-source", "KSTREAM-SOURCE-");
+        let name = self.name(op, aggregate.prefix)?;
+        let group_id = op.inputs[0];
+        let group = self.lowered(group_id).clone();
+        let topic = format!("{}{REPARTITION}", group.group_name.as_ref().unwrap_or(&spec.name));
+        let repartition = match group.shared_repartition {
+            Some(shared) if group.group_name.is_some() => shared,
+            _ => {
+                let kind = GraphKind::TableRepartition {
+                    source: source.clone(),
+                    sink,
+                    topic,
+                    source_maker: aggregate.source.clone(),
+                    sink_maker: aggregate.sink.clone(),
+                };
+                self.graph.create(&source, kind)
+            }
+        };
+        if let Some(group) = &mut self.ops[group_id] {
+            group.shared_repartition = Some(repartition);
+        }
+        self.graph.add(group.graph, repartition);
+        let mut processor = processor_spec(id, &name, &aggregate.node);
+        processor.own_stores.push(spec.clone());
+        let graph = self.graph.create(&name, GraphKind::Processor(processor));
+        self.graph.add(repartition, graph);
+        self.tables[id] =
+            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        Ok(Lowered {
+            graph,
+            name,
+            repartition_required: false,
+            sources: [source].into(),
+            group_name: None,
+            shared_repartition: None,
+        })
+    }
+
+    /// The stream itself, or a repartition of it if its key may have changed.
+    fn repartitioned(&mut self, id: OpId, name: &str, maker: &RepartitionMaker) -> Lowered {
+        let stream = self.lowered(id).clone();
+        let repartition = create_repartition(&mut self.graph, name, maker.clone(), None, true);
+        let shared = match stream.shared_repartition {
+            // One unnamed repartition serves several joins of the stream.
+            Some(shared) if stream.name == name => shared,
+            _ => {
+                self.graph.add(stream.graph, repartition);
+                repartition
+            }
+        };
+        if let Some(stream) = &mut self.ops[id] {
+            stream.shared_repartition = Some(shared);
+        }
+        let source = self.graph.nodes[repartition].name.clone();
+        Lowered {
+            graph: shared,
+            name: source.clone(),
+            repartition_required: false,
+            sources: [source].into(),
+            group_name: None,
+            shared_repartition: None,
+        }
+    }
+
+    fn stream_join(&mut self, id: OpId, op: &Op, join: &StreamJoinOp) -> Result<Lowered, BuildError> {
+        if let Some(name) = &op.name {
+            check_name(name)?;
+        }
+        let side = |this: &mut Self, input: OpId, suffix: &str, maker: &RepartitionMaker| {
+            let stream = this.lowered(input).clone();
+            if !stream.repartition_required {
+                return stream;
+            }
+            let name = op.name.as_ref().map_or(stream.name, |name| format!("{name}{suffix}"));
+            this.repartitioned(input, &name, maker)
+        };
+        let left = side(self, op.inputs[0], "-left", &join.left_repartition);
+        let right = side(self, op.inputs[1], "-right", &join.right_repartition);
+        self.graph.copartitioned.push(&left.sources | &right.sources);
+
+        let this_suffix = if join.right_outer { "-outer-this-join" } else { "-this-join" };
+        let other_suffix = if join.left_outer { "-outer-other-join" } else { "-other-join" };
+        let left_windowed = self.suffixed(op, "-this-windowed", "KSTREAM-WINDOWED-");
+        let right_windowed = self.suffixed(op, "-other-windowed", "KSTREAM-WINDOWED-");
+        let this_prefix = if join.right_outer { "KSTREAM-OUTERTHIS-" } else { "KSTREAM-JOINTHIS-" };
+        let other_prefix = if join.left_outer { "KSTREAM-OUTEROTHER-" } else { "KSTREAM-JOINOTHER-" };
+        let this_generated = self.graph.new_name(this_prefix);
+        let other_generated = self.graph.new_name(other_prefix);
+        let named = |suffix: &str, generated: &str| {
+            op.name.as_ref().map_or_else(|| generated.to_owned(), |name| format!("{name}{suffix}"))
+        };
+        let this_name = named(this_suffix, &this_generated);
+        let other_name = named(other_suffix, &other_generated);
+        let merge_name = self.suffixed(op, "-merge", "KSTREAM-MERGE-");
+
+        let base = |suffix: &str, generated: &str| {
+            join.store_name.as_ref().map_or_else(|| generated.to_owned(), |name| format!("{name}{suffix}"))
+        };
+        let in_memory = join.in_memory || self.settings.in_memory_stores;
+        let logging = |extra: Vec<(String, String)>| {
+            if join.without_changelog { Logging::Off } else { Logging::On(extra) }
+        };
+        let mut window_logging = join.changelog.clone();
+        window_logging.push(("cleanup.policy".to_owned(), "delete".to_owned()));
+        let window_store = |name: String| StoreSpec {
+            name: format!("{name}-store"),
+            kind: StoreKind::Window {
+                timestamped: false,
+                retention: Retention { ms: join.retention_ms },
+                size_ms: join.size_ms,
+                duplicates: true,
+            },
+            in_memory,
+            cached: false,
+            logging: logging(window_logging.clone()),
+        };
+        let left_store = window_store(base(this_suffix, &this_generated));
+        let right_store = window_store(base(other_suffix, &other_generated));
+        for spec in [&left_store, &right_store] {
+            check_name(&spec.name)?;
+        }
+        let facts = &mut self.graph.facts[id];
+        facts.stores.insert("left", left_store.name.clone());
+        facts.stores.insert("right", right_store.name.clone());
+        let mut outer_stores = Vec::new();
+        if join.left_outer {
+            // The store of unmatched records goes by the generated number even if the join is named.
+            let shared = if join.right_outer { "-outer-shared-join" } else { "-left-shared-join" };
+            let number = &this_generated[this_generated.len() - 10..];
+            let generated = format!("KSTREAM-OUTERSHARED-{number}");
+            let spec = StoreSpec {
+                name: format!("{}-store", base(shared, &generated)),
+                kind: StoreKind::Internal,
+                in_memory,
+                cached: false,
+                logging: logging(join.changelog.clone()),
+            };
+            facts.stores.insert("unmatched", spec.name.clone());
+            outer_stores.push(spec);
+        }
+
+        let mut add_windowed = |name: &str, maker: &NodeMaker, store: &StoreSpec, parent: GraphId| {
+            let mut processor = processor_spec(id, name, maker);
+            processor.own_stores.push(store.clone());
+            let graph = self.graph.create(store.name.clone(), GraphKind::Processor(processor));
+            self.graph.add(parent, graph);
+        };
+        add_windowed(&left_windowed, &join.left_window, &left_store, left.graph);
+        add_windowed(&right_windowed, &join.right_window, &right_store, right.graph);
+
+        let with_stores = |name: &str, maker: &NodeMaker, store: Option<&StoreSpec>| {
+            let mut processor = processor_spec(id, name, maker);
+            processor.own_stores.extend(store.cloned());
+            processor.own_stores.extend(outer_stores.iter().filter(|_| store.is_some()).cloned());
+            processor
+        };
+        let kind = GraphKind::StreamJoin {
+            left: with_stores(&this_name, &join.left_side, Some(&right_store)),
+            right: with_stores(&other_name, &join.right_side, Some(&left_store)),
+            merge: with_stores(&merge_name, &join.merge, None),
+            self_join: join.self_join.as_ref().map(|maker| {
+                let mut processor = processor_spec(id, &merge_name, maker);
+                processor.own_stores.push(left_store.clone());
+                processor
+            }),
+            left_windowed,
+            right_windowed,
+            is_self_join: false,
+        };
+        let graph = self.graph.create(&merge_name, kind);
+        self.graph.nodes[graph].relaxed_null_keys = join.left_outer || join.right_outer;
+        self.graph.add(left.graph, graph);
+        self.graph.add(right.graph, graph);
+        Ok(Lowered {
+            graph,
+            name: merge_name,
+            repartition_required: false,
+            sources: &left.sources | &right.sources,
+            group_name: None,
+            shared_repartition: None,
+        })
+    }
+
+    fn stream_table_join(&mut self, id: OpId, op: &Op, join: &StreamTableJoinOp) -> Result<Lowered, BuildError> {
+        let mut stream = self.lowered(op.inputs[0]).clone();
+        if stream.repartition_required {
+            let name = op.name.clone().unwrap_or(stream.name);
+            stream = self.repartitioned(op.inputs[0], &name, &join.repartition);
+        }
+        let sources = &stream.sources | &self.lowered(op.inputs[1]).sources;
+        self.graph.copartitioned.push(sources.clone());
+        let name = self.name(op, if join.left { "KSTREAM-LEFTJOIN-" } else { "KSTREAM-JOIN-" })?;
+        let mut processor = processor_spec(id, &name, &join.node);
+        self.materialize(op.inputs[1]);
+        processor.connected = self.getter_stores(op.inputs[1]);
+        let graph = self.graph.create(&name, GraphKind::Processor(processor));
+        self.graph.add(stream.graph, graph);
+        self.graph.nodes[graph].relaxed_null_keys = join.left;
+        Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
+    }
+
+    fn table_join(&mut self, id: OpId, op: &Op, join: &TableJoinOp) -> Result<Lowered, BuildError> {
+        // Kafka's `Materialized` takes its number before the join does.
+        let spec = match &op.store {
+            Some(_) => Some(self.store_spec(op, "KTABLE-MERGE-", &StoreTemplate::KeyValue)?),
+            None => None,
+        };
+        let merge_name = self.name(op, "KTABLE-MERGE-")?;
+        let (left_id, right_id) = (op.inputs[0], op.inputs[1]);
+        let (left, right) = (self.lowered(left_id).clone(), self.lowered(right_id).clone());
+        let sources = &left.sources | &right.sources;
+        self.graph.copartitioned.push(sources.clone());
+        if join.left_outer {
+            self.enable_sending_old(left_id, true);
+        }
+        if join.right_outer {
+            self.enable_sending_old(right_id, true);
+        }
+        let this_name = self.suffixed(op, "-join-this", "KTABLE-JOINTHIS-");
+        let other_name = self.suffixed(op, "-join-other", "KTABLE-JOINOTHER-");
+        self.materialize(left_id);
+        self.materialize(right_id);
+        let mut this = processor_spec(id, &this_name, &join.this);
+        this.connected = self.getter_stores(right_id);
+        let mut other = processor_spec(id, &other_name, &join.other);
+        other.connected = self.getter_stores(left_id);
+        let mut merge = processor_spec(id, &merge_name, &join.merge);
+        merge.own_stores.extend(spec.clone());
+        let kind = GraphKind::TableJoin {
+            this,
+            other,
+            merge,
+            this_parent: left.name.clone(),
+            other_parent: right.name.clone(),
+        };
+        let graph = self.graph.create(&merge_name, kind);
+        self.graph.add(left.graph, graph);
+        self.graph.add(right.graph, graph);
+        self.tables[id] = Some(Table {
+            kind: TableKind::Joined(left_id, right_id),
+            materialized: spec.is_some(),
+            spec,
+            send_old: false,
+        });
+        Ok(Lowered {
+            graph,
+            name: merge_name,
+            repartition_required: false,
+            sources,
+            group_name: None,
+            shared_repartition: None,
+        })
+    }
+
+    fn suppress(&mut self, id: OpId, op: &Op, suppress: &SuppressOp) -> Result<Lowered, BuildError> {
+        let name = self.name(op, "KTABLE-SUPPRESS-")?;
+        let parent = self.lowered(op.inputs[0]).clone();
+        if suppress.until_window_closes {
+            let Some(grace) = self.grace_above(parent.graph) else {
+                return Err(BuildError::InvalidWindow {
+                    operator: name,
+                    what: "only a windowed aggregation has windows that close".to_owned(),
+                });
+            };
+            self.graph.facts[id].stores.insert("grace", grace.to_string());
+        }
+        let store = match &op.name {
+            Some(name) => format!("{name}-store"),
+            None => self.graph.new_store_name("KTABLE-SUPPRESS-"),
+        };
+        let logging =
+            if suppress.without_changelog { Logging::Off } else { Logging::On(suppress.changelog.clone()) };
+        let spec = StoreSpec { name: store, kind: StoreKind::Internal, in_memory: true, cached: false, logging };
+        self.graph.facts[id].stores.insert("buffer", spec.name.clone());
+        let mut processor = processor_spec(id, &name, &suppress.node);
+        processor.own_stores.push(spec.clone());
+        let graph = self.graph.create(&name, GraphKind::Processor(processor));
+        self.graph.add(parent.graph, graph);
+        self.tables[id] = Some(Table {
+            kind: TableKind::Suppressed(op.inputs[0]),
+            spec: Some(spec),
+            materialized: false,
+            send_old: false,
+        });
+        Ok(Lowered { graph, sources: [parent.name].into(), name, ..parent_without_group() })
+    }
+
+    fn distinct(&mut self, id: OpId, op: &Op, distinct: &AggregateOp) -> Result<Lowered, BuildError> {
+        let mut stream = self.lowered(op.inputs[0]).clone();
+        let name = self.name(op, distinct.prefix)?;
+        if stream.repartition_required {
+            let repartition = create_repartition(&mut self.graph, &name, distinct.repartition.clone(), None, true);
+            self.graph.add(stream.graph, repartition);
+            stream.graph = repartition;
+            stream.sources = [self.graph.nodes[repartition].name.clone()].into();
+        }
+        let store = StoreOptions { name: Some(format!("{name}-store")), ..op.store.clone().unwrap_or_default() };
+        let named = Op { store: Some(store), ..op.clone() };
+        let mut spec = self.store_spec(&named, distinct.prefix, &distinct.template)?;
+        spec.cached = false;
+        if let StoreKind::Window { timestamped, .. } = &mut spec.kind {
+            *timestamped = false;
+        }
+        self.graph.facts[id].stores.insert("seen", spec.name.clone());
+        let mut processor = processor_spec(id, &name, &distinct.node);
+        processor.own_stores.push(spec);
+        let graph = self.graph.create(&name, GraphKind::Processor(processor));
+        self.graph.add(stream.graph, graph);
+        Ok(Lowered { graph, name, repartition_required: false, shared_repartition: None, ..stream })
+    }
+
+    /// The grace of the windowed aggregations above: the largest, if every way up leads to one.
+    fn grace_above(&self, id: GraphId) -> Option<i64> {
+        let node = &self.graph.nodes[id];
+        if node.grace_ms.is_some() {
+            return node.grace_ms;
+        }
+        let mut grace = None;
+        for &parent in &node.parents {
+            grace = grace.max(Some(self.grace_above(parent)?));
+        }
+        grace
+    }
+
+    /// Makes sure that a table's rows can be looked up.
+    fn materialize(&mut self, id: OpId) {
+        let table = self.table(id);
+        match table.kind.clone() {
+            TableKind::Source => table.materialized = true,
+            TableKind::Derived(parent) if !table.materialized => self.materialize(parent),
+            TableKind::Joined(left, right) if !table.materialized => {
+                self.materialize(left);
+                self.materialize(right);
+            }
+            TableKind::Suppressed(parent) => self.materialize(parent),
+            TableKind::Stored | TableKind::Derived(_) | TableKind::Joined(..) => {}
+        }
+    }
+
+    /// The stores that looking up a table's rows reads.
+    fn getter_stores(&self, id: OpId) -> Vec<String> {
+        let Some(table) = &self.tables[id] else { return Vec::new() };
+        let own = || table.spec.iter().map(|spec| spec.name.clone());
+        match &table.kind {
+            TableKind::Source | TableKind::Stored => own().collect(),
+            TableKind::Derived(_) | TableKind::Joined(..) if table.materialized => own().collect(),
+            TableKind::Derived(parent) => self.getter_stores(*parent),
+            TableKind::Joined(left, right) => {
+                let mut stores = self.getter_stores(*left);
+                stores.extend(self.getter_stores(*right));
+                stores
+            }
+            TableKind::Suppressed(parent) => own().chain(self.getter_stores(*parent)).collect(),
+        }
+    }
+
+    /// Asks a table to send old values with its changes; says whether it will.
+    fn enable_sending_old(&mut self, id: OpId, force: bool) -> bool {
+        let table = self.table(id).clone();
+        if table.send_old {
+            return true;
+        }
+        let enabled = match table.kind {
+            TableKind::Source => {
+                if !force && !table.materialized {
+                    return false;
+                }
+                self.table(id).materialized = true;
+                true
+            }
+            TableKind::Stored => true,
+            TableKind::Derived(_) if table.materialized => true,
+            TableKind::Derived(parent) | TableKind::Suppressed(parent) => self.enable_sending_old(parent, force),
+            TableKind::Joined(..) if table.materialized => true,
+            TableKind::Joined(left, right) => {
+                self.enable_sending_old(left, true) && self.enable_sending_old(right, true)
+            }
+        };
+        self.table(id).send_old = enabled;
+        enabled
+    }
+
+    /// Gives table sources and tables of streams the stores that turned out to be needed.
+    fn connect_tables(&mut self) {
+        for (id, table) in self.tables.iter().enumerate() {
+            let (Some(table), Some(lowered)) = (table, &self.ops[id]) else { continue };
+            if !matches!(table.kind, TableKind::Source) || !table.materialized {
+                continue;
+            }
+            let processor = match &mut self.graph.nodes[lowered.graph].kind {
+                GraphKind::TableSource { processor, .. } | GraphKind::Processor(processor) => processor,
+                _ => continue,
+            };
+            processor.own_stores.extend(table.spec.clone());
+        }
+    }
+}
+
+fn processor_spec(op: OpId, name: &str, maker: &NodeMaker) -> ProcessorSpec {
+    ProcessorSpec { op, name: name.to_owned(), maker: maker.clone(), own_stores: Vec::new(), connected: Vec::new() }
+}
+
+fn parent_without_group() -> Lowered {
+    Lowered {
+        graph: ROOT,
+        name: String::new(),
+        repartition_required: false,
+        sources: BTreeSet::new(),
+        group_name: None,
+        shared_repartition: None,
+    }
+}
+
+fn grace_of(template: &StoreTemplate) -> Option<i64> {
+    match *template {
+        StoreTemplate::KeyValue => None,
+        StoreTemplate::Window { grace_ms, .. } => Some(grace_ms),
+        StoreTemplate::Session { gap_ms, grace_ms } => Some(gap_ms.saturating_add(grace_ms)),
+    }
+}
+
+fn check_retention(store: &str, retention: Retention, least: i64, what: &str) -> Result<(), BuildError> {
+    if retention.ms < least {
+        return Err(BuildError::InvalidWindow {
+            operator: store.to_owned(),
+            what: format!("a retention of {} ms is less than {what}, {least} ms", retention.ms),
+        });
+    }
+    Ok(())
+}

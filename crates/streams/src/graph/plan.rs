@@ -1,0 +1,202 @@
+//! The plan: operators in the order of the calls.
+
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidewater_state::Retention;
+
+use crate::error::BuildError;
+use crate::node::Source;
+use crate::task::{Node, NodeId, TaskBuild};
+use crate::task::DefinedStore;
+
+/// An operator's number: its place in the order of the calls.
+pub(crate) type OpId = usize;
+
+/// Makes a node when a task is built.
+pub(crate) type NodeMaker = Arc<dyn Fn(&mut TaskBuild<'_>) -> Box<dyn Node> + Send + Sync>;
+/// Makes a source when a task is built.
+pub(crate) type SourceMaker = Arc<dyn Fn(NodeId) -> Box<dyn Source> + Send + Sync>;
+/// Makes a sink to a topic when a task is built.
+pub(crate) type SinkMaker = Arc<dyn Fn(&TaskBuild<'_>, &str) -> Box<dyn Node> + Send + Sync>;
+
+/// What a repartition of a typed stream needs, should one turn out to be necessary.
+#[derive(Clone)]
+pub(crate) struct RepartitionMaker {
+    pub pass: NodeMaker,
+    pub drop_null_keys: NodeMaker,
+    pub sink: SinkMaker,
+    pub source: SourceMaker,
+}
+
+/// What was said about an operator's store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StoreOptions {
+    pub name: Option<String>,
+    pub in_memory: bool,
+    pub cached: Option<bool>,
+    pub without_changelog: bool,
+    pub changelog: Vec<(String, String)>,
+    pub retention: Option<Retention>,
+}
+
+/// The store that an operator may have.
+#[derive(Clone, Debug)]
+pub(crate) enum StoreTemplate {
+    KeyValue,
+    Window { size_ms: i64, grace_ms: i64 },
+    Session { gap_ms: i64, grace_ms: i64 },
+}
+
+#[derive(Clone)]
+pub(crate) struct AggregateOp {
+    /// `KSTREAM-AGGREGATE-` or `KSTREAM-REDUCE-`.
+    pub prefix: &'static str,
+    pub node: NodeMaker,
+    pub template: StoreTemplate,
+    pub repartition: RepartitionMaker,
+}
+
+#[derive(Clone)]
+pub(crate) struct GroupedTableOp {
+    /// `KTABLE-AGGREGATE-` or `KTABLE-REDUCE-`.
+    pub prefix: &'static str,
+    pub node: NodeMaker,
+    pub sink: SinkMaker,
+    pub source: SourceMaker,
+}
+
+#[derive(Clone)]
+pub(crate) struct StreamJoinOp {
+    pub left_outer: bool,
+    pub right_outer: bool,
+    pub left_repartition: RepartitionMaker,
+    pub right_repartition: RepartitionMaker,
+    pub left_window: NodeMaker,
+    pub right_window: NodeMaker,
+    pub left_side: NodeMaker,
+    pub right_side: NodeMaker,
+    pub merge: NodeMaker,
+    pub self_join: Option<NodeMaker>,
+    /// Length of the window, which is also the stores' window size.
+    pub size_ms: i64,
+    pub retention_ms: i64,
+    pub store_name: Option<String>,
+    pub in_memory: bool,
+    pub without_changelog: bool,
+    pub changelog: Vec<(String, String)>,
+}
+
+#[derive(Clone)]
+pub(crate) struct StreamTableJoinOp {
+    pub left: bool,
+    pub node: NodeMaker,
+    pub repartition: RepartitionMaker,
+}
+
+#[derive(Clone)]
+pub(crate) struct TableJoinOp {
+    pub left_outer: bool,
+    pub right_outer: bool,
+    pub this: NodeMaker,
+    pub other: NodeMaker,
+    pub merge: NodeMaker,
+}
+
+#[derive(Clone)]
+pub(crate) struct SuppressOp {
+    pub node: NodeMaker,
+    pub until_window_closes: bool,
+    pub without_changelog: bool,
+    pub changelog: Vec<(String, String)>,
+}
+
+/// What an operator is.
+#[derive(Clone)]
+pub(crate) enum OpKind {
+    Stream { topics: Vec<String>, source: SourceMaker, types: TypeId },
+    Table { topic: String, source: SourceMaker, node: NodeMaker },
+    /// A processor of a stream.
+    Process {
+        prefix: &'static str,
+        node: NodeMaker,
+        /// For the optimiser: whether keys, or values, may change here.
+        key_changing: bool,
+        value_changing: bool,
+        /// Whether the key may be another one behind it, so that stateful operators repartition.
+        repartitions: bool,
+        stores: Vec<usize>,
+    },
+    /// Another type for the same stream: no node of the topology.
+    Retype { node: NodeMaker },
+    Merge { node: NodeMaker },
+    Split { node: NodeMaker },
+    /// A branch of a split: its place among the branches from 1, or 0 for the default one.
+    Branch { node: NodeMaker, number: usize },
+    Repartition { maker: RepartitionMaker, partitions: Option<u32> },
+    Sink { topic: String, sink: SinkMaker },
+    GroupByKey,
+    GroupBy { node: NodeMaker },
+    Aggregate(AggregateOp),
+    Cogroup,
+    CogroupAggregate { sides: Vec<AggregateOp>, merge: NodeMaker },
+    ToTable { node: NodeMaker, repartition: RepartitionMaker },
+    /// A filtered or mapped table.
+    Derive { prefix: &'static str, node: NodeMaker },
+    ToStream { node: NodeMaker },
+    GroupTable { node: NodeMaker },
+    TableAggregate(GroupedTableOp),
+    StreamJoin(Box<StreamJoinOp>),
+    StreamTableJoin(StreamTableJoinOp),
+    TableJoin(TableJoinOp),
+    Suppress(SuppressOp),
+    Distinct(AggregateOp),
+    StateStore { index: usize },
+}
+
+/// An operator with its options.
+#[derive(Clone)]
+pub(crate) struct Op {
+    pub kind: OpKind,
+    pub inputs: Vec<OpId>,
+    pub name: Option<String>,
+    /// Kafka's `Materialized`: present as soon as any store option was given.
+    pub store: Option<StoreOptions>,
+    /// Whether another operator takes this one as input.
+    pub used: bool,
+}
+
+/// All operators of one builder.
+#[derive(Clone, Default)]
+pub(crate) struct Plan {
+    /// Tells builders apart.
+    pub builder: u64,
+    pub ops: Vec<Op>,
+    pub stores: Vec<DefinedStore>,
+    /// What was wrong already when it was said.
+    pub errors: Vec<BuildError>,
+}
+
+impl Plan {
+    pub fn add(&mut self, kind: OpKind, inputs: Vec<OpId>) -> OpId {
+        for &input in &inputs {
+            self.ops[input].used = true;
+        }
+        self.ops.push(Op { kind, inputs, name: None, store: None, used: false });
+        self.ops.len() - 1
+    }
+}
+
+/// What lowering decided about an operator, for its node's maker to read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OpFacts {
+    /// The name of its (last) node.
+    pub name: String,
+    /// Its store, if it has one.
+    pub store: Option<String>,
+    /// Whether changes are sent with the old value.
+    pub send_old: bool,
+    /// Further stores by role.
+    pub stores: BTreeMap<&'static str, String>,
+}

@@ -1,0 +1,47 @@
+//! Stream processing in the Kafka Streams model: a typed DSL, its plan, the topology, and the tasks that run it.
+//!
+//! A program is written against [`StreamsBuilder`]; what it builds is a [`Topology`], which a test driver or a runtime runs.
+//!
+//! ```
+//! use tidewater_streams::{StreamsBuilder, Topic};
+//!
+//! const LINES: Topic<Option<String>, String> = Topic::new("lines");
+//! const COUNTS: Topic<String, Option<i64>> = Topic::new("counts");
+//!
+//! let builder = StreamsBuilder::new();
+//! builder
+//!     .stream(&LINES)
+//!     .flat_map_values(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+//!     .group_by(|_, word| word.clone())
+//!     .count()
+//!     .store("counts")
+//!     .to_stream()
+//!     .to(&COUNTS);
+//! let topology = builder.build()?;
+//! assert_eq!(topology.subtopologies().len(), 2);
+//! # Ok::<(), tidewater_streams::BuildError>(())
+//! ```
+
+mod codec;
+mod config;
+mod dsl;
+mod error;
+mod graph;
+mod node;
+mod task;
+mod topology;
+
+pub use codec::{Codec, CodecError, Data, Field, Fits, Serde, SessionWindowed, Window, Windowed, __serde_json};
+pub use config::{BuildSettings, Optimizations};
+pub use dsl::{
+    CogroupedStream, Distinct, GroupedStream, GroupedTable, Hopping, JoinWindows, KStream, KTable,
+    SessionWindowedStream, Sessions, Split, StreamsBuilder, Suppress, TimeWindowedStream, Topic, Tumbling, Windows,
+};
+pub use error::{BuildError, FailureKind, TaskError, UserError};
+pub use node::source::TimestampExtractor;
+pub use task::{
+    AsCore, Collector, Context, Core, Decision, DropReason, Every, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord,
+    Handlers, KeyValueStore, OutRecord, PartitionBy, Processor, Punctuation, PunctuationClock, RawRecord, SessionStore,
+    StoreDefinition, StoreHandle, Stores, Task, TaskOptions, TimestampedStore, WindowStore, every,
+};
+pub use topology::{InternalTopicSettings, SubTopology, SubTopologyTopics, Topology};

@@ -1,0 +1,127 @@
+//! Aggregating a grouped stream in sessions: records of a key that follow each other within a gap.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tidewater_state::{session_key, split_session_key};
+use tidewater_types::{Headers, Record, Timestamp};
+
+use super::aggregate::{Add, Init, Merge};
+use super::change::Change;
+use super::table::ValueGetter;
+use super::{Boxed, user};
+use crate::codec::{Data, Field, SessionWindowed, Window};
+use crate::error::TaskError;
+use crate::task::{Core, DropReason, FlushListener, Node, NodeId, StoreAccess, TaskBuild, take_record};
+
+/// The node of the sessions' `count`, `reduce` and `aggregate`.
+pub(crate) struct SessionAggregate<K: Field, V: Field, A: Data> {
+    pub id: NodeId,
+    pub gap_ms: i64,
+    pub grace_ms: i64,
+    pub access: StoreAccess<K::Some, A>,
+    pub send_old: bool,
+    pub init: Init<A>,
+    pub add: Add<K::Some, V, A>,
+    pub merge: Merge<K::Some, A>,
+    pub observed: i64,
+    pub types: PhantomData<fn(K, V)>,
+}
+
+impl<K: Field, V: Field, A: Data> SessionAggregate<K, V, A> {
+    /// Sends an update on, unless it waits in the cache. Results have no headers, as in Kafka Streams.
+    fn send(
+        &self,
+        core: &mut Core,
+        key: &K::Some,
+        window: Window,
+        old: Option<A>,
+        new: Option<A>,
+    ) -> Result<(), TaskError> {
+        if core.stores[self.access.id].is_cached() {
+            return Ok(());
+        }
+        let old = if self.send_old { old } else { None };
+        let key = SessionWindowed { key: key.clone(), window };
+        let timestamp = Timestamp(window.end);
+        core.forward(self.id, Record { key, value: Change::new(new, old), timestamp, headers: Headers::EMPTY })
+    }
+}
+
+impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
+    fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
+        let Record { key, value, timestamp, .. } = take_record::<K, V>(record);
+        let Some(key) = key.into_some() else {
+            core.drop_record(DropReason::NullKey);
+            return Ok(());
+        };
+        let time = timestamp.0;
+        self.observed = self.observed.max(time);
+        let close_time = self.observed.saturating_sub(self.grace_ms).saturating_sub(self.gap_ms);
+        let raw = self.access.key_bytes(&key)?;
+        let found = core.stores[self.access.id].find_sessions(&raw, time - self.gap_ms, time + self.gap_ms)?;
+        let mut merged = Vec::with_capacity(found.len());
+        let mut window = Window { start: time, end: time };
+        let mut aggregate = (self.init)();
+        for session in found {
+            let old = self.access.value.read(&session.value)?;
+            aggregate = (self.merge)(&key, aggregate, Some(old.clone())).map_err(user)?;
+            let old_window = Window { start: session.start, end: session.end };
+            window = Window { start: window.start.min(old_window.start), end: window.end.max(old_window.end) };
+            merged.push((old_window, old));
+        }
+        if window.end < close_time {
+            core.drop_record(DropReason::Late);
+            return Ok(());
+        }
+        if window != (Window { start: time, end: time }) {
+            for (old_window, old) in merged {
+                self.access.put_raw(core, &session_key(&raw, old_window.start, old_window.end), None)?;
+                self.send(core, &key, old_window, Some(old), None)?;
+            }
+        }
+        let aggregate = (self.add)(&key, value, aggregate).map_err(user)?;
+        let bytes = aggregate.as_ref().map(|aggregate| self.access.value.to_bytes(aggregate)).transpose()?;
+        self.access.put_raw(core, &session_key(&raw, window.start, window.end), bytes.as_deref())?;
+        self.send(core, &key, window, None, aggregate)
+    }
+}
+
+/// Lets the updates that leave the cache of a session store go on.
+pub(crate) fn listen<K: Data, A: Data>(build: &mut TaskBuild<'_>, access: &StoreAccess<K, A>, send_old: bool) {
+    let (node, access) = (build.node, access.clone());
+    let store_id = access.id;
+    let listener: FlushListener = Arc::new(move |core, entry| {
+        let new = entry.value.as_deref().map(|raw| access.value.read(raw)).transpose()?;
+        let mut old = None;
+        if send_old || new.is_none() {
+            old = core.stores[access.id].get_flushed(&entry.key, |raw| access.value.read(raw))?.transpose()?;
+            if old.is_none() && new.is_none() {
+                return Ok(());
+            }
+        }
+        let store = &mut core.stores[access.id];
+        let kept = store.write_through(&entry.key, entry.value.as_deref(), &entry.context, &mut core.outbox)?;
+        if !kept {
+            core.drop_record(DropReason::Expired);
+        }
+        let Some((raw_key, start, end)) = split_session_key(&entry.key) else {
+            unreachable!("session keys are put with their suffix")
+        };
+        let key = SessionWindowed { key: access.key.read(raw_key)?, window: Window { start, end } };
+        let value = Change::new(new, old.filter(|_| send_old));
+        core.forward(node, Record { key, value, timestamp: Timestamp(end), headers: entry.context.headers })
+    });
+    build.listen(store_id, listener);
+}
+
+/// Looks up rows of a session store.
+pub(crate) struct SessionGetter<K, A>(pub StoreAccess<K, A>);
+
+impl<K: Data, A: Data> ValueGetter<SessionWindowed<K>, A> for SessionGetter<K, A> {
+    fn get(&self, core: &mut Core, key: &SessionWindowed<K>) -> Result<Option<(A, Timestamp)>, TaskError> {
+        let raw = session_key(&self.0.key_bytes(&key.key)?, key.window.start, key.window.end);
+        let value = core.stores[self.0.id].get(&raw, |raw| self.0.value.read(raw))?.transpose()?;
+        Ok(value.map(|value| (value, Timestamp(key.window.end))))
+    }
+}

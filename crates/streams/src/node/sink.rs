@@ -1,0 +1,101 @@
+//! Where records leave a task: typed records become bytes on a topic.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tidewater_types::{Record, Topic};
+
+use super::Boxed;
+use crate::codec::{Field, Fits, Serde};
+use crate::error::{FailureKind, TaskError};
+use crate::task::{Core, DropReason, Node, OutRecord, PartitionBy, take_record};
+
+pub(crate) struct Sink<K, V, K2: Field, V2: Field> {
+    pub topic: Topic,
+    pub key: Serde<K2::Some>,
+    pub value: Serde<V2::Some>,
+    pub key_buffer: Vec<u8>,
+    pub value_buffer: Vec<u8>,
+    pub types: PhantomData<fn(K, V)>,
+}
+
+impl<K: Fits<K2>, V: Fits<V2>, K2: Field, V2: Field> Node for Sink<K, V, K2, V2> {
+    fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
+        let record = take_record::<K, V>(record);
+        let (key, value) = (record.key.fit(), record.value.fit());
+        self.key_buffer.clear();
+        self.value_buffer.clear();
+        let suffix = key.as_some().map_or(0, |key| self.key.partition_suffix(key));
+        let key = key.as_some().map(|key| self.key.write(key, &mut self.key_buffer)).transpose()?;
+        let value = value.as_some().map(|value| self.value.write(value, &mut self.value_buffer)).transpose()?;
+        let partition = match suffix {
+            0 => PartitionBy::Key,
+            suffix => PartitionBy::Bytes(&self.key_buffer[..self.key_buffer.len().saturating_sub(suffix)]),
+        };
+        let out = OutRecord {
+            topic: &self.topic,
+            partition,
+            key: key.map(|()| self.key_buffer.as_slice()),
+            value: value.map(|()| self.value_buffer.as_slice()),
+            timestamp: Some(record.timestamp),
+            headers: &record.headers,
+        };
+        core.outbox.collector.send(out).map_err(|error| TaskError::new(FailureKind::Production, error))
+    }
+}
+
+/// A record that the null-key check of a repartition let through, or not.
+pub(crate) struct DropNullKeys<K, V> {
+    pub id: usize,
+    pub types: PhantomData<fn(K, V)>,
+}
+
+impl<K: Field, V: Clone + Send + 'static> Node for DropNullKeys<K, V> {
+    fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
+        let record: Record<K, V> = take_record(record);
+        if record.key.as_some().is_none() {
+            return Ok(());
+        }
+        core.forward(self.id, record)
+    }
+}
+
+/// Runs a closure for its effect.
+pub(crate) struct ForEach<K, V, F> {
+    pub id: usize,
+    pub action: Arc<F>,
+    pub forward: bool,
+    pub types: PhantomData<fn(K, V)>,
+}
+
+impl<K, V, F> Node for ForEach<K, V, F>
+where
+    K: Clone + Send + 'static,
+    V: Clone + Send + 'static,
+    F: Fn(&K, &V) + Send + Sync + 'static,
+{
+    fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
+        let record: Record<K, V> = take_record(record);
+        (self.action)(&record.key, &record.value);
+        if self.forward { core.forward(self.id, record) } else { Ok(()) }
+    }
+}
+
+/// Drops records without a value, and takes the `Option` away.
+pub(crate) struct FilterSome<K, V> {
+    pub id: usize,
+    pub types: PhantomData<fn(K, V)>,
+}
+
+impl<K: Clone + Send + 'static, V: Clone + Send + 'static> Node for FilterSome<K, V> {
+    fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
+        let Record { key, value, timestamp, headers } = take_record::<K, Option<V>>(record);
+        match value {
+            Some(value) => core.forward(self.id, Record { key, value, timestamp, headers }),
+            None => {
+                core.drop_record(DropReason::NullValue);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Holding back a table's updates until a window closes or a time has passed.
+//!
+//! The buffer is in memory, ordered by buffer time and key bytes, and written to its changelog when the task commits:
+//! key, and a value of record context (timestamp 8, offset 8, topic length 4, topic, partition 4, header count 4, headers
+//! with their lengths), then prior, old and new value, each with its length (4; −1 null, and for old −2: same as prior),
+//! then the buffer time (8). The header `v` is `03`, and the timestamp is left to the producer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewater_state::KeyRange;
+use tidewater_types::{Header, Headers, Offset, Record, RecordContext, RecordPlace, Timestamp};
+
+use super::Boxed;
+use super::change::Change;
+use crate::codec::{CodecError, Data, Serde};
+use crate::error::{FailureKind, TaskError};
+use crate::task::{Core, Node, NodeId, OutRecord, PartitionBy, StoreId, take_record};
+
+/// What happens when the buffer is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    EmitEarly,
+    Fail,
+}
+
+/// How long updates wait, and how many may.
+#[derive(Clone)]
+pub(crate) struct SuppressRules<K> {
+    /// The time that an update waits from: the end of its window, or its record's timestamp.
+    pub time_of: Arc<dyn Fn(&K, Timestamp) -> i64 + Send + Sync>,
+    pub wait_ms: i64,
+    pub max_records: u64,
+    pub max_bytes: u64,
+    pub when_full: WhenFull,
+    pub drop_tombstones: bool,
+}
+
+struct Buffered {
+    context: RecordContext,
+    prior: Option<Vec<u8>>,
+    old: Option<Vec<u8>>,
+    new: Option<Vec<u8>>,
+}
+
+impl Buffered {
+    /// Kafka Streams' estimate, which `max_bytes` counts in.
+    fn size(&self, key: &[u8]) -> u64 {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let old = if self.old == self.prior { 0 } else { length(&self.old) };
+        let topic = self.context.place.as_ref().map_or(0, |place| place.topic.len());
+        let headers: usize = self
+            .context
+            .headers
+            .iter()
+            .map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len))
+            .sum();
+        (8 + key.len() + length(&self.prior) + old + length(&self.new) + 20 + topic + headers) as u64
+    }
+}
+
+/// The node of `suppress`.
+pub(crate) struct Suppress<K, V> {
+    pub id: NodeId,
+    pub store: StoreId,
+    pub key: Serde<K>,
+    pub value: Serde<V>,
+    pub rules: SuppressRules<K>,
+    buffer: BTreeMap<(i64, Vec<u8>), Buffered>,
+    times: BTreeMap<Vec<u8>, i64>,
+    dirty: BTreeSet<Vec<u8>>,
+    bytes: u64,
+    observed: i64,
+}
+
+impl<K: Data, V: Data> Suppress<K, V> {
+    pub fn new(id: NodeId, store: StoreId, key: Serde<K>, value: Serde<V>, rules: SuppressRules<K>) -> Self {
+        Suppress {
+            id,
+            store,
+            key,
+            value,
+            rules,
+            buffer: BTreeMap::new(),
+            times: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            bytes: 0,
+            observed: -1,
+        }
+    }
+
+    fn put(&mut self, time: i64, key: Vec<u8>, mut entry: Buffered) {
+        // A key that waits already keeps its place, and what it was before it began to wait.
+        let time = *self.times.entry(key.clone()).or_insert(time);
+        let place = (time, key);
+        if let Some(waiting) = self.buffer.remove(&place) {
+            self.bytes -= waiting.size(&place.1);
+            entry.prior = waiting.prior;
+        }
+        self.bytes += entry.size(&place.1);
+        self.buffer.insert(place, entry);
+    }
+
+    fn is_full(&self) -> bool {
+        self.buffer.len() as u64 > self.rules.max_records || self.bytes > self.rules.max_bytes
+    }
+
+    /// Sends the first waiting update on.
+    fn emit_first(&mut self, core: &mut Core) -> Result<(), TaskError> {
+        let Some(((_, key), entry)) = self.buffer.pop_first() else { return Ok(()) };
+        self.bytes -= entry.size(&key);
+        self.times.remove(&key);
+        let read = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(|bytes| self.value.read(bytes)).transpose();
+        let change = Change::new(read(&entry.new)?, read(&entry.old)?);
+        let typed_key = self.key.read(&key)?;
+        self.dirty.insert(key);
+        if change.new.is_none() && self.rules.drop_tombstones {
+            return Ok(());
+        }
+        let record = Record {
+            key: typed_key,
+            value: change,
+            timestamp: entry.context.timestamp,
+            headers: entry.context.headers.clone(),
+        };
+        let saved = std::mem::replace(&mut core.context, entry.context);
+        let result = core.forward(self.id, record);
+        core.context = saved;
+        result
+    }
+}
+
+impl<K: Data, V: Data> Node for Suppress<K, V> {
+    fn init(&mut self, core: &mut Core) -> Result<(), TaskError> {
+        core.buffering.push(self.id);
+        // What was restored from the changelog stands in the store.
+        for (key, raw) in core.stores[self.store].scan(&KeyRange::all(), false)? {
+            let (entry, time) = read_entry(&raw)
+                .ok_or_else(|| TaskError::new(FailureKind::State, CodecError::new("buffered update", "not in its layout")))?;
+            self.put(time, key, entry);
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
+        let Record { key, value: change, timestamp, .. } = take_record::<K, Change<V>>(record);
+        self.observed = self.observed.max(timestamp.0);
+        let time = (self.rules.time_of)(&key, timestamp);
+        let bytes = |value: &Option<V>| value.as_ref().map(|value| self.value.to_bytes(value)).transpose();
+        let (new, old) = (bytes(&change.new)?, bytes(&change.old)?);
+        let raw_key = self.key.to_bytes(&key)?;
+        self.dirty.insert(raw_key.clone());
+        self.put(time, raw_key, Buffered { context: core.context.clone(), prior: old.clone(), old, new });
+
+        let expiry = self.observed.saturating_sub(self.rules.wait_ms);
+        while self.buffer.first_key_value().is_some_and(|((time, _), _)| *time <= expiry) {
+            self.emit_first(core)?;
+        }
+        while self.is_full() {
+            if self.rules.when_full == WhenFull::Fail {
+                return Err(TaskError::new(
+                    FailureKind::Processing,
+                    format!(
+                        "the buffer holds {} records and {} bytes, more than {} records or {} bytes. Raise the bound, or let it emit early",
+                        self.buffer.len(),
+                        self.bytes,
+                        self.rules.max_records,
+                        self.rules.max_bytes
+                    ),
+                ));
+            }
+            self.emit_first(core)?;
+        }
+        Ok(())
+    }
+
+    fn write_changes(&mut self, core: &mut Core) -> Result<(), TaskError> {
+        let Some(topic) = core.outbox.changelogs[self.store].clone() else {
+            self.dirty.clear();
+            return Ok(());
+        };
+        let version: Headers = [Header { name: "v".into(), value: Some(Bytes::from_static(&[3])) }].into_iter().collect();
+        for key in std::mem::take(&mut self.dirty) {
+            let entry = self.times.get(&key).copied().map(|time| (time, key.clone()));
+            let value = entry.and_then(|place| self.buffer.get(&place).map(|entry| write_entry(entry, place.0)));
+            let record = OutRecord {
+                topic: &topic,
+                partition: PartitionBy::Fixed(core.outbox.partition),
+                key: Some(&key),
+                value: value.as_deref(),
+                timestamp: None,
+                headers: if value.is_some() { &version } else { &Headers::EMPTY },
+            };
+            core.outbox.collector.send(record).map_err(|error| TaskError::new(FailureKind::Production, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => out.extend_from_slice(&(-1i32).to_be_bytes()),
+        Some(bytes) => {
+            out.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+fn write_entry(entry: &Buffered, time: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let context = &entry.context;
+    out.extend_from_slice(&context.timestamp.0.to_be_bytes());
+    let place = context.place.as_ref();
+    out.extend_from_slice(&place.map_or(-1, |place| place.offset.0).to_be_bytes());
+    put_bytes(&mut out, Some(place.map_or("", |place| &place.topic).as_bytes()));
+    out.extend_from_slice(&place.map_or(-1, |place| place.partition).to_be_bytes());
+    out.extend_from_slice(&(context.headers.as_slice().len() as i32).to_be_bytes());
+    for header in &context.headers {
+        put_bytes(&mut out, Some(header.name.as_bytes()));
+        put_bytes(&mut out, header.value.as_deref());
+    }
+    put_bytes(&mut out, entry.prior.as_deref());
+    if entry.old.is_some() && entry.old == entry.prior {
+        out.extend_from_slice(&(-2i32).to_be_bytes());
+    } else {
+        put_bytes(&mut out, entry.old.as_deref());
+    }
+    put_bytes(&mut out, entry.new.as_deref());
+    out.extend_from_slice(&time.to_be_bytes());
+    out
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn int(&mut self) -> Option<i32> {
+        let (raw, rest) = self.0.split_first_chunk::<4>()?;
+        self.0 = rest;
+        Some(i32::from_be_bytes(*raw))
+    }
+
+    fn long(&mut self) -> Option<i64> {
+        let (raw, rest) = self.0.split_first_chunk::<8>()?;
+        self.0 = rest;
+        Some(i64::from_be_bytes(*raw))
+    }
+
+    fn take(&mut self, length: i32) -> Option<Option<&'a [u8]>> {
+        if length < 0 {
+            return Some(None);
+        }
+        let (taken, rest) = self.0.split_at_checked(length as usize)?;
+        self.0 = rest;
+        Some(Some(taken))
+    }
+
+    fn bytes(&mut self) -> Option<Option<&'a [u8]>> {
+        let length = self.int()?;
+        self.take(length)
+    }
+}
+
+fn read_entry(raw: &[u8]) -> Option<(Buffered, i64)> {
+    let mut reader = Reader(raw);
+    let timestamp = Timestamp(reader.long()?);
+    let offset = Offset(reader.long()?);
+    let topic = std::str::from_utf8(reader.bytes()??).ok()?;
+    let partition = reader.int()?;
+    let mut headers = Headers::EMPTY;
+    for _ in 0..reader.int()? {
+        let name = std::str::from_utf8(reader.bytes()??).ok()?;
+        headers.add(name, reader.bytes()?.map(Bytes::copy_from_slice));
+    }
+    let prior = reader.bytes()?.map(<[u8]>::to_vec);
+    let old = match reader.int()? {
+        -2 => prior.clone(),
+        length => reader.take(length)?.map(<[u8]>::to_vec),
+    };
+    let new = reader.bytes()?.map(<[u8]>::to_vec);
+    let time = reader.long()?;
+    let place = (!topic.is_empty()).then(|| RecordPlace { topic: topic.into(), partition, offset });
+    Some((Buffered { context: RecordContext { place, timestamp, headers }, prior, old, new }, time))
+}

@@ -1,0 +1,53 @@
+//! What a node's factory is given when a task is built: its number, its stores, and what the plan decided.
+
+use std::collections::BTreeMap;
+
+use tidewater_types::Topic;
+
+use super::core::{FlushListener, NodeId, StoreId};
+use super::stores::{DefinedStore, StoreAccess};
+use crate::codec::Serde;
+use crate::graph::{OpFacts, OpId};
+use crate::topology::Topology;
+
+/// The surroundings of a factory.
+pub(crate) struct TaskBuild<'a> {
+    pub node: NodeId,
+    pub topology: &'a Topology,
+    pub application_id: &'a str,
+    pub store_ids: &'a BTreeMap<String, StoreId>,
+    pub listeners: &'a mut Vec<Option<FlushListener>>,
+}
+
+impl TaskBuild<'_> {
+    /// What the plan decided about an operator.
+    pub fn facts(&self, op: OpId) -> &OpFacts {
+        self.topology.facts(op)
+    }
+
+    /// Typed access to a store of this task.
+    pub fn access<K, V>(&self, store: &str, key: &Serde<K>, value: &Serde<V>) -> StoreAccess<K, V> {
+        StoreAccess { id: self.store_id(store), key: key.clone(), value: value.clone() }
+    }
+
+    pub fn store_id(&self, store: &str) -> StoreId {
+        match self.store_ids.get(store) {
+            Some(&id) => id,
+            None => unreachable!("the topology put store {store} into the sub-topology of the nodes connected to it"),
+        }
+    }
+
+    /// Sets who sends the updates on that leave a store's cache.
+    pub fn listen(&mut self, store: StoreId, listener: FlushListener) {
+        self.listeners[store] = Some(listener);
+    }
+
+    /// The full name of a topic: internal ones begin with the application's id.
+    pub fn topic(&self, name: &str) -> Topic {
+        self.topology.topic_name(name, self.application_id).into()
+    }
+
+    pub fn defined_stores(&self) -> &[DefinedStore] {
+        self.topology.defined_stores()
+    }
+}

@@ -1,0 +1,288 @@
+//! The arenas of a task, and how a record goes from node to node.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewater_state::{ChangelogSink, DirtyEntry, Store};
+use tidewater_types::{Headers, Partition, Record, RecordContext, Timestamp, Topic};
+
+use super::handlers::Handlers;
+use super::punctuate::Schedules;
+use crate::node::stream_join::JoinTimes;
+use crate::error::{FailureKind, TaskError, UserError};
+
+/// A node's place in its task.
+pub(crate) type NodeId = usize;
+/// A store's place in its task.
+pub(crate) type StoreId = usize;
+
+/// A processor of a task. Its record is an `Option<Record<K, V>>` of the types that the DSL checked.
+pub(crate) trait Node: Send {
+    fn init(&mut self, _core: &mut Core) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    fn process(&mut self, core: &mut Core, record: &mut dyn Any) -> Result<(), TaskError>;
+
+    /// Writes what waits in this node to its changelog: part of a commit.
+    fn write_changes(&mut self, _core: &mut Core) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// A due punctuation of this node's.
+    fn punctuate(&mut self, _core: &mut Core, _due: super::Punctuation) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+/// Takes the record out of the box in which it travelled.
+#[inline]
+pub(crate) fn take_record<K: 'static, V: 'static>(record: &mut dyn Any) -> Record<K, V> {
+    match record.downcast_mut::<Option<Record<K, V>>>().and_then(Option::take) {
+        Some(record) => record,
+        None => unreachable!("the DSL's types tie each edge to one record type, and each record is taken once"),
+    }
+}
+
+/// Where a record goes within its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionBy<'a> {
+    /// By the hash of its key, or any if it has none.
+    Key,
+    /// By the hash of these bytes: the inner key of a window.
+    Bytes(&'a [u8]),
+    /// To this one.
+    Fixed(Partition),
+}
+
+/// A record that leaves a task.
+#[derive(Clone, Copy, Debug)]
+pub struct OutRecord<'a> {
+    /// Its topic.
+    pub topic: &'a Topic,
+    /// Where in the topic.
+    pub partition: PartitionBy<'a>,
+    /// The key's bytes.
+    pub key: Option<&'a [u8]>,
+    /// The value's bytes.
+    pub value: Option<&'a [u8]>,
+    /// Event time; `None` leaves it to the producer.
+    pub timestamp: Option<Timestamp>,
+    /// The headers.
+    pub headers: &'a Headers,
+}
+
+/// Takes the records that a task sends, in order.
+pub trait Collector: Send {
+    /// Takes a record.
+    ///
+    /// # Errors
+    /// When it cannot be sent, now or ever.
+    fn send(&mut self, record: OutRecord<'_>) -> Result<(), UserError>;
+}
+
+/// Why a record went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// Its key is null where one is needed.
+    NullKey,
+    /// Its value is null where one is needed.
+    NullValue,
+    /// Its window is closed.
+    Late,
+    /// Its store no longer keeps its time.
+    Expired,
+    /// Its bytes cannot be read, and the handler skipped it.
+    Undecodable,
+    /// It has no usable timestamp.
+    NoTimestamp,
+    /// Processing failed, and the handler skipped it.
+    Failed,
+    /// It could not be sent, and the handler skipped it.
+    Unsent,
+}
+
+/// What sends an update on that leaves a record cache.
+pub(crate) type FlushListener = Arc<dyn Fn(&mut Core, DirtyEntry) -> Result<(), TaskError> + Send + Sync>;
+
+pub(crate) struct NodeSlot {
+    pub name: String,
+    pub children: Vec<NodeId>,
+    /// Empty while the node is at work.
+    pub node: Option<Box<dyn Node>>,
+}
+
+/// The outgoing side of a task, apart from its stores so that both can be borrowed at once.
+pub(crate) struct Outbox {
+    pub collector: Box<dyn Collector>,
+    /// Changelog topics by store.
+    pub changelogs: Vec<Option<Topic>>,
+    pub partition: Partition,
+    /// The first failure to send a change; stores have no place for it.
+    pub failure: Option<UserError>,
+}
+
+impl ChangelogSink for Outbox {
+    fn log(&mut self, store: usize, key: &[u8], value: Option<&[u8]>, timestamp: Timestamp, headers: &Headers) {
+        let Some(topic) = &self.changelogs[store] else { return };
+        let record = OutRecord {
+            topic,
+            partition: PartitionBy::Fixed(self.partition),
+            key: Some(key),
+            value,
+            timestamp: Some(timestamp),
+            headers,
+        };
+        if let Err(error) = self.collector.send(record) {
+            self.failure.get_or_insert(error);
+        }
+    }
+}
+
+/// The inside of a task: what nodes work with.
+pub struct Core {
+    pub(crate) nodes: Vec<NodeSlot>,
+    pub(crate) stores: Vec<Store>,
+    pub(crate) listeners: Vec<Option<FlushListener>>,
+    pub(crate) outbox: Outbox,
+    pub(crate) context: RecordContext,
+    pub(crate) stream_time: Timestamp,
+    pub(crate) wall_clock: Timestamp,
+    pub(crate) dropped: BTreeMap<DropReason, u64>,
+    pub(crate) handlers: Handlers,
+    pub(crate) schedules: Schedules,
+    /// The record as it was read, for dead letters; kept only if there is a topic for them.
+    pub(crate) raw: Option<(Option<Bytes>, Option<Bytes>)>,
+    /// What the stream-stream joins know of time, by operator.
+    pub(crate) join_times: BTreeMap<usize, JoinTimes>,
+    /// The least wall-clock time between two searches for unmatched records.
+    pub(crate) emit_interval_ms: i64,
+    /// Nodes that write a changelog of their own at a commit.
+    pub(crate) buffering: Vec<NodeId>,
+}
+
+impl Core {
+    /// Sends a record to all children of a node, depth first, in the order in which they were added.
+    pub(crate) fn forward<K, V>(&mut self, from: NodeId, record: Record<K, V>) -> Result<(), TaskError>
+    where
+        K: Clone + 'static,
+        V: Clone + 'static,
+    {
+        let Some(last) = self.nodes[from].children.len().checked_sub(1) else { return Ok(()) };
+        let saved = self.enter_context(record.timestamp, &record.headers);
+        let mut result = Ok(());
+        for index in 0..last {
+            let child = self.nodes[from].children[index];
+            result = self.run(child, &mut Some(record.clone()));
+            if result.is_err() {
+                break;
+            }
+        }
+        if result.is_ok() {
+            let child = self.nodes[from].children[last];
+            result = self.run(child, &mut Some(record));
+        }
+        self.leave_context(saved);
+        result
+    }
+
+    /// Sends a record to one child of a node.
+    pub(crate) fn forward_to<K, V>(&mut self, child: NodeId, record: Record<K, V>) -> Result<(), TaskError>
+    where
+        K: Clone + 'static,
+        V: Clone + 'static,
+    {
+        let saved = self.enter_context(record.timestamp, &record.headers);
+        let result = self.run(child, &mut Some(record));
+        self.leave_context(saved);
+        result
+    }
+
+    /// Makes a record's time and headers those of the context; gives what to put back.
+    fn enter_context(&mut self, timestamp: Timestamp, headers: &Headers) -> (Timestamp, Option<Headers>) {
+        let saved_time = std::mem::replace(&mut self.context.timestamp, timestamp);
+        let same = headers.is_empty() && self.context.headers.is_empty();
+        let saved_headers = (!same).then(|| std::mem::replace(&mut self.context.headers, headers.clone()));
+        (saved_time, saved_headers)
+    }
+
+    fn leave_context(&mut self, (timestamp, headers): (Timestamp, Option<Headers>)) {
+        self.context.timestamp = timestamp;
+        if let Some(headers) = headers {
+            self.context.headers = headers;
+        }
+    }
+
+    fn run(&mut self, id: NodeId, record: &mut dyn Any) -> Result<(), TaskError> {
+        self.with_node(id, |node, core| node.process(core, record))
+    }
+
+    /// Lets a node work; its failure goes to the processing handler, once.
+    pub(crate) fn with_node(
+        &mut self,
+        id: NodeId,
+        work: impl FnOnce(&mut dyn Node, &mut Core) -> Result<(), TaskError>,
+    ) -> Result<(), TaskError> {
+        let Some(mut node) = self.nodes[id].node.take() else {
+            unreachable!("a topology has no cycles, so no node is entered while it is at work")
+        };
+        let result = work(&mut *node, self);
+        self.nodes[id].node = Some(node);
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.decide(id, error),
+        }
+    }
+
+    /// Counts a record that goes no further.
+    pub(crate) fn drop_record(&mut self, reason: DropReason) {
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+
+    /// Sends the updates that wait in a store's cache on, in order.
+    pub(crate) fn flush_cache(&mut self, store: StoreId) -> Result<(), TaskError> {
+        for entry in self.stores[store].take_dirty() {
+            match self.listeners[store].clone() {
+                Some(listener) => {
+                    let saved = std::mem::replace(&mut self.context, entry.context.clone());
+                    let result = listener(self, entry);
+                    self.context = saved;
+                    result?;
+                }
+                None => {
+                    let context = entry.context;
+                    let store = &mut self.stores[store];
+                    store.write_through(&entry.key, entry.value.as_deref(), &context, &mut self.outbox)?;
+                }
+            }
+        }
+        self.check_changelog()
+    }
+
+    /// Reports a change that could not be sent.
+    pub(crate) fn check_changelog(&mut self) -> Result<(), TaskError> {
+        match self.outbox.failure.take() {
+            None => Ok(()),
+            Some(error) => Err(TaskError::new(FailureKind::Production, error)),
+        }
+    }
+
+    /// Writes what waits in caches and buffers on: the first step of a commit.
+    pub(crate) fn flush_caches(&mut self) -> Result<(), TaskError> {
+        for store in 0..self.stores.len() {
+            self.flush_cache(store)?;
+        }
+        for index in 0..self.buffering.len() {
+            self.with_node(self.buffering[index], |node, core| node.write_changes(core))?;
+        }
+        self.check_changelog()
+    }
+
+    /// The partition that this task works on.
+    pub fn partition(&self) -> Partition {
+        self.outbox.partition
+    }
+}

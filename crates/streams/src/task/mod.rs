@@ -1,0 +1,26 @@
+//! A task: a sub-topology's processors and stores for one partition, worked by one thread.
+//!
+//! Everything here is synchronous and owned: nodes and stores stand in arenas, an edge is a list of node numbers, and a
+//! record goes depth first from its source to the sinks. Effects leave through a [`Collector`]; time comes in as a number.
+//! The same task runs under a stream thread, under the test driver, and in a bench.
+
+mod build;
+pub(crate) mod context;
+mod core;
+mod handlers;
+mod punctuate;
+mod queue;
+mod run;
+mod stores;
+
+pub(crate) use build::TaskBuild;
+pub use context::{AsCore, Context, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor};
+pub use core::{Collector, Core, DropReason, OutRecord, PartitionBy};
+pub(crate) use core::{FlushListener, Node, NodeId, StoreId, take_record};
+pub use handlers::{Decision, Handlers};
+pub use punctuate::{Every, Punctuation, PunctuationClock, every};
+pub use queue::RawRecord;
+pub use run::{Task, TaskOptions};
+pub(crate) use stores::DefinedStore;
+pub use stores::{KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore, WindowStore};
+pub(crate) use stores::{Bytes as ScratchBytes, StoreAccess};

@@ -1,0 +1,370 @@
+//! A task at work: records in, one at a time, in order; punctuations; the steps of a commit.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tidewater_state::{Backend, Store};
+use tidewater_types::{Headers, Offset, Partition, RecordContext, RecordPlace, TaskId, Timestamp, Topic};
+
+use super::core::{Collector, Core, DropReason, NodeId, NodeSlot, Outbox};
+use super::handlers::Handlers;
+use super::punctuate::{Punctuation, PunctuationClock, Schedules};
+use super::queue::{JavaHeap, RawRecord, RecordQueue};
+use super::TaskBuild;
+use crate::error::{FailureKind, TaskError};
+use crate::node::Source;
+use crate::topology::{SubTopology, Topology};
+
+/// How a task is built.
+pub struct TaskOptions {
+    /// Which task.
+    pub id: TaskId,
+    /// `application.id`, the beginning of internal topics' names.
+    pub application_id: String,
+    /// Bytes of the record caches of all stores of this task together.
+    pub cache_bytes: usize,
+    /// What happens to records that fail.
+    pub handlers: Handlers,
+    /// The least wall-clock time between two searches for unmatched records of joins. Kafka Streams: 1,000; its driver: 0.
+    pub emit_interval_ms: i64,
+    /// The wall clock as the task begins.
+    pub wall_clock: Timestamp,
+}
+
+struct Input {
+    topic: Topic,
+    source: Box<dyn Source>,
+    queue: RecordQueue,
+    /// Offset behind the last record that was processed.
+    consumed: Option<Offset>,
+}
+
+/// A sub-topology's nodes and stores for one partition.
+pub struct Task {
+    id: TaskId,
+    core: Core,
+    inputs: Vec<Input>,
+    by_topic: BTreeMap<Topic, usize>,
+    ready: JavaHeap,
+    backend: Box<dyn Backend>,
+}
+
+impl Task {
+    /// Builds the nodes, opens the stores.
+    ///
+    /// # Errors
+    /// When a store cannot be opened, or a processor's `init` fails.
+    pub fn new(
+        topology: &Topology,
+        subtopology: &SubTopology,
+        options: TaskOptions,
+        mut backend: Box<dyn Backend>,
+        collector: Box<dyn Collector>,
+    ) -> Result<Self, TaskError> {
+        let mut stores = Vec::new();
+        let mut store_ids = BTreeMap::new();
+        let mut changelogs = Vec::new();
+        let cached = subtopology.stores.iter().filter(|&&store| topology.store(store).cached).count().max(1);
+        for &index in &subtopology.stores {
+            let spec = topology.store(index);
+            let number = stores.len();
+            store_ids.insert(spec.name.clone(), number);
+            changelogs.push(spec.is_logged().then(|| topology.changelog_topic(index, &options.application_id).into()));
+            let engine = backend.open(spec)?;
+            // A source topic that serves as changelog is not written again.
+            let mut spec = spec.clone();
+            if topology.is_source_changelog(index) {
+                spec.logging = tidewater_state::Logging::Off;
+            }
+            stores.push(Store::new(spec, number, engine, options.cache_bytes / cached));
+        }
+
+        let mut listeners = vec![None; stores.len()];
+        let places: BTreeMap<usize, NodeId> =
+            subtopology.nodes.iter().enumerate().map(|(place, &node)| (node, place)).collect();
+        let mut nodes = Vec::with_capacity(places.len());
+        let mut inputs: Vec<Input> = Vec::new();
+        let mut by_topic = BTreeMap::new();
+        for (place, &index) in subtopology.nodes.iter().enumerate() {
+            let node = topology.node(index);
+            let mut build = TaskBuild {
+                node: place,
+                topology,
+                application_id: &options.application_id,
+                store_ids: &store_ids,
+                listeners: &mut listeners,
+            };
+            for name in node.source_topics() {
+                let topic: Topic = topology.topic_name(name, &options.application_id).into();
+                let source = node.make_source(place);
+                by_topic.insert(topic.clone(), inputs.len());
+                let queue = RecordQueue { partition_time: Timestamp::NONE, ..RecordQueue::default() };
+                inputs.push(Input { topic, source, queue, consumed: None });
+            }
+            let made = node.make(&mut build);
+            let children = node.children.iter().map(|child| places[child]).collect();
+            nodes.push(NodeSlot { name: node.name.clone(), children, node: made });
+        }
+        let outbox = Outbox { collector, changelogs, partition: options.id.partition, failure: None };
+        let core = Core {
+            nodes,
+            stores,
+            listeners,
+            outbox,
+            context: RecordContext { place: None, timestamp: Timestamp::NONE, headers: Headers::EMPTY },
+            stream_time: Timestamp::NONE,
+            wall_clock: options.wall_clock,
+            dropped: BTreeMap::new(),
+            handlers: options.handlers,
+            schedules: Schedules::default(),
+            raw: None,
+            join_times: BTreeMap::new(),
+            emit_interval_ms: options.emit_interval_ms,
+            buffering: Vec::new(),
+        };
+        Ok(Task { id: options.id, core, inputs, by_topic, ready: JavaHeap::default(), backend })
+    }
+
+    /// Calls every processor's `init`: after the stores are restored, before the first record.
+    ///
+    /// # Errors
+    /// When one fails.
+    pub fn init(&mut self) -> Result<(), TaskError> {
+        for node in 0..self.core.nodes.len() {
+            if self.core.nodes[node].node.is_some() {
+                self.core.with_node(node, |node, core| node.init(core))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which task this is.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// The topics that this task reads, in the order of its sources.
+    pub fn input_topics(&self) -> impl Iterator<Item = &Topic> {
+        self.inputs.iter().map(|input| &input.topic)
+    }
+
+    /// Puts records behind those that wait. Records of topics that this task does not read are left out.
+    pub fn add_records(
+        &mut self,
+        topic: &str,
+        records: impl IntoIterator<Item = RawRecord>,
+    ) -> Result<(), TaskError> {
+        let Some(&input) = self.by_topic.get(topic) else { return Ok(()) };
+        let was_waiting = self.inputs[input].queue.head_time.is_some();
+        self.inputs[input].queue.waiting.extend(records);
+        if was_waiting { Ok(()) } else { self.find_head(input) }
+    }
+
+    /// How many records wait for the topic.
+    pub fn waiting(&self, topic: &str) -> usize {
+        self.by_topic.get(topic).map_or(0, |&input| self.inputs[input].queue.waiting.len())
+    }
+
+    /// Finds the time of the first waiting record; records without one are skipped or fail.
+    fn find_head(&mut self, input: usize) -> Result<(), TaskError> {
+        let Input { topic, source, queue, consumed } = &mut self.inputs[input];
+        queue.head_time = None;
+        while let Some(raw) = queue.waiting.front() {
+            match source.timestamp(raw, queue.partition_time) {
+                Ok(Some(timestamp)) => {
+                    queue.partition_time = queue.partition_time.max(timestamp);
+                    queue.head_time = Some(timestamp);
+                    self.ready.push(timestamp, input);
+                    return Ok(());
+                }
+                Ok(None) => {
+                    *consumed = Some(raw.offset.next());
+                    queue.waiting.pop_front();
+                    self.core.drop_record(DropReason::NoTimestamp);
+                }
+                Err(mut error) => {
+                    error.place =
+                        Some(RecordPlace { topic: topic.clone(), partition: self.id.partition, offset: raw.offset });
+                    let node = source.node();
+                    let (offset, key, value) = (raw.offset, raw.key.clone(), raw.value.clone());
+                    if self.core.handlers.dead_letters.is_some() {
+                        self.core.raw = Some((key, value));
+                    }
+                    if error.kind == FailureKind::Timestamp {
+                        error.handled = true;
+                        error.node = Some(self.core.nodes[node].name.clone());
+                        return Err(error);
+                    }
+                    self.core.context.timestamp = raw.timestamp;
+                    self.core.decide(node, error)?;
+                    *consumed = Some(offset.next());
+                    queue.waiting.pop_front();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Works the next record through to the end; says whether there was one.
+    ///
+    /// # Errors
+    /// When it fails and the handler stops the task. The task must then be closed and built again.
+    pub fn process_next(&mut self) -> Result<bool, TaskError> {
+        let Some(input) = self.ready.pop() else { return Ok(false) };
+        let Input { topic, source, queue, consumed } = &mut self.inputs[input];
+        let (Some(raw), Some(timestamp)) = (queue.waiting.pop_front(), queue.head_time.take()) else {
+            unreachable!("a queue is ready only while a record of known time waits in it")
+        };
+        *consumed = Some(raw.offset.next());
+        let core = &mut self.core;
+        core.stream_time = core.stream_time.max(timestamp);
+        let place = RecordPlace { topic: topic.clone(), partition: self.id.partition, offset: raw.offset };
+        core.context = RecordContext { place: Some(place), timestamp, headers: raw.headers.clone() };
+        if core.handlers.dead_letters.is_some() {
+            core.raw = Some((raw.key.clone(), raw.value.clone()));
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| source.process(core, &raw, timestamp)));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.handled => return Err(error),
+            Ok(Err(error)) => core.decide(source.node(), error)?,
+            Err(panic) => return Err(panicked(&panic, core.context.place.clone())),
+        }
+        self.find_head(input)?;
+        Ok(true)
+    }
+
+    /// Runs the stream-time punctuations that are due.
+    pub fn punctuate_stream_time(&mut self) -> Result<bool, TaskError> {
+        let now = self.core.stream_time;
+        if self.core.schedules.is_empty() || now == Timestamp::NONE {
+            return Ok(false);
+        }
+        self.punctuate(PunctuationClock::StreamTime, now)
+    }
+
+    /// Moves the task's wall clock, and runs the wall-clock punctuations that are due.
+    pub fn punctuate_wall_clock(&mut self, now: Timestamp) -> Result<bool, TaskError> {
+        self.core.wall_clock = now;
+        self.punctuate(PunctuationClock::WallClock, now)
+    }
+
+    fn punctuate(&mut self, clock: PunctuationClock, now: Timestamp) -> Result<bool, TaskError> {
+        let mut any = false;
+        while let Some((node, schedule)) = self.core.schedules.take_due(clock, now) {
+            any = true;
+            let place = (clock == PunctuationClock::StreamTime).then(|| self.core.context.place.clone()).flatten();
+            self.core.context = RecordContext { place, timestamp: now, headers: Headers::EMPTY };
+            let due = Punctuation { schedule, at: now };
+            let core = &mut self.core;
+            let result =
+                catch_unwind(AssertUnwindSafe(|| core.with_node(node, |node, core| node.punctuate(core, due))));
+            result.unwrap_or_else(|panic| Err(panicked(&panic, None)))?;
+        }
+        Ok(any)
+    }
+
+    /// Sends on what waits in caches and buffers: the first step of a commit.
+    ///
+    /// # Errors
+    /// When processing what is sent on fails.
+    pub fn flush_caches(&mut self) -> Result<(), TaskError> {
+        let core = &mut self.core;
+        let result = catch_unwind(AssertUnwindSafe(|| core.flush_caches()));
+        result.unwrap_or_else(|panic| Err(panicked(&panic, None)))
+    }
+
+    /// Makes the stores' writes last, with the changelog offsets that they reach: the last step of a commit.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn commit_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
+        let writes = self
+            .core
+            .stores
+            .iter_mut()
+            .map(|store| (store.spec().name.clone(), store.take_uncommitted()))
+            .filter(|(_, writes)| !writes.is_empty())
+            .collect();
+        Ok(self.backend.commit(writes, offsets)?)
+    }
+
+    /// Bytes of writes that wait for a commit.
+    pub fn uncommitted_bytes(&self) -> usize {
+        self.core.stores.iter().map(Store::uncommitted_bytes).sum()
+    }
+
+    /// For each input topic the offset behind the last record processed, and the largest timestamp met.
+    pub fn consumed(&self) -> impl Iterator<Item = (&Topic, Offset, Timestamp)> {
+        self.inputs.iter().filter_map(|input| Some((&input.topic, input.consumed?, input.queue.partition_time)))
+    }
+
+    /// Sets the partition time of an input, as a committed offset remembers it.
+    pub fn set_partition_time(&mut self, topic: &str, time: Timestamp) {
+        if let Some(&input) = self.by_topic.get(topic) {
+            let queue = &mut self.inputs[input].queue;
+            queue.partition_time = queue.partition_time.max(time);
+            self.core.stream_time = self.core.stream_time.max(time);
+        }
+    }
+
+    /// The stores, in the order of their registration.
+    pub fn stores(&mut self) -> &mut [Store] {
+        &mut self.core.stores
+    }
+
+    /// The store of that name.
+    pub fn store(&mut self, name: &str) -> Option<&mut Store> {
+        self.core.stores.iter_mut().find(|store| store.spec().name == name)
+    }
+
+    /// The changelog offset that a store's lasting contents reach.
+    pub fn restored_offset(&self, store: &str) -> Result<Option<Offset>, TaskError> {
+        Ok(self.backend.offset(store)?)
+    }
+
+    /// Puts a changelog record into a store, or into the buffer that keeps its changelog under that store's name.
+    pub fn restore(
+        &mut self,
+        store: usize,
+        key: &[u8],
+        value: Option<&[u8]>,
+        timestamp: Timestamp,
+    ) -> Result<(), TaskError> {
+        Ok(self.core.stores[store].restore(key, value, timestamp)?)
+    }
+
+    /// Records that went no further, by reason.
+    pub fn dropped(&self) -> &BTreeMap<DropReason, u64> {
+        &self.core.dropped
+    }
+
+    /// When the wall clock makes a punctuation due next.
+    pub fn next_wall_clock(&self) -> Option<Timestamp> {
+        self.core.schedules.next_wall_clock()
+    }
+
+    /// The largest event time met.
+    pub fn stream_time(&self) -> Timestamp {
+        self.core.stream_time
+    }
+
+    /// The partition that this task works on.
+    pub fn partition(&self) -> Partition {
+        self.id.partition
+    }
+
+    /// Closes the stores. What was not committed is lost, as after a crash.
+    pub fn close(mut self) -> Result<(), TaskError> {
+        Ok(self.backend.close()?)
+    }
+}
+
+fn panicked(panic: &Box<dyn std::any::Any + Send>, place: Option<RecordPlace>) -> TaskError {
+    let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+    let mut error = TaskError::new(FailureKind::Panic, message.unwrap_or_else(|| "a panic without text".to_owned()));
+    error.place = place;
+    error.handled = true;
+    error
+}

@@ -1,0 +1,421 @@
+//! Typed handles on the stores of a task: those that operators use, and those that users' processors open.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewater_state::{KeyRange, Logging, StoreKind, StoreSpec, WindowEntry};
+use tidewater_types::Timestamp;
+
+use super::context::AsCore;
+use super::core::{Core, DropReason, StoreId};
+use crate::codec::{CodecError, Data, Serde, Window};
+use crate::error::TaskError;
+
+/// The bytes of a key, made once per record and used for every step that needs them.
+pub(crate) type Bytes = Vec<u8>;
+
+/// A store with the codecs of its keys and values.
+pub(crate) struct StoreAccess<K, V> {
+    pub id: StoreId,
+    pub key: Serde<K>,
+    pub value: Serde<V>,
+}
+
+impl<K, V> Clone for StoreAccess<K, V> {
+    fn clone(&self) -> Self {
+        StoreAccess { id: self.id, key: self.key.clone(), value: self.value.clone() }
+    }
+}
+
+/// A value and its timestamp.
+pub(crate) type Stamped<V> = (V, Timestamp);
+
+impl<K, V> StoreAccess<K, V> {
+    pub fn key_bytes(&self, key: &K) -> Result<Bytes, TaskError> {
+        Ok(self.key.to_bytes(key)?)
+    }
+
+    /// Reads a value that begins with its timestamp.
+    pub fn read_stamped(&self, raw: &[u8]) -> Result<Stamped<V>, CodecError> {
+        let (timestamp, plain) =
+            raw.split_first_chunk::<8>().ok_or_else(|| CodecError::new("timestamped value", "shorter than 8 bytes"))?;
+        Ok((self.value.read(plain)?, Timestamp(i64::from_be_bytes(*timestamp))))
+    }
+
+    fn write_stamped(&self, value: Option<&V>, timestamp: Timestamp) -> Result<Option<Bytes>, TaskError> {
+        let Some(value) = value else { return Ok(None) };
+        let mut raw = Vec::with_capacity(32);
+        raw.extend_from_slice(&timestamp.0.to_be_bytes());
+        self.value.write(value, &mut raw)?;
+        Ok(Some(raw))
+    }
+
+    /// The timestamped value of a key.
+    pub fn get(&self, core: &mut Core, key: &[u8]) -> Result<Option<Stamped<V>>, TaskError> {
+        Ok(core.stores[self.id].get(key, |raw| self.read_stamped(raw))?.transpose()?)
+    }
+
+    /// The timestamped value of a key, without what waits in the record cache.
+    pub fn get_flushed(&self, core: &mut Core, key: &[u8]) -> Result<Option<Stamped<V>>, TaskError> {
+        Ok(core.stores[self.id].get_flushed(key, |raw| self.read_stamped(raw))?.transpose()?)
+    }
+
+    /// Puts a timestamped value, or deletes it.
+    pub fn put(
+        &self,
+        core: &mut Core,
+        key: &[u8],
+        value: Option<&V>,
+        timestamp: Timestamp,
+    ) -> Result<(), TaskError> {
+        let raw = self.write_stamped(value, timestamp)?;
+        self.put_raw(core, key, raw.as_deref())
+    }
+
+    /// The timestamped value of a window.
+    pub fn get_window(&self, core: &mut Core, key: &[u8], start: i64) -> Result<Option<Stamped<V>>, TaskError> {
+        Ok(core.stores[self.id].get_window(key, start, |raw| self.read_stamped(raw))?.transpose()?)
+    }
+
+    /// Puts the timestamped value of a window.
+    pub fn put_window(
+        &self,
+        core: &mut Core,
+        key: &[u8],
+        start: i64,
+        value: Option<&V>,
+        timestamp: Timestamp,
+    ) -> Result<(), TaskError> {
+        let raw = self.write_stamped(value, timestamp)?;
+        let full = core.stores[self.id].next_window_key(key, start);
+        self.put_raw(core, &full, raw.as_deref())
+    }
+
+    /// Puts bytes in the store's layout under a full key.
+    pub fn put_raw(&self, core: &mut Core, key: &[u8], raw: Option<&[u8]>) -> Result<(), TaskError> {
+        let store = &mut core.stores[self.id];
+        let kept = store.put(key, raw, &core.context, &mut core.outbox)?;
+        // Kafka Streams counts an expired put only for stores in memory.
+        let full = store.is_over_budget();
+        if !kept {
+            core.drop_record(DropReason::Expired);
+        }
+        if full {
+            core.flush_cache(self.id)?;
+        }
+        core.check_changelog()
+    }
+}
+
+/// A store that was added to a builder, to be opened by the processors that are given it.
+pub struct StoreHandle<S> {
+    pub(crate) index: usize,
+    pub(crate) builder: u64,
+    pub(crate) types: PhantomData<fn() -> S>,
+}
+
+impl<S> Clone for StoreHandle<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for StoreHandle<S> {}
+
+/// How a typed store is made from its place in a task.
+pub(crate) type OpenStore<S> = Arc<dyn Fn(StoreId) -> S + Send + Sync>;
+
+/// A store as a program defines it, before it is added to a builder.
+pub struct StoreDefinition<S> {
+    pub(crate) spec: StoreSpec,
+    pub(crate) open: OpenStore<S>,
+}
+
+impl<S> StoreDefinition<S> {
+    /// In memory, not in RocksDB.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.spec.in_memory = true;
+        self
+    }
+
+    /// With or without a record cache before it. Default: without.
+    #[must_use]
+    pub fn cached(mut self, cached: bool) -> Self {
+        self.spec.cached = cached;
+        self
+    }
+
+    /// Without a changelog: what it holds is gone with its folder.
+    #[must_use]
+    pub fn without_changelog(mut self) -> Self {
+        self.spec.logging = Logging::Off;
+        self
+    }
+
+    /// With this setting for its changelog topic.
+    #[must_use]
+    pub fn changelog_setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        if let Logging::On(settings) = &mut self.spec.logging {
+            settings.push((name.into(), value.into()));
+        }
+        self
+    }
+}
+
+/// Gives processors their stores; see `KStream::process`.
+pub struct Stores<'a> {
+    pub(crate) builder: u64,
+    pub(crate) opened: Vec<usize>,
+    pub(crate) defined: &'a [DefinedStore],
+    pub(crate) ids: Option<&'a BTreeMap<String, StoreId>>,
+    pub(crate) foreign: bool,
+}
+
+/// A store of a builder: its spec, and an [`OpenStore`] of its type.
+#[derive(Clone)]
+pub(crate) struct DefinedStore {
+    pub spec: StoreSpec,
+    pub open: Arc<dyn Any + Send + Sync>,
+}
+
+impl Stores<'_> {
+    /// Opens a store for this processor, which thereby is connected to it.
+    pub fn open<S: 'static>(&mut self, handle: &StoreHandle<S>) -> S {
+        self.foreign |= handle.builder != self.builder;
+        let index = if self.foreign { 0 } else { handle.index };
+        self.opened.push(index);
+        let defined = &self.defined[index];
+        let id = self.ids.and_then(|ids| ids.get(&defined.spec.name)).copied().unwrap_or(usize::MAX);
+        match defined.open.downcast_ref::<OpenStore<S>>() {
+            Some(open) => open(id),
+            None => unreachable!("a handle and its definition are made together"),
+        }
+    }
+}
+
+/// Keys with values.
+pub struct KeyValueStore<K, V>(StoreAccess<K, V>);
+
+impl<K: Data, V: Data> KeyValueStore<K, V> {
+    /// A persistent, logged store of that name.
+    pub fn define(name: impl Into<String>) -> StoreDefinition<Self> {
+        Self::define_with(name, Serde::default(), Serde::default())
+    }
+
+    /// The same with serdes of its own.
+    pub fn define_with(name: impl Into<String>, key: Serde<K>, value: Serde<V>) -> StoreDefinition<Self> {
+        let spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: false });
+        let open = move |id| KeyValueStore(StoreAccess { id, key: key.clone(), value: value.clone() });
+        StoreDefinition { spec, open: Arc::new(open) }
+    }
+
+    /// The value of a key.
+    pub fn get(&self, ctx: &mut impl AsCore, key: &K) -> Result<Option<V>, TaskError> {
+        let raw = self.0.key_bytes(key)?;
+        Ok(ctx.core().stores[self.0.id].get(&raw, |value| self.0.value.read(value))?.transpose()?)
+    }
+
+    /// Puts a value.
+    pub fn put(&self, ctx: &mut impl AsCore, key: &K, value: &V) -> Result<(), TaskError> {
+        let (key, value) = (self.0.key_bytes(key)?, self.0.value.to_bytes(value)?);
+        self.0.put_raw(ctx.core(), &key, Some(&value))
+    }
+
+    /// Deletes a key.
+    pub fn delete(&self, ctx: &mut impl AsCore, key: &K) -> Result<(), TaskError> {
+        let key = self.0.key_bytes(key)?;
+        self.0.put_raw(ctx.core(), &key, None)
+    }
+
+    /// All entries, in the order of their keys' bytes.
+    pub fn all(&self, ctx: &mut impl AsCore) -> Result<Vec<(K, V)>, TaskError> {
+        self.read_range(ctx, &KeyRange::all())
+    }
+
+    /// The entries between two keys, both included, in the order of their bytes.
+    pub fn range(&self, ctx: &mut impl AsCore, from: &K, to: &K) -> Result<Vec<(K, V)>, TaskError> {
+        let range = KeyRange::inclusive(self.0.key_bytes(from)?, self.0.key_bytes(to)?);
+        self.read_range(ctx, &range)
+    }
+
+    fn read_range(&self, ctx: &mut impl AsCore, range: &KeyRange) -> Result<Vec<(K, V)>, TaskError> {
+        let entries = ctx.core().stores[self.0.id].scan(range, false)?;
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| Ok((self.0.key.read(&key)?, self.0.value.read(&value)?));
+        entries.into_iter().map(read).collect()
+    }
+}
+
+/// Keys with values and their timestamps: the store behind tables.
+pub struct TimestampedStore<K, V>(StoreAccess<K, V>);
+
+impl<K: Data, V: Data> TimestampedStore<K, V> {
+    /// A persistent, logged store of that name.
+    pub fn define(name: impl Into<String>) -> StoreDefinition<Self> {
+        Self::define_with(name, Serde::default(), Serde::default())
+    }
+
+    /// The same with serdes of its own.
+    pub fn define_with(name: impl Into<String>, key: Serde<K>, value: Serde<V>) -> StoreDefinition<Self> {
+        let spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: true });
+        let open = move |id| TimestampedStore(StoreAccess { id, key: key.clone(), value: value.clone() });
+        StoreDefinition { spec, open: Arc::new(open) }
+    }
+
+    /// The value of a key and its timestamp.
+    pub fn get(&self, ctx: &mut impl AsCore, key: &K) -> Result<Option<(V, Timestamp)>, TaskError> {
+        let raw = self.0.key_bytes(key)?;
+        self.0.get(ctx.core(), &raw)
+    }
+
+    /// Puts a value with its timestamp.
+    pub fn put(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        value: &V,
+        timestamp: impl Into<Timestamp>,
+    ) -> Result<(), TaskError> {
+        let key = self.0.key_bytes(key)?;
+        self.0.put(ctx.core(), &key, Some(value), timestamp.into())
+    }
+
+    /// Deletes a key.
+    pub fn delete(&self, ctx: &mut impl AsCore, key: &K) -> Result<(), TaskError> {
+        let key = self.0.key_bytes(key)?;
+        self.0.put_raw(ctx.core(), &key, None)
+    }
+
+    /// All entries, in the order of their keys' bytes.
+    pub fn all(&self, ctx: &mut impl AsCore) -> Result<Vec<(K, V, Timestamp)>, TaskError> {
+        let entries = ctx.core().stores[self.0.id].scan(&KeyRange::all(), false)?;
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let (value, timestamp) = self.0.read_stamped(&value)?;
+            Ok((self.0.key.read(&key)?, value, timestamp))
+        };
+        entries.into_iter().map(read).collect()
+    }
+}
+
+/// Keys and window starts with values, for as long as the retention says.
+pub struct WindowStore<K, V>(StoreAccess<K, V>);
+
+impl<K: Data, V: Data> WindowStore<K, V> {
+    /// A persistent, logged store of that name that keeps windows of `size` for `retention`.
+    pub fn define(name: impl Into<String>, retention: Duration, size: Duration) -> StoreDefinition<Self> {
+        Self::define_with(name, retention, size, Serde::default(), Serde::default())
+    }
+
+    /// The same with serdes of its own.
+    pub fn define_with(
+        name: impl Into<String>,
+        retention: Duration,
+        size: Duration,
+        key: Serde<K>,
+        value: Serde<V>,
+    ) -> StoreDefinition<Self> {
+        let kind = StoreKind::Window {
+            timestamped: false,
+            retention: retention.into(),
+            size_ms: Timestamp::from(size).0,
+            duplicates: false,
+        };
+        let open = move |id| WindowStore(StoreAccess { id, key: key.clone(), value: value.clone() });
+        StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
+    }
+
+    /// The value of the window that begins at `start`.
+    pub fn get(&self, ctx: &mut impl AsCore, key: &K, start: impl Into<Timestamp>) -> Result<Option<V>, TaskError> {
+        let raw = self.0.key_bytes(key)?;
+        let store = &mut ctx.core().stores[self.0.id];
+        Ok(store.get_window(&raw, start.into().0, |value| self.0.value.read(value))?.transpose()?)
+    }
+
+    /// Puts the value of the window that begins at `start`.
+    pub fn put(&self, ctx: &mut impl AsCore, key: &K, value: &V, start: impl Into<Timestamp>) -> Result<(), TaskError> {
+        let (key, value) = (self.0.key_bytes(key)?, self.0.value.to_bytes(value)?);
+        let core = ctx.core();
+        let full = core.stores[self.0.id].next_window_key(&key, start.into().0);
+        self.0.put_raw(core, &full, Some(&value))
+    }
+
+    /// The windows of a key that begin between two times, both included, by time.
+    pub fn fetch(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        from: impl Into<Timestamp>,
+        to: impl Into<Timestamp>,
+    ) -> Result<Vec<(Timestamp, V)>, TaskError> {
+        let raw = self.0.key_bytes(key)?;
+        let entries = ctx.core().stores[self.0.id].fetch(&raw, from.into().0, to.into().0, false)?;
+        let read = |entry: WindowEntry| Ok((Timestamp(entry.start), self.0.value.read(&entry.value)?));
+        entries.into_iter().map(read).collect()
+    }
+
+    /// Whether the key has a window that begins between two times, both included.
+    pub fn contains(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        from: impl Into<Timestamp>,
+        to: impl Into<Timestamp>,
+    ) -> Result<bool, TaskError> {
+        let raw = self.0.key_bytes(key)?;
+        Ok(!ctx.core().stores[self.0.id].fetch(&raw, from.into().0, to.into().0, false)?.is_empty())
+    }
+
+    /// All windows that the store still answers for.
+    pub fn all(&self, ctx: &mut impl AsCore) -> Result<Vec<(K, Timestamp, V)>, TaskError> {
+        let entries = ctx.core().stores[self.0.id].fetch_all(i64::MIN, i64::MAX)?;
+        let read = |entry: WindowEntry| {
+            Ok((self.0.key.read(&entry.key)?, Timestamp(entry.start), self.0.value.read(&entry.value)?))
+        };
+        entries.into_iter().map(read).collect()
+    }
+}
+
+/// Keys and sessions with values, for as long as the retention says.
+pub struct SessionStore<K, V>(StoreAccess<K, V>);
+
+impl<K: Data, V: Data> SessionStore<K, V> {
+    /// A persistent, logged store of that name.
+    pub fn define(name: impl Into<String>, retention: Duration) -> StoreDefinition<Self> {
+        let spec = StoreSpec::new(name, StoreKind::Session { retention: retention.into() });
+        let open = move |id| SessionStore(StoreAccess { id, key: Serde::default(), value: Serde::default() });
+        StoreDefinition { spec, open: Arc::new(open) }
+    }
+
+    /// The sessions of a key that end at or after `earliest_end` and begin at or before `latest_start`.
+    pub fn find(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        earliest_end: impl Into<Timestamp>,
+        latest_start: impl Into<Timestamp>,
+    ) -> Result<Vec<(Window, V)>, TaskError> {
+        let raw = self.0.key_bytes(key)?;
+        let entries =
+            ctx.core().stores[self.0.id].find_sessions(&raw, earliest_end.into().0, latest_start.into().0)?;
+        entries
+            .into_iter()
+            .map(|entry| Ok((Window { start: entry.start, end: entry.end }, self.0.value.read(&entry.value)?)))
+            .collect()
+    }
+
+    /// Puts a session's value, or deletes the session.
+    pub fn put(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        session: Window,
+        value: Option<&V>,
+    ) -> Result<(), TaskError> {
+        let full = tidewater_state::session_key(&self.0.key_bytes(key)?, session.start, session.end);
+        let value = value.map(|value| self.0.value.to_bytes(value)).transpose()?;
+        self.0.put_raw(ctx.core(), &full, value.as_deref())
+    }
+}

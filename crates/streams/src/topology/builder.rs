@@ -1,0 +1,188 @@
+//! Putting a topology together: unique names, stores and their users, and the sub-topologies that come of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidewater_state::StoreSpec;
+
+use super::{NodeKind, SubTopology, Topology, TopologyNode};
+use crate::error::BuildError;
+use crate::graph::{NodeMaker, OpFacts, OpId, Plan};
+
+/// A repartition topic, named without the application's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InternalTopic {
+    pub name: String,
+    pub partitions: Option<u32>,
+}
+
+/// Collects nodes, parents before children.
+#[derive(Default)]
+pub(crate) struct TopologyBuilder {
+    nodes: Vec<TopologyNode>,
+    names: BTreeMap<String, usize>,
+    stores: Vec<StoreSpec>,
+    /// The operator that each store came with, if it came with one: an operator's processors may share stores.
+    store_owners: BTreeMap<String, Option<OpId>>,
+    source_changelogs: BTreeMap<String, String>,
+    internal_topics: Vec<InternalTopic>,
+}
+
+impl TopologyBuilder {
+    pub fn add_node(&mut self, name: String, kind: NodeKind, parents: Vec<usize>) -> Result<usize, BuildError> {
+        let index = self.nodes.len();
+        if self.names.insert(name.clone(), index).is_some() {
+            return Err(BuildError::DuplicateNode(name));
+        }
+        if let NodeKind::Source { topics, .. } = &kind {
+            for topic in topics {
+                let taken = self.nodes.iter().any(|node| node.source_topics().contains(topic));
+                if taken {
+                    return Err(BuildError::SourceConflict { topic: topic.clone(), how: "by two operators" });
+                }
+            }
+        }
+        Ok(self.push(TopologyNode { name, kind, parents, children: vec![], stores: vec![], hidden: false }))
+    }
+
+    pub fn add_hidden(&mut self, maker: NodeMaker, parents: Vec<usize>) -> Result<usize, BuildError> {
+        let kind = NodeKind::Processor(maker);
+        Ok(self.push(TopologyNode { name: String::new(), kind, parents, children: vec![], stores: vec![], hidden: true }))
+    }
+
+    fn push(&mut self, node: TopologyNode) -> usize {
+        let index = self.nodes.len();
+        for &parent in &node.parents {
+            self.nodes[parent].children.push(index);
+        }
+        self.nodes.push(node);
+        index
+    }
+
+    pub fn find(&self, name: &str) -> Result<usize, BuildError> {
+        self.names.get(name).copied().ok_or_else(|| BuildError::Misuse(format!("there is no node named {name:?}")))
+    }
+
+    /// Adds a store that the program defined.
+    pub fn add_store(&mut self, spec: StoreSpec) -> Result<(), BuildError> {
+        if self.store_owners.insert(spec.name.clone(), None).is_some() {
+            return Err(BuildError::DuplicateStore(spec.name));
+        }
+        self.stores.push(spec);
+        Ok(())
+    }
+
+    /// Adds a store that comes with an operator's processor.
+    pub fn add_store_of(&mut self, spec: StoreSpec, op: OpId) -> Result<(), BuildError> {
+        match self.store_owners.get(&spec.name) {
+            None => {
+                self.store_owners.insert(spec.name.clone(), Some(op));
+                self.stores.push(spec);
+                Ok(())
+            }
+            Some(Some(owner)) if *owner == op => Ok(()),
+            Some(_) => Err(BuildError::DuplicateStore(spec.name)),
+        }
+    }
+
+    /// Connects a node to stores.
+    pub fn connect(&mut self, node: usize, stores: &[String]) -> Result<(), BuildError> {
+        for name in stores {
+            if !self.store_owners.contains_key(name) {
+                return Err(BuildError::Misuse(format!("there is no store named {name:?}; add it with builder.store(..)")));
+            }
+            let connected = &mut self.nodes[node].stores;
+            if !connected.contains(name) {
+                connected.push(name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    pub fn reuse_source_topic(&mut self, store: &str, topic: &str) {
+        self.source_changelogs.insert(store.to_owned(), topic.to_owned());
+    }
+
+    pub fn add_internal_topic(&mut self, topic: InternalTopic) {
+        if !self.internal_topics.contains(&topic) {
+            self.internal_topics.push(topic);
+        }
+    }
+
+    pub fn finish(
+        self,
+        plan: &Plan,
+        facts: Vec<OpFacts>,
+        copartitioned: Vec<BTreeSet<String>>,
+    ) -> Result<Topology, BuildError> {
+        if !self.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source { .. })) {
+            return Err(BuildError::Empty);
+        }
+        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+        let mut topology = Topology {
+            nodes: self.nodes,
+            stores: self.stores,
+            source_changelogs: self.source_changelogs,
+            internal_topics: self.internal_topics,
+            subtopologies: Vec::new(),
+            copartitioned,
+            builder: plan.builder,
+            facts,
+            defined_stores: plan.stores.clone(),
+            additional_retention_ms: DAY_MS,
+        };
+        topology.subtopologies = group(&topology);
+        Ok(topology)
+    }
+}
+
+/// Nodes that are linked by edges or by stores, numbered by their sources' names first.
+fn group(topology: &Topology) -> Vec<SubTopology> {
+    let count = topology.nodes.len();
+    let mut root: Vec<usize> = (0..count).collect();
+    fn find(root: &mut [usize], mut node: usize) -> usize {
+        while root[node] != node {
+            root[node] = root[root[node]];
+            node = root[node];
+        }
+        node
+    }
+    let mut union = |a: usize, b: usize| {
+        let (a, b) = (find(&mut root, a), find(&mut root, b));
+        root[a] = b;
+    };
+    let mut users: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, node) in topology.nodes.iter().enumerate() {
+        for &parent in &node.parents {
+            union(index, parent);
+        }
+        for store in &node.stores {
+            match users.get(store.as_str()) {
+                Some(&user) => union(index, user),
+                None => {
+                    users.insert(store, index);
+                }
+            }
+        }
+    }
+    let is_source = |node: usize| matches!(topology.nodes[node].kind, NodeKind::Source { .. });
+    let mut order: Vec<usize> = (0..count).filter(|&node| !topology.nodes[node].hidden).collect();
+    order.sort_by(|&a, &b| {
+        (!is_source(a), &topology.nodes[a].name).cmp(&(!is_source(b), &topology.nodes[b].name))
+    });
+    let mut numbers: BTreeMap<usize, u32> = BTreeMap::new();
+    for node in order {
+        let next = numbers.len() as u32;
+        numbers.entry(find(&mut root, node)).or_insert(next);
+    }
+    let mut groups = vec![Vec::new(); numbers.len()];
+    for node in 0..count {
+        if let Some(&number) = numbers.get(&find(&mut root, node)) {
+            groups[number as usize].push(node);
+        }
+    }
+    groups
+        .into_iter()
+        .enumerate()
+        .map(|(id, nodes)| SubTopology { id: id as u32, stores: topology.stores_of(&nodes), nodes })
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! The physical topology: sources, processors, sinks and stores with their names, in sub-topologies.
+
+mod builder;
+mod describe;
+mod java_set;
+mod mermaid;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidewater_state::StoreSpec;
+
+pub(crate) use builder::{InternalTopic, TopologyBuilder};
+pub use topics::{InternalTopicSettings, SubTopologyTopics};
+
+use crate::graph::{NodeMaker, OpFacts, OpId, SinkMaker, SourceMaker};
+use crate::node::Source;
+use crate::task::{DefinedStore, Node, TaskBuild};
+
+/// What a node of the topology is.
+#[derive(Clone)]
+pub(crate) enum NodeKind {
+    Source { topics: Vec<String>, maker: SourceMaker },
+    Processor(NodeMaker),
+    Sink { topic: String, maker: SinkMaker },
+}
+
+/// A node of the topology.
+#[derive(Clone)]
+pub(crate) struct TopologyNode {
+    pub name: String,
+    pub kind: NodeKind,
+    pub parents: Vec<usize>,
+    pub children: Vec<usize>,
+    /// Names of the stores it is connected to, in the order of connecting.
+    pub stores: Vec<String>,
+    /// A change of type only: `describe` shows its children below its parents.
+    pub hidden: bool,
+}
+
+impl TopologyNode {
+    /// The topics of a source.
+    pub fn source_topics(&self) -> &[String] {
+        match &self.kind {
+            NodeKind::Source { topics, .. } => topics,
+            NodeKind::Processor(_) | NodeKind::Sink { .. } => &[],
+        }
+    }
+
+    pub fn make_source(&self, place: usize) -> Box<dyn Source> {
+        match &self.kind {
+            NodeKind::Source { maker, .. } => maker(place),
+            NodeKind::Processor(_) | NodeKind::Sink { .. } => unreachable!("only sources have topics to read"),
+        }
+    }
+
+    /// The node at work; none for a source, which stands at the edge.
+    pub fn make(&self, build: &mut TaskBuild<'_>) -> Option<Box<dyn Node>> {
+        match &self.kind {
+            NodeKind::Source { .. } => None,
+            NodeKind::Processor(maker) => Some(maker(build)),
+            NodeKind::Sink { topic, maker } => Some(maker(build, topic)),
+        }
+    }
+}
+
+/// A part of the topology that is linked by records or stores: what one task runs.
+#[derive(Clone, Debug)]
+pub struct SubTopology {
+    /// Its number, as `describe` prints it.
+    pub id: u32,
+    /// Its nodes, by place in the topology.
+    pub(crate) nodes: Vec<usize>,
+    /// Its stores, in the order in which a task opens and flushes them.
+    pub(crate) stores: Vec<usize>,
+}
+
+/// What a builder built: ready to run, to be tested, to be looked at.
+#[derive(Clone)]
+pub struct Topology {
+    pub(crate) nodes: Vec<TopologyNode>,
+    pub(crate) stores: Vec<StoreSpec>,
+    /// Stores whose changelog is a source topic, with that topic.
+    pub(crate) source_changelogs: BTreeMap<String, String>,
+    pub(crate) internal_topics: Vec<InternalTopic>,
+    pub(crate) subtopologies: Vec<SubTopology>,
+    pub(crate) copartitioned: Vec<BTreeSet<String>>,
+    builder: u64,
+    facts: Vec<OpFacts>,
+    defined_stores: Vec<DefinedStore>,
+    pub(crate) additional_retention_ms: i64,
+}
+
+impl std::fmt::Debug for Topology {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+impl Topology {
+    /// Its sub-topologies, by number.
+    pub fn subtopologies(&self) -> &[SubTopology] {
+        &self.subtopologies
+    }
+
+    /// All nodes and stores as one sub-topology: how a test driver runs it.
+    pub fn whole(&self) -> SubTopology {
+        let nodes: Vec<usize> = (0..self.nodes.len()).collect();
+        let stores = self.stores_of(&nodes);
+        SubTopology { id: 0, nodes, stores }
+    }
+
+    /// The stores of these nodes, in the order in which their processors name them.
+    pub(crate) fn stores_of(&self, nodes: &[usize]) -> Vec<usize> {
+        let mut stores = Vec::new();
+        for &node in nodes {
+            for name in java_set::order(&self.nodes[node].stores) {
+                let found = self.stores.iter().position(|spec| spec.name == name);
+                if let Some(index) = found
+                    && !stores.contains(&index)
+                {
+                    stores.push(index);
+                }
+            }
+        }
+        stores
+    }
+
+    pub(crate) fn node(&self, index: usize) -> &TopologyNode {
+        &self.nodes[index]
+    }
+
+    pub(crate) fn store(&self, index: usize) -> &StoreSpec {
+        &self.stores[index]
+    }
+
+    pub(crate) fn facts(&self, op: OpId) -> &OpFacts {
+        &self.facts[op]
+    }
+
+    /// Which builder built it.
+    pub(crate) fn builder(&self) -> u64 {
+        self.builder
+    }
+
+    pub(crate) fn defined_stores(&self) -> &[DefinedStore] {
+        &self.defined_stores
+    }
+
+    /// Whether a topic is made and named by the application.
+    pub(crate) fn is_internal(&self, topic: &str) -> bool {
+        self.internal_topics.iter().any(|internal| internal.name == topic)
+    }
+
+    /// The full name of a topic: internal ones begin with the application's id.
+    pub fn topic_name(&self, topic: &str, application_id: &str) -> String {
+        if self.is_internal(topic) { format!("{application_id}-{topic}") } else { topic.to_owned() }
+    }
+
+    /// Whether a source topic serves as the store's changelog.
+    pub(crate) fn is_source_changelog(&self, store: usize) -> bool {
+        self.source_changelogs.contains_key(&self.stores[store].name)
+    }
+
+    /// The changelog topic of a store.
+    pub(crate) fn changelog_topic(&self, store: usize, application_id: &str) -> String {
+        let name = &self.stores[store].name;
+        match self.source_changelogs.get(name) {
+            Some(topic) => self.topic_name(topic, application_id),
+            None => format!("{application_id}-{name}-changelog"),
+        }
+    }
+}
