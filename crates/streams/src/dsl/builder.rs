@@ -87,7 +87,7 @@ impl StreamsBuilder {
         let node = maker(move |build| {
             let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
             let store = store.map(|store| {
-                let access = build.access(&store, &key, &value);
+                let access = build.access_of(op, &store, &key, &value);
                 TableStore::open(build, access, send_old)
             });
             TableSource::<_, _, Option<K::Some>, Option<V::Some>> { id: build.node, store, types: PhantomData }

@@ -45,6 +45,7 @@ impl<K: Field, V: Field> KStream<K, V> {
         let template = StoreTemplate::Window { size_ms: within_ms.saturating_mul(2).saturating_add(1), grace_ms: 0 };
         let kind = OpKind::Distinct(AggregateOp {
             prefix: "KSTREAM-DISTINCT-",
+            is_count: false,
             node,
             template,
             repartition: self.repartition_maker(),

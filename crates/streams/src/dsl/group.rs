@@ -64,7 +64,7 @@ impl<K: Field, V: Field> GroupedStream<K, V> {
     /// How many records each key has.
     pub fn count(&self) -> KTable<K::Some, i64> {
         let add: Add<K::Some, V::Some, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
-        self.aggregated("KSTREAM-AGGREGATE-", Arc::new(|| Some(0)), add, SerdeSlot::default())
+        self.aggregated("KSTREAM-AGGREGATE-", true, Arc::new(|| Some(0)), add, SerdeSlot::default())
     }
 
     /// Combines the values of each key, two at a time; the first one stands for itself. `None` deletes the row.
@@ -84,7 +84,7 @@ impl<K: Field, V: Field> GroupedStream<K, V> {
             None => Ok(Some(value)),
             Some(old) => reduce(old, value).map(Into::into),
         });
-        self.aggregated("KSTREAM-REDUCE-", Arc::new(|| None), add, self.value.clone())
+        self.aggregated("KSTREAM-REDUCE-", false, Arc::new(|| None), add, self.value.clone())
     }
 
     /// Aggregates the values of each key, beginning with `init`. An aggregate of `None` deletes the row.
@@ -110,19 +110,20 @@ impl<K: Field, V: Field> GroupedStream<K, V> {
         let add: Add<K::Some, V::Some, A::Some> = Arc::new(move |key, value, aggregate| {
             add(key, value, user_aggregate(aggregate, &*init)).map(Field::into_some)
         });
-        self.aggregated("KSTREAM-AGGREGATE-", first, add, SerdeSlot::default())
+        self.aggregated("KSTREAM-AGGREGATE-", false, first, add, SerdeSlot::default())
     }
 
     fn aggregated<A: Data>(
         &self,
         prefix: &'static str,
+        is_count: bool,
         init: Init<A>,
         add: Add<K::Some, V::Some, A>,
         value: SerdeSlot,
     ) -> KTable<K::Some, A> {
         let op = lock(&self.handle.plan).ops.len();
         let table_value = value.clone();
-        let aggregate = aggregate_op::<K, V, A>(op, self, prefix, init, add, value);
+        let aggregate = aggregate_op::<K, V, A>(op, self, prefix, is_count, init, add, value);
         let getter = store_getter(op, self.key.get::<K>(), table_value.get::<A>());
         KTable::new(self.handle.then(OpKind::Aggregate(aggregate)), self.key.clone(), table_value, getter)
     }
@@ -146,6 +147,7 @@ fn aggregate_op<K: Field, V: Field, A: Data>(
     op: OpId,
     group: &GroupedStream<K, V>,
     prefix: &'static str,
+    is_count: bool,
     init: Init<A>,
     add: Add<K::Some, V::Some, A>,
     value: SerdeSlot,
@@ -154,11 +156,11 @@ fn aggregate_op<K: Field, V: Field, A: Data>(
     let node = maker(move |build| {
         let facts = build.facts(op);
         let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
-        let access = build.access(&store, &key, &value);
+        let access = build.access_of(op, &store, &key, &value);
         let store = TableStore::open(build, access, send_old);
         Aggregate::<K, V, A> { id: build.node, store, init: init.clone(), add: add.clone(), types: PhantomData }
     });
-    AggregateOp { prefix, node, template: StoreTemplate::KeyValue, repartition: group.repartition() }
+    AggregateOp { prefix, is_count, node, template: StoreTemplate::KeyValue, repartition: group.repartition() }
 }
 
 /// One side of a cogroup: its operator, made once the initial value is known.
@@ -190,7 +192,7 @@ impl<K: Field, A: Field> CogroupedStream<K, A> {
             let add: Add<K::Some, V::Some, A::Some> = Arc::new(move |key, value, aggregate| {
                 add(key, value, user_aggregate(aggregate, &*init)).map(Field::into_some)
             });
-            aggregate_op::<K, V, A::Some>(op, &side_group, "COGROUPKSTREAM-AGGREGATE-", first, add, SerdeSlot::default())
+            aggregate_op::<K, V, A::Some>(op, &side_group, "COGROUPKSTREAM-AGGREGATE-", false, first, add, SerdeSlot::default())
         });
         self.sides.push((group.handle.clone(), side));
         self

@@ -56,7 +56,7 @@ impl<K, V> KStream<K, V> {
         KStream { handle, key, value, types: PhantomData }
     }
 
-    /// Names the operator that made this stream; its number is then not used up.
+    /// Names the operator that made this stream. Generated names elsewhere stay what they were.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         self.handle.set_name(name.into());
@@ -481,7 +481,7 @@ impl<K: Field, V: Field> KStream<K, V> {
         let node = maker(move |build| {
             let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
             let store = store.map(|store| {
-                let access = build.access(&store, &key, &value);
+                let access = build.access_of(op, &store, &key, &value);
                 TableStore::open(build, access, send_old)
             });
             TableSource::<K::Some, V::Some, K, V> { id: build.node, store, types: PhantomData }

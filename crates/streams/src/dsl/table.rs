@@ -7,11 +7,11 @@ use super::handle::{Handle, SerdeSlot, lock, maker};
 use super::stream::KStream;
 use super::suppress::Suppress;
 use super::table_group::GroupedTable;
-use crate::codec::{Data, Field, Serde};
+use crate::codec::{Codec, CodecError, Data, Field, Serde};
 use crate::error::UserError;
 use crate::graph::{OpId, OpKind, StoreOptions, SuppressOp, TableJoinOp};
 use crate::node::suppress::Suppress as SuppressNode;
-use crate::node::table::{Derive, DerivedGetter, DerivedTable, GetterMaker, StoreGetter, TableStore, ToStream};
+use crate::node::table::{Derive, DerivedGetter, DerivedTable, GetterMaker, RetypeTable, StoreGetter, TableStore, ToStream};
 use crate::node::table_aggregate::GroupTable;
 use crate::node::table_join::{Join, JoinGetter, JoinKind, TableJoinMerge, TableJoinSide};
 
@@ -29,11 +29,28 @@ impl<K, V> Clone for KTable<K, V> {
     }
 }
 
+/// Bytes of one type behind the values of another.
+struct RetypedCodec<V, V2> {
+    inner: Serde<V>,
+    to: Arc<dyn Fn(V) -> V2 + Send + Sync>,
+    from: Arc<dyn Fn(&V2) -> V + Send + Sync>,
+}
+
+impl<V: Data, V2: Data> Codec<V2> for RetypedCodec<V, V2> {
+    fn write(&self, value: &V2, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        self.inner.write(&(self.from)(value), out)
+    }
+
+    fn read(&self, bytes: &[u8]) -> Result<V2, CodecError> {
+        self.inner.read(bytes).map(|value| (self.to)(value))
+    }
+}
+
 /// Looks rows up in the store that an operator always has.
 pub(crate) fn store_getter<K: Data, V: Data>(op: OpId, key: Serde<K>, value: Serde<V>) -> GetterMaker<K, V> {
     Arc::new(move |build| {
         let store = build.facts(op).store.clone().unwrap_or_default();
-        Box::new(StoreGetter(build.access(&store, &key, &value)))
+        Box::new(StoreGetter(build.access_of(op, &store, &key, &value)))
     })
 }
 
@@ -47,7 +64,7 @@ impl<K, V> KTable<K, V> {
         KTable { handle, key, value, getter }
     }
 
-    /// Names the operator that made this table; its number is then not used up.
+    /// Names the operator that made this table. Generated names elsewhere stay what they were.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         self.handle.set_name(name.into());
@@ -103,6 +120,14 @@ impl<K, V> KTable<K, V> {
 }
 
 impl<K: Data, V: Data> KTable<K, V> {
+    /// Writes the rows' values by this serde, in the store and in what follows.
+    #[must_use]
+    pub fn value_serde(mut self, serde: Serde<V>) -> Self {
+        lock(&self.handle.plan).ops[self.handle.op].value_serde = Some(Arc::new(serde.clone()));
+        self.value = SerdeSlot::of(serde);
+        self
+    }
+
     /// The changes of the table as a stream; `None` is a delete.
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         let node = maker(|build| ToStream::<K, V> { id: build.node, types: std::marker::PhantomData });
@@ -126,6 +151,33 @@ impl<K: Data, V: Data> KTable<K, V> {
     /// The rows for which the predicate does not hold.
     pub fn filter_not(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> KTable<K, V> {
         self.filter(move |key, value| !predicate(key, value))
+    }
+
+    /// [`KTable::filter_not`] with a predicate that may fail.
+    pub fn try_filter_not(
+        &self,
+        predicate: impl Fn(&K, &V) -> Result<bool, UserError> + Send + Sync + 'static,
+    ) -> KTable<K, V> {
+        self.try_filter(move |key, value| predicate(key, value).map(|holds| !holds))
+    }
+
+    /// The same table under another type of values, without a node: their bytes stay what they were.
+    ///
+    /// `to` and `from` must undo each other.
+    pub fn retype_values<V2: Data>(
+        &self,
+        to: impl Fn(V) -> V2 + Send + Sync + 'static,
+        from: impl Fn(&V2) -> V + Send + Sync + 'static,
+    ) -> KTable<K, V2> {
+        let to = Arc::new(to);
+        let value = Serde::new(RetypedCodec { inner: self.value.get::<V>(), to: to.clone(), from: Arc::new(from) });
+        let derive: Derive<K, V, V2> = Arc::new(move |_, value| Ok(Some(to(value))));
+        let getter: GetterMaker<K, V2> = {
+            let (parent, derive) = (self.getter.clone(), derive.clone());
+            Arc::new(move |build| Box::new(DerivedGetter { parent: parent(build), derive: derive.clone() }))
+        };
+        let node = maker(move |build| RetypeTable { id: build.node, derive: derive.clone() });
+        KTable::new(self.handle.then(OpKind::RetypeTable { node }), self.key.clone(), SerdeSlot::of(value), getter)
     }
 
     /// Makes another value of each row's; `None` leaves the row out.
@@ -162,7 +214,7 @@ impl<K: Data, V: Data> KTable<K, V> {
         let node = maker(move |build| {
             let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
             let store = store.map(|store| {
-                let access = build.access(&store, &key_serde, &value_serde);
+                let access = build.access_of(op, &store, &key_serde, &value_serde);
                 TableStore::open(build, access, send_old)
             });
             DerivedTable { id: build.node, derive: derive.clone(), store, send_old, skip_absent }
@@ -184,9 +236,11 @@ impl<K: Data, V: Data> KTable<K, V> {
         &self,
         select: impl Fn(&K, &V) -> Result<(K2, V2), UserError> + Send + Sync + 'static,
     ) -> GroupedTable<K2::Some, V2::Some> {
+        let op = lock(&self.handle.plan).ops.len();
         let select = Arc::new(select);
         let node = maker(move |build| {
-            let serde = Serde::<K2::Some>::default();
+            let serde = build.facts(op).key_serde.as_ref();
+            let serde = serde.and_then(|serde| serde.downcast_ref::<Serde<K2::Some>>()).cloned().unwrap_or_default();
             let key_bytes = Arc::new(move |key: &K2::Some| Ok(serde.to_bytes(key)?));
             GroupTable::<K, V, K2, V2> { id: build.node, select: select.clone(), key_bytes }
         });
@@ -292,7 +346,7 @@ impl<K: Data, V: Data> KTable<K, V> {
         let merge = maker(move |build| {
             let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
             let store = store.map(|store| {
-                let access = build.access(&store, &key, &value);
+                let access = build.access_of(op, &store, &key, &value);
                 TableStore::open(build, access, send_old)
             });
             TableJoinMerge { id: build.node, store, send_old }

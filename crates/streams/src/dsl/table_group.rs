@@ -43,6 +43,7 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
     /// The same grouping with other serdes.
     #[must_use]
     pub fn serdes(mut self, key: Serde<K>, value: Serde<V>) -> Self {
+        lock(&self.handle.plan).ops[self.handle.op].key_serde = Some(Arc::new(key.clone()));
         (self.key, self.value) = (SerdeSlot::of(key), SerdeSlot::of(value));
         self
     }
@@ -110,7 +111,7 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
         let node = maker(move |build| {
             let facts = build.facts(op);
             let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
-            let access = build.access(&store, &store_key, &aggregate);
+            let access = build.access_of(op, &store, &store_key, &aggregate);
             TableAggregate::<K, V, A> {
                 id: build.node,
                 store: TableStore::open(build, access, send_old),

@@ -136,13 +136,13 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
     /// How many records each key has in each window; records without a value count.
     pub fn count(&self) -> KTable<Windowed<K::Some>, i64> {
         let add: Add<K::Some, V, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
-        self.aggregated("KSTREAM-AGGREGATE-", Arc::new(|| Some(0)), add, SerdeSlot::default())
+        self.aggregated("KSTREAM-AGGREGATE-", true, Arc::new(|| Some(0)), add, SerdeSlot::default())
     }
 
     /// Combines the values of each key in each window, two at a time; the first one stands for itself.
     pub fn reduce(&self, reduce: impl Fn(V, V) -> V + Send + Sync + 'static) -> KTable<Windowed<K::Some>, V::Some> {
         let add: Add<K::Some, V, V::Some> = Arc::new(move |_, value, old| Ok(reduced(&reduce, old, value)));
-        self.aggregated("KSTREAM-REDUCE-", Arc::new(|| None), add, self.group.value.clone())
+        self.aggregated("KSTREAM-REDUCE-", false, Arc::new(|| None), add, self.group.value.clone())
     }
 
     /// Aggregates the values of each key in each window, beginning with `init`.
@@ -152,12 +152,13 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
         add: impl Fn(&K::Some, V, A) -> Result<A, UserError> + Send + Sync + 'static,
     ) -> KTable<Windowed<K::Some>, A::Some> {
         let (first, add) = user_functions(init, add);
-        self.aggregated("KSTREAM-AGGREGATE-", first, add, SerdeSlot::default())
+        self.aggregated("KSTREAM-AGGREGATE-", false, first, add, SerdeSlot::default())
     }
 
     fn aggregated<A: Data>(
         &self,
         prefix: &'static str,
+        is_count: bool,
         init: Init<A>,
         add: Add<K::Some, V, A>,
         value: SerdeSlot,
@@ -169,14 +170,14 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
             let (key, value) = (key_serde.clone(), value_serde.clone());
             Arc::new(move |build| {
                 let store = build.facts(op).store.clone().unwrap_or_default();
-                Box::new(WindowGetter(build.access(&store, &key, &value)))
+                Box::new(WindowGetter(build.access_of(op, &store, &key, &value)))
             })
         };
         let table_key = SerdeSlot::of(Windowed::serde(key_serde.clone(), windows.size_ms));
         let node = maker(move |build| {
             let facts = build.facts(op);
             let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
-            let access = build.access(&store, &key_serde, &value_serde);
+            let access = build.access_of(op, &store, &key_serde, &value_serde);
             window_aggregate::listen(build, &access, windows.size_ms, send_old);
             WindowAggregate::<K, V, A> {
                 id: build.node,
@@ -190,7 +191,7 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
             }
         });
         let template = StoreTemplate::Window { size_ms: windows.size_ms, grace_ms: windows.grace_ms };
-        let kind = OpKind::Aggregate(AggregateOp { prefix, node, template, repartition: self.group.repartition() });
+        let kind = OpKind::Aggregate(AggregateOp { prefix, is_count, node, template, repartition: self.group.repartition() });
         KTable::new(self.group.handle.then(kind), table_key, value, getter)
     }
 }
@@ -206,7 +207,7 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
     pub fn count(&self) -> KTable<SessionWindowed<K::Some>, i64> {
         let add: Add<K::Some, V, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
         let merge: Merge<K::Some, i64> = Arc::new(|_, a, b| Ok(Some(a.unwrap_or(0) + b.unwrap_or(0))));
-        self.aggregated("KSTREAM-AGGREGATE-", Arc::new(|| Some(0)), add, merge, SerdeSlot::default())
+        self.aggregated("KSTREAM-AGGREGATE-", true, Arc::new(|| Some(0)), add, merge, SerdeSlot::default())
     }
 
     /// Combines the values of each session, two at a time; the first one stands for itself.
@@ -222,7 +223,7 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
             (Some(a), Some(b)) => Ok(reduce(V::from_some(a), V::from_some(b)).into_some()),
             (a, None) => Ok(a),
         });
-        self.aggregated("KSTREAM-REDUCE-", Arc::new(|| None), add, merge, self.group.value.clone())
+        self.aggregated("KSTREAM-REDUCE-", false, Arc::new(|| None), add, merge, self.group.value.clone())
     }
 
     /// Aggregates the values of each session, beginning with `init`. Sessions that grow together are merged, from `init` on,
@@ -241,12 +242,13 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
             })
         };
         let (first, add) = user_functions(move || init(), add);
-        self.aggregated("KSTREAM-AGGREGATE-", first, add, merge, SerdeSlot::default())
+        self.aggregated("KSTREAM-AGGREGATE-", false, first, add, merge, SerdeSlot::default())
     }
 
     fn aggregated<A: Data>(
         &self,
         prefix: &'static str,
+        is_count: bool,
         init: Init<A>,
         add: Add<K::Some, V, A>,
         merge: Merge<K::Some, A>,
@@ -259,14 +261,14 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
             let (key, value) = (key_serde.clone(), value_serde.clone());
             Arc::new(move |build| {
                 let store = build.facts(op).store.clone().unwrap_or_default();
-                Box::new(SessionGetter(build.access(&store, &key, &value)))
+                Box::new(SessionGetter(build.access_of(op, &store, &key, &value)))
             })
         };
         let table_key = SerdeSlot::of(SessionWindowed::serde(key_serde.clone()));
         let node = maker(move |build| {
             let facts = build.facts(op);
             let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
-            let access = build.access(&store, &key_serde, &value_serde);
+            let access = build.access_of(op, &store, &key_serde, &value_serde);
             session_aggregate::listen(build, &access, send_old);
             SessionAggregate::<K, V, A> {
                 id: build.node,
@@ -282,7 +284,7 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
             }
         });
         let template = StoreTemplate::Session { gap_ms, grace_ms };
-        let kind = OpKind::Aggregate(AggregateOp { prefix, node, template, repartition: self.group.repartition() });
+        let kind = OpKind::Aggregate(AggregateOp { prefix, is_count, node, template, repartition: self.group.repartition() });
         KTable::new(self.group.handle.then(kind), table_key, value, getter)
     }
 }

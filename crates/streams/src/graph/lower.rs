@@ -76,7 +76,10 @@ pub(crate) fn lower(plan: &Plan, settings: &BuildSettings) -> Result<Graph, Buil
     lowering.graph.facts = vec![OpFacts::default(); plan.ops.len()];
     for (id, op) in plan.ops.iter().enumerate() {
         let lowered = lowering.op(id, op)?;
-        lowering.graph.facts[id].name = lowered.name.clone();
+        let facts = &mut lowering.graph.facts[id];
+        facts.name = lowered.name.clone();
+        facts.key_serde = op.key_serde.clone();
+        facts.value_serde = op.value_serde.clone();
         lowering.ops[id] = Some(lowered);
     }
     for (id, table) in lowering.tables.iter().enumerate() {
@@ -156,23 +159,29 @@ impl Lowering<'_> {
         }
     }
 
-    /// The given name, or a generated one.
+    /// The given name, or a generated one. A number is used up either way, so that naming one operator leaves the others'
+    /// names as they were.
     fn name(&mut self, op: &Op, prefix: &str) -> Result<String, BuildError> {
-        match &op.name {
-            Some(name) => {
-                check_name(name)?;
-                Ok(name.clone())
-            }
-            None => Ok(self.graph.new_name(prefix)),
-        }
+        let generated = self.graph.new_name(prefix);
+        self.given_name(op).map(|given| given.unwrap_or(generated))
     }
 
-    /// The given name with a suffix, or a generated one.
-    fn suffixed(&mut self, op: &Op, suffix: &str, prefix: &str) -> String {
-        match &op.name {
-            Some(name) => format!("{name}{suffix}"),
-            None => self.graph.new_name(prefix),
+    /// The given name, or a generated one, which alone uses a number up.
+    fn name_or_new(&mut self, op: &Op, prefix: &str) -> Result<String, BuildError> {
+        Ok(self.given_name(op)?.unwrap_or_else(|| self.graph.new_name(prefix)))
+    }
+
+    fn given_name(&self, op: &Op) -> Result<Option<String>, BuildError> {
+        if let Some(name) = &op.name {
+            check_name(name)?;
         }
+        Ok(op.name.clone())
+    }
+
+    /// The given name with a suffix, or a generated one. A number is used up either way.
+    fn suffixed(&mut self, op: &Op, suffix: &str, prefix: &str) -> String {
+        let generated = self.graph.new_name(prefix);
+        op.name.as_ref().map_or(generated, |name| format!("{name}{suffix}"))
     }
 
     fn op(&mut self, id: OpId, op: &Op) -> Result<Lowered, BuildError> {
@@ -200,7 +209,6 @@ impl Lowering<'_> {
                     source: source_name.clone(),
                     maker: source.clone(),
                     processor: processor_spec(id, &name, node),
-                    op: id,
                     reuse: false,
                 };
                 let graph = self.graph.create(&name, kind);
@@ -217,7 +225,8 @@ impl Lowering<'_> {
                 })
             }
             OpKind::Process { prefix, node, key_changing, value_changing, repartitions, stores } => {
-                let name = self.name(op, prefix)?;
+                let is_process = matches!(*prefix, "KSTREAM-PROCESSOR-" | "KSTREAM-PROCESSVALUES-");
+                let name = if is_process { self.name_or_new(op, prefix)? } else { self.name(op, prefix)? };
                 let mut spec = processor_spec(id, &name, node);
                 spec.connected = stores.iter().map(|&store| self.plan.stores[store].spec.name.clone()).collect();
                 let parent = self.lowered(op.inputs[0]).clone();
@@ -232,6 +241,19 @@ impl Lowering<'_> {
                 let parent = self.lowered(op.inputs[0]).clone();
                 let graph = self.graph.create(parent.name.clone(), GraphKind::Hidden(node.clone()));
                 self.graph.add(parent.graph, graph);
+                Ok(Lowered { graph, ..parent })
+            }
+            OpKind::RetypeTable { node } => {
+                let parent = self.lowered(op.inputs[0]).clone();
+                let graph = self.graph.create(parent.name.clone(), GraphKind::Hidden(node.clone()));
+                self.graph.add(parent.graph, graph);
+                let table = Table {
+                    kind: TableKind::Derived(op.inputs[0]),
+                    spec: None,
+                    materialized: false,
+                    send_old: false,
+                };
+                self.tables[id] = Some(table);
                 Ok(Lowered { graph, ..parent })
             }
             OpKind::Merge { node } => {
@@ -269,7 +291,7 @@ impl Lowering<'_> {
             }
             OpKind::Repartition { maker, partitions } => {
                 let parent = self.lowered(op.inputs[0]).clone();
-                let prefix = self.name(op, "KSTREAM-REPARTITION-")?;
+                let prefix = self.name_or_new(op, "KSTREAM-REPARTITION-")?;
                 let graph = create_repartition(&mut self.graph, &prefix, maker.clone(), *partitions, false);
                 self.graph.add(parent.graph, graph);
                 let name = self.graph.nodes[graph].name.clone();
@@ -410,6 +432,9 @@ impl Lowering<'_> {
     }
 
     fn aggregate(&mut self, id: OpId, op: &Op, aggregate: &AggregateOp) -> Result<Lowered, BuildError> {
+        if aggregate.is_count && op.store.as_ref().is_some_and(|store| store.name.is_none()) {
+            self.graph.next_number += 1; // Kafka Streams asks for a name it does not use.
+        }
         let spec = self.store_spec(op, aggregate.prefix, &aggregate.template)?;
         let name = self.name(op, aggregate.prefix)?;
         let group_id = op.inputs[0];
@@ -754,8 +779,8 @@ impl Lowering<'_> {
             this,
             other,
             merge,
-            this_parent: left.name.clone(),
-            other_parent: right.name.clone(),
+            this_parent: left.graph,
+            other_parent: right.graph,
         };
         let graph = self.graph.create(&merge_name, kind);
         self.graph.add(left.graph, graph);
@@ -777,7 +802,7 @@ impl Lowering<'_> {
     }
 
     fn suppress(&mut self, id: OpId, op: &Op, suppress: &SuppressOp) -> Result<Lowered, BuildError> {
-        let name = self.name(op, "KTABLE-SUPPRESS-")?;
+        let name = self.name_or_new(op, "KTABLE-SUPPRESS-")?;
         let parent = self.lowered(op.inputs[0]).clone();
         if suppress.until_window_closes {
             let Some(grace) = self.grace_above(parent.graph) else {

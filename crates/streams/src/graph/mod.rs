@@ -14,11 +14,10 @@ mod plan;
 mod write;
 
 pub(crate) use plan::{
-    AggregateOp, GroupedTableOp, NodeMaker, Op, OpFacts, OpId, OpKind, Plan, RepartitionMaker, SinkMaker, SourceMaker,
+    AggregateOp, AnySerde, GroupedTableOp, NodeMaker, OpFacts, OpId, OpKind, Plan, RepartitionMaker, SinkMaker, SourceMaker,
     StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
 };
 
-use crate::config::Optimizations;
 use crate::error::BuildError;
 use crate::topology::Topology;
 
@@ -26,8 +25,5 @@ use crate::topology::Topology;
 pub(crate) fn build(plan: &Plan, settings: &crate::config::BuildSettings) -> Result<Topology, BuildError> {
     let mut lowered = lower::lower(plan, settings)?;
     optimize::optimize(&mut lowered, settings.optimize)?;
-    write::write(plan, lowered)
+    write::write(plan, lowered, settings)
 }
-
-#[allow(unused_imports, reason = "named in the docs above")]
-use Optimizations as _;

@@ -28,7 +28,7 @@ pub(crate) struct ProcessorSpec {
 pub(crate) enum GraphKind {
     Root,
     Source { topics: Vec<String>, maker: SourceMaker, types: TypeId },
-    TableSource { topic: String, source: String, maker: SourceMaker, processor: ProcessorSpec, op: OpId, reuse: bool },
+    TableSource { topic: String, source: String, maker: SourceMaker, processor: ProcessorSpec, reuse: bool },
     Processor(ProcessorSpec),
     /// A processor that `describe` does not show.
     Hidden(NodeMaker),
@@ -53,7 +53,7 @@ pub(crate) enum GraphKind {
         right_windowed: String,
         is_self_join: bool,
     },
-    TableJoin { this: ProcessorSpec, other: ProcessorSpec, merge: ProcessorSpec, this_parent: String, other_parent: String },
+    TableJoin { this: ProcessorSpec, other: ProcessorSpec, merge: ProcessorSpec, this_parent: GraphId, other_parent: GraphId },
     StateStore(StoreSpec),
 }
 

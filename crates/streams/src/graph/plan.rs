@@ -53,6 +53,7 @@ pub(crate) enum StoreTemplate {
 pub(crate) struct AggregateOp {
     /// `KSTREAM-AGGREGATE-` or `KSTREAM-REDUCE-`.
     pub prefix: &'static str,
+    pub is_count: bool,
     pub node: NodeMaker,
     pub template: StoreTemplate,
     pub repartition: RepartitionMaker,
@@ -130,6 +131,8 @@ pub(crate) enum OpKind {
     },
     /// Another type for the same stream: no node of the topology.
     Retype { node: NodeMaker },
+    /// Another type for the rows of the same table.
+    RetypeTable { node: NodeMaker },
     Merge { node: NodeMaker },
     Split { node: NodeMaker },
     /// A branch of a split: its place among the branches from 1, or 0 for the default one.
@@ -163,9 +166,15 @@ pub(crate) struct Op {
     pub name: Option<String>,
     /// Kafka's `Materialized`: present as soon as any store option was given.
     pub store: Option<StoreOptions>,
+    /// Serdes that were set for the operator's result: `Serde`s of its key and value types.
+    pub key_serde: Option<AnySerde>,
+    pub value_serde: Option<AnySerde>,
     /// Whether another operator takes this one as input.
     pub used: bool,
 }
+
+/// A `Serde` of some type.
+pub(crate) type AnySerde = Arc<dyn std::any::Any + Send + Sync>;
 
 /// All operators of one builder.
 #[derive(Clone, Default)]
@@ -183,13 +192,13 @@ impl Plan {
         for &input in &inputs {
             self.ops[input].used = true;
         }
-        self.ops.push(Op { kind, inputs, name: None, store: None, used: false });
+        self.ops.push(Op { kind, inputs, name: None, store: None, key_serde: None, value_serde: None, used: false });
         self.ops.len() - 1
     }
 }
 
 /// What lowering decided about an operator, for its node's maker to read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct OpFacts {
     /// The name of its (last) node.
     pub name: String,
@@ -197,6 +206,8 @@ pub(crate) struct OpFacts {
     pub store: Option<String>,
     /// Whether changes are sent with the old value.
     pub send_old: bool,
+    pub key_serde: Option<AnySerde>,
+    pub value_serde: Option<AnySerde>,
     /// Further stores by role.
     pub stores: BTreeMap<&'static str, String>,
 }

@@ -7,10 +7,11 @@ use tidewater_state::StoreSpec;
 
 use super::node::{Graph, GraphId, GraphKind, ProcessorSpec, ROOT};
 use super::plan::Plan;
+use crate::config::BuildSettings;
 use crate::error::BuildError;
 use crate::topology::{InternalTopic, NodeKind, Topology, TopologyBuilder};
 
-pub(crate) fn write(plan: &Plan, graph: Graph) -> Result<Topology, BuildError> {
+pub(crate) fn write(plan: &Plan, graph: Graph, settings: &BuildSettings) -> Result<Topology, BuildError> {
     let mut writer = Writer { graph: &graph, builder: TopologyBuilder::default(), written: BTreeMap::new() };
     let mut heap = BinaryHeap::from([Reverse((0, ROOT))]);
     let mut offered = BTreeSet::new();
@@ -28,7 +29,7 @@ pub(crate) fn write(plan: &Plan, graph: Graph) -> Result<Topology, BuildError> {
         }
     }
     let builder = writer.builder;
-    builder.finish(plan, graph.facts, graph.copartitioned)
+    builder.finish(plan, graph.facts, graph.copartitioned, settings)
 }
 
 struct Writer<'a> {
@@ -106,8 +107,7 @@ impl Writer<'_> {
                 self.processor(merge, vec![left, right])
             }
             GraphKind::TableJoin { this, other, merge, this_parent, other_parent } => {
-                let this_parent = self.builder.find(&this_parent)?;
-                let other_parent = self.builder.find(&other_parent)?;
+                let (this_parent, other_parent) = (self.written[&this_parent], self.written[&other_parent]);
                 let (this_stores, other_stores) = (this.connected.clone(), other.connected.clone());
                 let this = self.processor(ProcessorSpec { connected: vec![], ..this }, vec![this_parent])?;
                 let other = self.processor(ProcessorSpec { connected: vec![], ..other }, vec![other_parent])?;

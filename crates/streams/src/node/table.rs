@@ -33,14 +33,13 @@ impl<K: Data, V: Data> ValueGetter<K, V> for StoreGetter<K, V> {
 pub(crate) struct TableStore<K, V> {
     pub access: StoreAccess<K, V>,
     pub send_old: bool,
-    pub cached: bool,
 }
 
 impl<K: Data, V: Data> TableStore<K, V> {
     /// Opens the store; if it is cached, updates are sent on from `node` when they leave the cache.
     pub fn open(build: &mut TaskBuild<'_>, access: StoreAccess<K, V>, send_old: bool) -> Self {
         build.listen(access.id, flush_listener(build.node, access.clone(), send_old));
-        TableStore { access, send_old, cached: false }
+        TableStore { access, send_old }
     }
 
     /// Writes a row and sends the change on, or leaves both to the cache.
@@ -182,5 +181,22 @@ impl<K: Data, V: Data, V2: Data> ValueGetter<K, V2> for DerivedGetter<K, V, V2> 
         let Some((value, timestamp)) = self.parent.get(core, key)? else { return Ok(None) };
         let derived = (self.derive)(key, value).map_err(user)?;
         Ok(derived.map(|value| (value, timestamp)))
+    }
+}
+
+/// Passes changes on under another type of values.
+pub(crate) struct RetypeTable<K, V, V2> {
+    pub id: NodeId,
+    pub derive: Derive<K, V, V2>,
+}
+
+impl<K: Data, V: Data, V2: Data> Node for RetypeTable<K, V, V2> {
+    fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
+        let Record { key, value, timestamp, headers } = take_record::<K, Change<V>>(record);
+        let derive = |value: Option<V>| -> Result<Option<V2>, TaskError> {
+            value.map(|value| (self.derive)(&key, value)).transpose().map(Option::flatten).map_err(user)
+        };
+        let change = Change::new(derive(value.new)?, derive(value.old)?);
+        core.forward(self.id, Record { key, value: change, timestamp, headers })
     }
 }

@@ -7,7 +7,7 @@ use tidewater_types::Topic;
 use super::core::{FlushListener, NodeId, StoreId};
 use super::stores::{DefinedStore, StoreAccess};
 use crate::codec::Serde;
-use crate::graph::{OpFacts, OpId};
+use crate::graph::{AnySerde, OpFacts, OpId};
 use crate::topology::Topology;
 
 /// The surroundings of a factory.
@@ -28,6 +28,20 @@ impl TaskBuild<'_> {
     /// Typed access to a store of this task.
     pub fn access<K, V>(&self, store: &str, key: &Serde<K>, value: &Serde<V>) -> StoreAccess<K, V> {
         StoreAccess { id: self.store_id(store), key: key.clone(), value: value.clone() }
+    }
+
+    /// The same for the store of an operator's result, whose serdes may have been set after the operator.
+    pub fn access_of<K: 'static, V: 'static>(
+        &self,
+        op: OpId,
+        store: &str,
+        key: &Serde<K>,
+        value: &Serde<V>,
+    ) -> StoreAccess<K, V> {
+        let facts = self.facts(op);
+        let set = |serde: &Option<AnySerde>| serde.as_ref().and_then(|serde| serde.downcast_ref::<Serde<V>>()).cloned();
+        let value = set(&facts.value_serde).unwrap_or_else(|| value.clone());
+        self.access(store, key, &value)
     }
 
     pub fn store_id(&self, store: &str) -> StoreId {

@@ -23,4 +23,4 @@ pub use queue::RawRecord;
 pub use run::{Task, TaskOptions};
 pub(crate) use stores::DefinedStore;
 pub use stores::{KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore, WindowStore};
-pub(crate) use stores::{Bytes as ScratchBytes, StoreAccess};
+pub(crate) use stores::StoreAccess;

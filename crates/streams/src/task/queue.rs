@@ -38,10 +38,6 @@ pub(crate) struct RecordQueue {
 pub(crate) struct JavaHeap(Vec<(Timestamp, usize)>);
 
 impl JavaHeap {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub fn push(&mut self, timestamp: Timestamp, queue: usize) {
         self.0.push((timestamp, queue));
         let mut at = self.0.len() - 1;

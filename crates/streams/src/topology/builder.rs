@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidewater_state::StoreSpec;
 
 use super::{NodeKind, SubTopology, Topology, TopologyNode};
+use crate::config::BuildSettings;
 use crate::error::BuildError;
 use crate::graph::{NodeMaker, OpFacts, OpId, Plan};
 
@@ -113,6 +114,7 @@ impl TopologyBuilder {
         plan: &Plan,
         facts: Vec<OpFacts>,
         copartitioned: Vec<BTreeSet<String>>,
+        settings: &BuildSettings,
     ) -> Result<Topology, BuildError> {
         if !self.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source { .. })) {
             return Err(BuildError::Empty);
@@ -128,7 +130,7 @@ impl TopologyBuilder {
             builder: plan.builder,
             facts,
             defined_stores: plan.stores.clone(),
-            additional_retention_ms: DAY_MS,
+            additional_retention_ms: settings.additional_retention_ms.unwrap_or(DAY_MS),
         };
         topology.subtopologies = group(&topology);
         Ok(topology)

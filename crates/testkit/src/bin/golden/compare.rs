@@ -1,0 +1,397 @@
+//! Running a case and holding what happened against what Kafka Streams did.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+use tidewater_state::StoreKind;
+use tidewater_streams::{Decision, Handlers, InternalTopicSettings, TaskError, Topology};
+use tidewater_testkit::{DriverSettings, SentRecord, StoreView, TestDriver};
+use tidewater_types::{Header, Headers, ms};
+
+use crate::program::{Program, Trouble, write};
+use crate::value::{Type, from_hex, to_hex, to_json};
+
+/// The application id of all cases.
+const APPLICATION_ID: &str = "golden";
+
+/// How a case ended.
+pub enum Outcome {
+    Passed,
+    NotYet(String),
+    /// What differs, then what was expected and what was got.
+    Failed(String, Json, Json),
+}
+
+/// Runs one case. Its `expect` is read only after the run.
+pub fn run(case: &Json) -> Outcome {
+    let got = match execute(case) {
+        Ok(got) => got,
+        Err(what) => return Outcome::NotYet(what),
+    };
+    let expect = case.get("expect").cloned().unwrap_or_default();
+    match difference(&expect, &got) {
+        None => Outcome::Passed,
+        Some(what) => Outcome::Failed(what, expect, got.json()),
+    }
+}
+
+/// What a run did, in the form of `expect`.
+#[derive(Default)]
+struct Got {
+    describe: Vec<String>,
+    subtopologies: Json,
+    steps: Vec<Vec<Json>>,
+    observed: Vec<Vec<Json>>,
+    stores: BTreeMap<String, Json>,
+    dropped: u64,
+    error: Option<Json>,
+    /// Changelogs of suppress buffers, whose order within a step is not defined.
+    unordered: BTreeSet<String>,
+}
+
+impl Got {
+    fn json(&self) -> Json {
+        json!({
+            "describe": self.describe, "subtopologies": self.subtopologies, "steps": self.steps,
+            "observed": self.observed, "stores": self.stores, "dropped": self.dropped, "error": self.error,
+        })
+    }
+}
+
+fn execute(case: &Json) -> Result<Got, String> {
+    let mut got = Got::default();
+    let program = match write(case) {
+        Ok(program) => program,
+        Err(Trouble::NotYet(what)) => return Err(what),
+        Err(Trouble::Build(error)) => {
+            got.error = Some(json!({"phase": "build", "message": error.to_string()}));
+            return Ok(got);
+        }
+    };
+    got.describe = program.topology.describe().split('\n').map(str::to_owned).collect();
+    got.subtopologies = subtopologies(&program.topology);
+    let driver = match TestDriver::with_settings(&program.topology, driver_settings(case)) {
+        Ok(driver) => driver,
+        Err(error) => {
+            got.error = Some(json!({"phase": "start", "message": error.to_string()}));
+            return Ok(got);
+        }
+    };
+    for name in driver.store_names() {
+        if let Some(view) = driver.store(&name)
+            && matches!(view.spec.kind, StoreKind::Internal)
+            && view.spec.in_memory
+            && !name.contains("OUTERSHARED")
+            && !name.contains("-shared-join")
+        {
+            got.unordered.insert(format!("{APPLICATION_ID}-{name}-changelog"));
+        }
+    }
+    for (index, event) in case.get("input").and_then(Json::as_array).into_iter().flatten().enumerate() {
+        let (sent, result) = feed(&driver, &program, event);
+        got.steps.push(sent.iter().map(|record| record_json(record, &program)).collect());
+        let observed = std::mem::take(&mut *program.observed.lock().unwrap_or_else(PoisonError::into_inner));
+        let observed = observed
+            .into_iter()
+            .map(|(step, key, value)| json!([step, to_json(key.as_ref()), to_json(value.as_ref())]));
+        got.observed.push(observed.collect());
+        if let Err(error) = result {
+            let kind = format!("{:?}", error.kind);
+            got.error = Some(json!({"phase": "process", "event": index, "kind": kind, "message": error.to_string()}));
+            return Ok(got);
+        }
+    }
+    got.dropped = driver.dropped().values().sum();
+    for name in driver.store_names() {
+        if let Some(view) = driver.store(&name) {
+            got.stores.extend(store_json(&view, &program).map(|store| (name, store)));
+        }
+    }
+    Ok(got)
+}
+
+fn driver_settings(case: &Json) -> DriverSettings {
+    let mut settings = DriverSettings { application_id: APPLICATION_ID.to_owned(), ..DriverSettings::default() };
+    let setting = |name: &str| case.get("config").and_then(|config| config.get(name)).and_then(Json::as_str);
+    if let Some(bytes) = setting("statestore.cache.max.bytes") {
+        settings.cache_bytes = bytes.parse().unwrap_or(settings.cache_bytes);
+    }
+    let skips = |name: &str| setting(name).is_some_and(|class| class.contains("LogAndContinue"));
+    let skip: Arc<dyn Fn(&TaskError) -> Decision + Send + Sync> = Arc::new(|_| Decision::Skip);
+    let mut handlers = Handlers::default();
+    if skips("processing.exception.handler") {
+        handlers.processing = skip.clone();
+    }
+    if skips("deserialization.exception.handler") {
+        handlers.deserialization = skip;
+    }
+    settings.handlers = handlers;
+    settings
+}
+
+fn feed(driver: &TestDriver, program: &Program, event: &Json) -> (Vec<SentRecord>, Result<(), TaskError>) {
+    if let Some(millis) = event.get("advanceWallClockMs").and_then(Json::as_u64) {
+        return match driver.try_advance_wall_clock(ms(millis)) {
+            Ok(sent) => (sent, Ok(())),
+            Err(error) => (vec![], Err(error)),
+        };
+    }
+    let topic = event.get("topic").and_then(Json::as_str).unwrap_or_default();
+    let (key, value) = program.inputs.get(topic).cloned().unwrap_or((Type::Str, Type::Str));
+    let bytes = |raw: &str, field: &str, of: &Type| -> Option<Bytes> {
+        if let Some(hex) = event.get(raw) {
+            return hex.as_str().and_then(from_hex).map(Bytes::from);
+        }
+        let value = of.from_json(event.get(field)?)?;
+        of.serde().to_bytes(&value).ok().map(Bytes::from)
+    };
+    let headers: Headers = event
+        .get("headers")
+        .and_then(Json::as_array)
+        .into_iter()
+        .flatten()
+        .map(|header| Header {
+            name: header[0].as_str().unwrap_or_default().into(),
+            value: header[1].as_str().map(|text| Bytes::copy_from_slice(text.as_bytes())),
+        })
+        .collect();
+    let timestamp = event.get("ts").and_then(Json::as_i64).unwrap_or(0);
+    driver.pipe(topic, bytes("keyHex", "key", &key), bytes("valueHex", "value", &value), timestamp, headers)
+}
+
+fn hex(bytes: Option<&Bytes>) -> Json {
+    bytes.map_or(Json::Null, |bytes| json!(to_hex(bytes)))
+}
+
+fn record_json(record: &SentRecord, program: &Program) -> Json {
+    let mut json = json!({
+        "topic": record.topic,
+        "key": hex(record.key.as_ref()),
+        "value": hex(record.value.as_ref()),
+        "ts": record.timestamp.map(|timestamp| timestamp.0),
+    });
+    if !record.headers.is_empty() {
+        let headers: Vec<Json> =
+            record.headers.iter().map(|header| json!([&*header.name, hex(header.value.as_ref())])).collect();
+        json["headers"] = json!(headers);
+    }
+    if let Some((key, value)) = program.outputs.get(&record.topic) {
+        let read = |of: &Type, bytes: Option<&Bytes>| {
+            to_json(bytes.and_then(|bytes| of.serde().read(bytes).ok()).as_ref())
+        };
+        json["k"] = read(key, record.key.as_ref());
+        json["v"] = read(value, record.value.as_ref());
+    }
+    json
+}
+
+fn subtopologies(topology: &Topology) -> Json {
+    let settings = |topics: BTreeMap<String, InternalTopicSettings>| -> Json {
+        topics
+            .into_iter()
+            .map(|(name, settings)| {
+                let mut json = json!(settings.configs);
+                if let Some(partitions) = settings.partitions {
+                    json["partitions"] = json!(partitions);
+                }
+                (name, json)
+            })
+            .collect()
+    };
+    topology
+        .subtopologies()
+        .iter()
+        .map(|subtopology| {
+            let topics = topology.topics(subtopology, APPLICATION_ID);
+            json!({
+                "id": subtopology.id.to_string(),
+                "sources": topics.sources,
+                "sinks": topics.sinks,
+                "repartition": settings(topics.repartition),
+                "changelog": settings(topics.changelogs),
+            })
+        })
+        .collect()
+}
+
+/// A store in the form of `expect`, if that form has it.
+fn store_json(view: &StoreView, program: &Program) -> Option<Json> {
+    let kind = match view.spec.kind {
+        StoreKind::KeyValue { .. } => "keyValue",
+        StoreKind::Window { size_ms: 0, duplicates: true, .. } => return None,
+        StoreKind::Window { .. } => "window",
+        StoreKind::Session { .. } => "session",
+        StoreKind::Internal => return None,
+    };
+    let types = program.stores.get(&view.spec.name);
+    let entries: Vec<Json> = view
+        .entries
+        .iter()
+        .map(|entry| {
+            let read = |of: Option<&Type>, bytes: &[u8]| match of {
+                Some(of) => to_json(of.serde().read(bytes).ok().as_ref()),
+                None => json!(to_hex(bytes)),
+            };
+            let mut json = json!({
+                "key": read(types.map(|types| &types.0), &entry.key),
+                "value": read(types.map(|types| &types.1), &entry.value),
+            });
+            if let Some(timestamp) = entry.timestamp {
+                json["ts"] = json!(timestamp.0);
+            }
+            if let Some(start) = entry.start {
+                json["start"] = json!(start);
+            }
+            if let Some(end) = entry.end {
+                json["end"] = json!(end);
+            }
+            json
+        })
+        .collect();
+    Some(json!({"type": kind, "entries": entries, "typed": types.is_some()}))
+}
+
+/// The first difference.
+fn difference(expect: &Json, got: &Got) -> Option<String> {
+    if let Some(what) = error_difference(expect.get("error"), got.error.as_ref()) {
+        return Some(what);
+    }
+    if expect.get("error").is_some_and(|error| error["phase"] == "build") {
+        return None;
+    }
+    let describe: Vec<&str> =
+        expect["describe"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    if describe != got.describe.iter().map(String::as_str).collect::<Vec<_>>() {
+        return Some("describe".to_owned());
+    }
+    if expect.get("subtopologies").is_some_and(|expected| !same_topics(expected, &got.subtopologies)) {
+        return Some("internal topics".to_owned());
+    }
+    let none = Vec::new();
+    let steps = expect["steps"].as_array().unwrap_or(&none);
+    for (index, expected) in steps.iter().enumerate() {
+        let expected: Vec<Json> = expected.as_array().into_iter().flatten().map(comparable).collect();
+        let Some(sent) = got.steps.get(index) else { return Some(format!("step {index} is missing")) };
+        let sent: Vec<Json> = sent.iter().map(comparable).collect();
+        if ordered(expected, &got.unordered) != ordered(sent, &got.unordered) {
+            return Some(format!("step {index}"));
+        }
+    }
+    if let Some(observed) = expect.get("observed").and_then(Json::as_array) {
+        let same = observed.iter().zip(&got.observed).all(|(expected, got)| *expected == json!(got));
+        if !same || observed.len() != got.observed.len() {
+            return Some("observed".to_owned());
+        }
+    }
+    if expect.get("error").is_some_and(|error| !error.is_null()) {
+        return None;
+    }
+    if let Some(dropped) = expect.get("dropped").and_then(Json::as_u64)
+        && dropped != got.dropped
+    {
+        return Some(format!("dropped: expected {dropped}, got {}", got.dropped));
+    }
+    for (name, expected) in expect.get("stores").and_then(Json::as_object).into_iter().flatten() {
+        let Some(store) = got.stores.get(name) else { return Some(format!("store {name} is missing")) };
+        if let Some(what) = store_difference(expected, store) {
+            return Some(format!("store {name}: {what}"));
+        }
+    }
+    None
+}
+
+fn store_difference(expected: &Json, got: &Json) -> Option<String> {
+    if expected["type"] != got["type"] {
+        return Some("its type".to_owned());
+    }
+    let strip = |entries: &Json| -> Vec<Json> {
+        entries
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|entry| {
+                let mut entry = entry.clone();
+                if let Some(entry) = entry.as_object_mut() {
+                    entry.remove("headers");
+                    if got["typed"] != true {
+                        // The bytes were compared in the changelog; here the types are not known.
+                        entry.remove("key");
+                        entry.remove("value");
+                    }
+                }
+                entry
+            })
+            .collect()
+    };
+    (strip(&expected["entries"]) != strip(&got["entries"])).then(|| "its entries".to_owned())
+}
+
+/// What counts of a record.
+fn comparable(record: &Json) -> Json {
+    let field = |name: &str| record.get(name).cloned().unwrap_or(Json::Null);
+    json!([field("topic"), field("key"), field("value"), field("ts"), field("headers"), field("k"), field("v")])
+}
+
+/// Sorts the records of topics whose order is not defined, in the places where they stand.
+fn ordered(mut records: Vec<Json>, unordered: &BTreeSet<String>) -> Vec<Json> {
+    for topic in unordered {
+        let places: Vec<usize> =
+            (0..records.len()).filter(|&place| records[place][0] == json!(topic)).collect();
+        let mut these: Vec<Json> = places.iter().map(|&place| records[place].clone()).collect();
+        these.sort_by_key(Json::to_string);
+        for (place, record) in places.into_iter().zip(these) {
+            records[place] = record;
+        }
+    }
+    records
+}
+
+fn same_topics(expected: &Json, got: &Json) -> bool {
+    let sorted = |list: &Json| -> BTreeSet<String> {
+        list.as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
+    };
+    let (Some(expected), Some(got)) = (expected.as_array(), got.as_array()) else { return false };
+    expected.len() == got.len()
+        && expected.iter().zip(got).all(|(expected, got)| {
+            expected["id"] == got["id"]
+                && sorted(&expected["sources"]) == sorted(&got["sources"])
+                && sorted(&expected["sinks"]) == sorted(&got["sinks"])
+                && expected["repartition"] == got["repartition"]
+                && expected["changelog"] == got["changelog"]
+        })
+}
+
+/// Java's exception chains, and the kinds of failures that they stand for.
+const KINDS: [(&[&str], &[&str]); 6] = [
+    (&["StreamsException", "SerializationException"], &["Deserialization"]),
+    (&["StreamsException", "NullPointerException"], &["Processing"]),
+    (&["StreamsException", "IllegalStateException"], &["Processing"]),
+    (&["StreamsException", "StreamsException"], &["Processing", "Timestamp", "Serialization"]),
+    (&["ProcessorStateException", "StreamsException"], &["Processing"]),
+    (&["StreamsException"], &["Timestamp", "Processing"]),
+];
+
+fn error_difference(expected: Option<&Json>, got: Option<&Json>) -> Option<String> {
+    match (expected.filter(|error| !error.is_null()), got) {
+        (None, None) => None,
+        (None, Some(got)) => Some(format!("unexpected error: {got}")),
+        (Some(expected), None) => Some(format!("expected an error: {expected}")),
+        (Some(expected), Some(got)) => {
+            let same_phase = expected["phase"] == got["phase"];
+            let same_event = expected["phase"] != "process" || expected["event"] == got["event"];
+            if !same_phase || !same_event {
+                return Some(format!("another error: expected {expected}, got {got}"));
+            }
+            if expected["phase"] != "process" {
+                return None;
+            }
+            let classes: Vec<&str> =
+                expected["classes"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+            let kinds = KINDS.iter().find(|(chain, _)| classes.starts_with(chain)).map(|(_, kinds)| *kinds);
+            let known = kinds.is_some_and(|kinds| kinds.iter().any(|kind| got["kind"] == *kind));
+            (!known).then(|| format!("another kind of error: expected {expected}, got {got}"))
+        }
+    }
+}

@@ -1,0 +1,959 @@
+//! Writing a case's program in the public DSL.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value as Json;
+use tidewater_streams::{
+    BuildError, BuildSettings, CogroupedStream, Data, GroupedStream, GroupedTable, Hopping, JoinWindows, KStream,
+    KTable, KeyValueStore, Optimizations, SessionWindowed, SessionWindowedStream, Sessions, StreamsBuilder, Suppress,
+    TimeWindowedStream, TimestampExtractor, TimestampedStore, Topic, Topology, Tumbling, WindowStore, Windowed,
+};
+use tidewater_types::{Timestamp, ms};
+
+use crate::functions as f;
+use crate::processors::{Dynamic, FixedDynamic, Spec, StoreOf};
+use crate::value::{Type, Val};
+
+type Key = Option<Val>;
+type Value = Option<Val>;
+type Stream = KStream<Key, Value>;
+
+/// Why a program was not written.
+#[derive(Debug)]
+pub enum Trouble {
+    /// It needs something that Tidewater does not have yet.
+    NotYet(String),
+    /// It is wrong, as the case may want it to be.
+    Build(BuildError),
+}
+
+impl From<BuildError> for Trouble {
+    fn from(error: BuildError) -> Self {
+        Trouble::Build(error)
+    }
+}
+
+fn not_yet<T>(what: impl Into<String>) -> Result<T, Trouble> {
+    Err(Trouble::NotYet(what.into()))
+}
+
+/// What `peek` and `foreach` saw: step, key, value.
+pub type Observed = Arc<Mutex<Vec<(String, Key, Value)>>>;
+
+/// A table under any of the three kinds of keys.
+#[derive(Clone)]
+enum Table {
+    Plain(KTable<Val, Val>),
+    Windowed(KTable<Windowed<Val>, Val>),
+    Session(KTable<SessionWindowed<Val>, Val>),
+}
+
+/// Does the same with a table of any kind of key.
+macro_rules! each {
+    ($table:expr, $t:ident => $body:expr) => {
+        match $table {
+            Table::Plain($t) => Table::Plain($body),
+            Table::Windowed($t) => Table::Windowed($body),
+            Table::Session($t) => Table::Session($body),
+        }
+    };
+}
+
+/// A table's key as the dynamic type.
+trait TableKey: Data {
+    fn val(&self) -> Val;
+}
+
+impl TableKey for Val {
+    fn val(&self) -> Val {
+        self.clone()
+    }
+}
+
+impl TableKey for Windowed<Val> {
+    fn val(&self) -> Val {
+        Val::Windowed { key: Box::new(self.key.clone()), start: self.window.start, end: self.window.end }
+    }
+}
+
+impl TableKey for SessionWindowed<Val> {
+    fn val(&self) -> Val {
+        Val::Session { key: Box::new(self.key.clone()), start: self.window.start, end: self.window.end }
+    }
+}
+
+enum Handle {
+    Stream(Stream, Type, Type),
+    Table(Table, Type, Type),
+    Grouped(GroupedStream<Key, Value>, Type, Type),
+    GroupedTable(GroupedTable<Val, Val>, Type, Type),
+    TimeWindowed(TimeWindowedStream<Key, Value>, Type, Type, i64),
+    SessionWindowed(SessionWindowedStream<Key, Value>, Type, Type),
+    Cogroup(CogroupedStream<Key, Value>, Type, Type, String),
+}
+
+/// A written program.
+pub struct Program {
+    pub topology: Topology,
+    pub observed: Observed,
+    /// The types that the first reader of each topic gives.
+    pub inputs: BTreeMap<String, (Type, Type)>,
+    /// Types of keys and values by sink topic.
+    pub outputs: BTreeMap<String, (Type, Type)>,
+    /// Types of keys and values by store.
+    pub stores: BTreeMap<String, (Type, Type)>,
+}
+
+struct Writer {
+    builder: StreamsBuilder,
+    handles: BTreeMap<String, Handle>,
+    stores: BTreeMap<String, StoreOf>,
+    observed: Observed,
+    inputs: BTreeMap<String, (Type, Type)>,
+    outputs: BTreeMap<String, (Type, Type)>,
+    store_types: BTreeMap<String, (Type, Type)>,
+}
+
+fn text<'a>(step: &'a Json, field: &str) -> Option<&'a str> {
+    step.get(field).and_then(Json::as_str)
+}
+
+fn number(step: &Json, field: &str) -> Option<i64> {
+    step.get(field).and_then(Json::as_i64)
+}
+
+fn required(step: &Json, field: &str) -> String {
+    text(step, field).unwrap_or_default().to_owned()
+}
+
+fn duration(millis: i64) -> Result<std::time::Duration, Trouble> {
+    // A negative duration cannot be written in Rust: the type says it, where Kafka Streams throws.
+    match u64::try_from(millis) {
+        Ok(millis) => Ok(ms(millis)),
+        Err(_) => Err(Trouble::Build(BuildError::InvalidWindow {
+            operator: "a duration".to_owned(),
+            what: format!("{millis} ms is negative"),
+        })),
+    }
+}
+
+/// The builder's settings of a case.
+pub fn settings(config: &Json) -> Result<BuildSettings, Trouble> {
+    let mut settings = BuildSettings::default();
+    for (name, value) in config.as_object().into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        match name.as_str() {
+            "statestore.cache.max.bytes" | "processing.exception.handler" | "deserialization.exception.handler" => {}
+            "topology.optimization" => {
+                for part in value.split(',') {
+                    match part.trim() {
+                        "all" => settings.optimize = Optimizations::ALL,
+                        "none" | "" => {}
+                        "reuse.ktable.source.topics" => settings.optimize.reuse_table_sources = true,
+                        "merge.repartition.topics" => settings.optimize.merge_repartitions = true,
+                        "single.store.self.join" => settings.optimize.self_joins = true,
+                        other => return not_yet(format!("topology.optimization={other}")),
+                    }
+                }
+            }
+            "windowstore.changelog.additional.retention.ms" => {
+                settings.additional_retention_ms = value.parse().ok();
+            }
+            "dsl.store.suppliers.class" if value.ends_with("InMemoryDslStoreSuppliers") => {
+                settings.in_memory_stores = true;
+            }
+            "dsl.store.suppliers.class" if value.ends_with("RocksDBDslStoreSuppliers") => {}
+            other => return not_yet(other),
+        }
+    }
+    Ok(settings)
+}
+
+/// Writes the program of a case.
+pub fn write(case: &Json) -> Result<Program, Trouble> {
+    if text(case, "api") == Some("topology") {
+        return not_yet("the low-level topology API");
+    }
+    let settings = settings(case.get("config").unwrap_or(&Json::Null))?;
+    let mut writer = Writer {
+        builder: StreamsBuilder::with_settings(settings),
+        handles: BTreeMap::new(),
+        stores: BTreeMap::new(),
+        observed: Observed::default(),
+        inputs: BTreeMap::new(),
+        outputs: BTreeMap::new(),
+        store_types: BTreeMap::new(),
+    };
+    for step in case.get("program").and_then(Json::as_array).into_iter().flatten() {
+        writer.step(step)?;
+    }
+    Ok(Program {
+        topology: writer.builder.build()?,
+        observed: writer.observed,
+        inputs: writer.inputs,
+        outputs: writer.outputs,
+        stores: writer.store_types,
+    })
+}
+
+impl Writer {
+    fn stream(&self, step: &Json, field: &str) -> Result<(Stream, Type, Type), Trouble> {
+        match self.handles.get(text(step, field).unwrap_or_default()) {
+            Some(Handle::Stream(stream, key, value)) => Ok((stream.clone(), key.clone(), value.clone())),
+            _ => not_yet(format!("{} of something else than a stream", required(step, "op"))),
+        }
+    }
+
+    fn table(&self, step: &Json, field: &str) -> Option<(Table, Type, Type)> {
+        match self.handles.get(text(step, field)?)? {
+            Handle::Table(table, key, value) => Some((table.clone(), key.clone(), value.clone())),
+            _ => None,
+        }
+    }
+
+    fn put_stream(&mut self, step: &Json, stream: Stream, key: Type, value: Type) {
+        let stream = stream.key_serde(key.serde()).value_serde(value.serde());
+        self.handles.insert(required(step, "id"), Handle::Stream(stream, key, value));
+    }
+
+    fn types(step: &Json) -> Result<(Type, Type), Trouble> {
+        let parse = |field| text(step, field).and_then(Type::parse);
+        match (parse("key"), parse("value")) {
+            (Some(key), Some(value)) => Ok((key, value)),
+            _ => not_yet("a type"),
+        }
+    }
+
+    fn step(&mut self, step: &Json) -> Result<(), Trouble> {
+        let op = required(step, "op");
+        for unsupported in ["reset", "pattern", "topicFn", "partitioner", "foreignKey", "provides", "keyFn"] {
+            if step.get(unsupported).is_some() {
+                return not_yet(unsupported);
+            }
+        }
+        match op.as_str() {
+            "stream" => self.source(step),
+            "table" => self.source_table(step),
+            "filter" | "filterNot" | "mapValues" if self.table(step, "in").is_some() => self.derive(step, &op),
+            "filter" | "filterNot" | "mapValues" | "map" | "flatMap" | "flatMapValues" | "selectKey" | "peek"
+            | "foreach" => self.stateless(step, &op),
+            "merge" => {
+                let (stream, key, value) = self.stream(step, "in")?;
+                let (other, ..) = self.stream(step, "with")?;
+                let merged = named(stream.merge(&other), step);
+                self.put_stream(step, merged, key, value);
+                Ok(())
+            }
+            "split" => self.split(step),
+            "repartition" => {
+                let (stream, key, value) = self.stream(step, "in")?;
+                let mut repartitioned = named(stream.repartition(), step);
+                if let Some(count) = number(step, "partitions") {
+                    repartitioned = repartitioned.partitions(count as u32);
+                }
+                self.put_stream(step, repartitioned, key, value);
+                Ok(())
+            }
+            "to" => {
+                let (stream, key, value) = self.stream(step, "in")?;
+                let topic = Topic::<Key, Value>::named(required(step, "topic")).with_serdes(key.serde(), value.serde());
+                let sink = stream.to(&topic);
+                if let Some(name) = text(step, "name") {
+                    sink.named(name);
+                }
+                self.outputs.insert(required(step, "topic"), (key, value));
+                Ok(())
+            }
+            "toTable" => {
+                let (stream, key, value) = self.stream(step, "in")?;
+                let table = named_table(stream.to_table(), step);
+                let table = materialize(table, step, false)?;
+                self.put_table(step, Table::Plain(table), key, value);
+                Ok(())
+            }
+            "toStream" => self.to_stream(step),
+            "groupByKey" => {
+                let (stream, key, value) = self.stream(step, "in")?;
+                let mut grouped = stream.group_by_key().serdes(key.serde(), value.serde());
+                if let Some(name) = text(step, "name") {
+                    grouped = grouped.named(name);
+                }
+                self.handles.insert(required(step, "id"), Handle::Grouped(grouped, key, value));
+                Ok(())
+            }
+            "groupBy" => self.group_by(step),
+            "windowedBy" => self.windowed_by(step),
+            "count" | "reduce" | "aggregate" => self.aggregate(step, &op),
+            "cogroup" => self.cogroup(step),
+            "join" | "leftJoin" | "outerJoin" => self.join(step, &op),
+            "suppress" => self.suppress(step),
+            "process" | "processValues" => self.process(step, &op),
+            "addStateStore" => self.add_store(step),
+            other => not_yet(other),
+        }
+    }
+
+    fn note_input(&mut self, topic: &str, key: &Type, value: &Type) {
+        self.inputs.entry(topic.to_owned()).or_insert_with(|| (key.clone(), value.clone()));
+    }
+
+    fn source(&mut self, step: &Json) -> Result<(), Trouble> {
+        let (key, value) = Self::types(step)?;
+        let names: Vec<String> = match step.get("topics").and_then(Json::as_array) {
+            Some(topics) => topics.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
+            None => vec![required(step, "topic")],
+        };
+        for name in &names {
+            self.note_input(name, &key, &value);
+        }
+        let topics: Vec<Topic<Key, Value>> = names
+            .into_iter()
+            .map(|name| Topic::named(name).with_serdes(key.serde(), value.serde()))
+            .collect();
+        let mut stream = self.builder.stream_of_all(&topics);
+        if let Some(extractor) = text(step, "extractor") {
+            stream = stream.timestamps(timestamp_extractor(extractor)?);
+        }
+        self.put_stream(step, named(stream, step), key, value);
+        Ok(())
+    }
+
+    fn source_table(&mut self, step: &Json) -> Result<(), Trouble> {
+        if step.get("extractor").is_some() {
+            return not_yet("a table's timestamp extractor");
+        }
+        let (key, value) = Self::types(step)?;
+        let name = required(step, "topic");
+        self.note_input(&name, &key, &value);
+        let topic = Topic::<Key, Value>::named(name).with_serdes(key.serde(), value.serde());
+        let table = named_table(self.builder.table(&topic), step);
+        let table = materialize(table, step, false)?;
+        self.put_table(step, Table::Plain(table), key, value);
+        Ok(())
+    }
+
+    fn put_table(&mut self, step: &Json, table: Table, key: Type, value: Type) {
+        let store_key = match &key {
+            Type::Windowed(_, inner) | Type::Session(inner) => (**inner).clone(),
+            plain => plain.clone(),
+        };
+        if let Some(name) = step.get("materialized").and_then(|m| text(m, "name")) {
+            self.store_types.insert(name.to_owned(), (store_key, value.clone()));
+        }
+        let table = each!(table, t => t.value_serde(value.serde()));
+        self.handles.insert(required(step, "id"), Handle::Table(table, key, value));
+    }
+
+    fn derive(&mut self, step: &Json, op: &str) -> Result<(), Trouble> {
+        let Some((table, key, value)) = self.table(step, "in") else { return not_yet(op) };
+        let function = required(step, "fn");
+        let result = if op == "mapValues" { f::value_type(&function, &value) } else { value };
+        let derived = each!(table, t => derive_table(&t, step, op, &function)?);
+        self.put_table(step, derived, key, result);
+        Ok(())
+    }
+
+    fn stateless(&mut self, step: &Json, op: &str) -> Result<(), Trouble> {
+        let (stream, key, value) = self.stream(step, "in")?;
+        let function = required(step, "fn");
+        let (new_key, new_value) = match op {
+            "mapValues" => (key.clone(), f::value_type(&function, &value)),
+            "map" => (
+                f::key_type(&required(step, "key"), &key, &value),
+                f::value_type(&required(step, "value"), &value),
+            ),
+            "flatMap" => (if function == "word_keys" { Type::Str } else { key.clone() }, Type::Str),
+            "flatMapValues" => (key.clone(), Type::Str),
+            "selectKey" => (f::key_type(&function, &key, &value), value.clone()),
+            _ => (key.clone(), value.clone()),
+        };
+        let id = required(step, "id");
+        let observed = self.observed.clone();
+        let observe = move |key: &Key, value: &Value| {
+            let mut observed = observed.lock().unwrap_or_else(PoisonError::into_inner);
+            observed.push((id.clone(), key.clone(), value.clone()));
+        };
+        let made = match op {
+            "filter" => stream.try_filter(move |k, v| f::predicate(&function, k.as_ref(), v.as_ref())),
+            "filterNot" => stream.try_filter_not(move |k, v| f::predicate(&function, k.as_ref(), v.as_ref())),
+            "mapValues" => {
+                stream.try_map_values_with_key(move |k, v| f::value_function(&function, k.as_ref(), v))
+            }
+            "map" => {
+                let (to_key, to_value) = (required(step, "key"), required(step, "value"));
+                stream.try_map(move |k, v| {
+                    let key = f::key_function(&to_key, k.as_ref(), v.as_ref())?;
+                    let value = f::value_function(&to_value, k.as_ref(), v)?;
+                    Ok((key, value))
+                })
+            }
+            "flatMap" => stream.flat_map(move |k, v| f::flat(&function, k, v)),
+            "flatMapValues" => stream.try_flat_map_values(move |k, v| {
+                let made = f::flat(&function, k.clone(), v);
+                Ok(made.into_iter().map(|(_, value)| value).collect::<Vec<_>>())
+            }),
+            "selectKey" => {
+                stream.try_select_key(move |k, v| f::key_function(&function, k.as_ref(), v.as_ref()))
+            }
+            "peek" => stream.peek(observe),
+            _ => {
+                if step.get("name").is_some() {
+                    return not_yet("a name of foreach");
+                }
+                stream.for_each(observe);
+                return Ok(());
+            }
+        };
+        self.put_stream(step, named(made, step), new_key, new_value);
+        Ok(())
+    }
+
+    fn split(&mut self, step: &Json) -> Result<(), Trouble> {
+        let (stream, key, value) = self.stream(step, "in")?;
+        let mut split = stream.split();
+        if let Some(name) = text(step, "name") {
+            split = split.named(name);
+        }
+        for branch in step.get("branches").and_then(Json::as_array).into_iter().flatten() {
+            let function = required(branch, "fn");
+            let made = split.try_branch(move |k, v| f::predicate(&function, k.as_ref(), v.as_ref()));
+            self.put_stream(branch, named(made, branch), key.clone(), value.clone());
+        }
+        if let Some(default) = step.get("default").filter(|default| !default.is_null()) {
+            self.put_stream(default, named(split.otherwise(), default), key, value);
+        }
+        Ok(())
+    }
+
+    fn to_stream(&mut self, step: &Json) -> Result<(), Trouble> {
+        let Some((table, key, value)) = self.table(step, "in") else { return not_yet("toStream") };
+        let stream = match table {
+            Table::Plain(table) => open_table(&table, step),
+            Table::Windowed(table) => open_table(&table, step),
+            Table::Session(table) => open_table(&table, step),
+        };
+        let stream = stream.key_serde(key.serde()).value_serde(value.serde());
+        match text(step, "fn").map(str::to_owned) {
+            None => self.put_stream(step, stream, key, value),
+            Some(function) => {
+                let new_key = f::key_type(&function, &key, &value);
+                let keyed = stream.try_select_key(move |k, v| f::key_function(&function, k.as_ref(), v.as_ref()));
+                self.put_stream(step, keyed, new_key, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn group_by(&mut self, step: &Json) -> Result<(), Trouble> {
+        if let Some((table, key, value)) = self.table(step, "in") {
+            let (to_key, to_value) = (required(step, "key"), required(step, "value"));
+            let (new_key, new_value) = (f::key_type(&to_key, &key, &value), f::value_type(&to_value, &value));
+            let grouped = match table {
+                Table::Plain(table) => group_table(&table, to_key, to_value),
+                Table::Windowed(table) => group_table(&table, to_key, to_value),
+                Table::Session(table) => group_table(&table, to_key, to_value),
+            };
+            let mut grouped = grouped.serdes(new_key.serde(), new_value.serde());
+            if let Some(name) = text(step, "name") {
+                grouped = grouped.named(name);
+            }
+            self.handles.insert(required(step, "id"), Handle::GroupedTable(grouped, new_key, new_value));
+            return Ok(());
+        }
+        let (stream, key, value) = self.stream(step, "in")?;
+        let function = required(step, "fn");
+        let new_key = f::key_type(&function, &key, &value);
+        let grouped = stream.try_group_by(move |k, v| f::key_function(&function, k.as_ref(), v.as_ref()));
+        let mut grouped = grouped.serdes(new_key.serde(), value.serde());
+        if let Some(name) = text(step, "name") {
+            grouped = grouped.named(name);
+        }
+        self.handles.insert(required(step, "id"), Handle::Grouped(grouped, new_key, value));
+        Ok(())
+    }
+
+    fn windowed_by(&mut self, step: &Json) -> Result<(), Trouble> {
+        if step.get("emit").is_some_and(|emit| emit != "on_window_update") {
+            return not_yet("emit on window close");
+        }
+        let window = step.get("window").cloned().unwrap_or_default();
+        let grace = duration(number(&window, "graceMs").unwrap_or(0));
+        let id = required(step, "id");
+        let Some(Handle::Grouped(group, key, value)) = self.handles.get(&required(step, "in")) else {
+            return not_yet("windows of a cogroup");
+        };
+        let size = number(&window, "sizeMs").unwrap_or(0);
+        let handle = match text(&window, "type").unwrap_or_default() {
+            "tumbling" => {
+                let windowed = group.windowed_by(Tumbling::of(duration(size)?).grace(grace?));
+                Handle::TimeWindowed(windowed, key.clone(), value.clone(), size)
+            }
+            "hopping" => {
+                let advance = duration(number(&window, "advanceMs").unwrap_or(0))?;
+                let windowed = group.windowed_by(Hopping::of(duration(size)?, advance).grace(grace?));
+                Handle::TimeWindowed(windowed, key.clone(), value.clone(), size)
+            }
+            "session" => {
+                let gap = duration(number(&window, "gapMs").unwrap_or(0))?;
+                let windowed = group.windowed_by(Sessions::with_gap(gap).grace(grace?));
+                Handle::SessionWindowed(windowed, key.clone(), value.clone())
+            }
+            other => return not_yet(format!("{other} windows")),
+        };
+        self.handles.insert(id, handle);
+        Ok(())
+    }
+
+    fn aggregate(&mut self, step: &Json, op: &str) -> Result<(), Trouble> {
+        let function = required(step, "fn");
+        let result = |value: &Type| match op {
+            "count" => Type::Long,
+            "reduce" => value.clone(),
+            _ => f::aggregate_type(&function, value),
+        };
+        let (add_fn, init_fn, merge_fn) = (function.clone(), function.clone(), function.clone());
+        let init = move || f::initial(&init_fn);
+        let Some(handle) = self.handles.get(&required(step, "in")) else { return not_yet(op) };
+        let (table, key, value) = match handle {
+            Handle::Grouped(group, key, value) => {
+                let result = result(value);
+                let table = match op {
+                    // A count is a number of the dynamic type: the store and its bytes are those of `count`.
+                    "count" => count_of(group.count(), step)?,
+                    "reduce" => materialize(
+                        named_table(group.reduce(move |a, b| f::reduce(&add_fn, Some(a), Some(b))), step),
+                        step,
+                        true,
+                    )?,
+                    _ => {
+                        let table = group
+                            .aggregate(init, move |k, v, a: Value| f::add(&add_fn, Some(k), Some(&v), a))
+                            .value_serde(result.serde());
+                        materialize(named_table(table, step), step, true)?
+                    }
+                };
+                (Table::Plain(table), key.clone(), result)
+            }
+            Handle::TimeWindowed(windowed, key, value, size) => {
+                let result = result(value);
+                let table = match op {
+                    "count" => count_of(windowed.count(), step)?,
+                    "reduce" => {
+                        let reduced = windowed.reduce(move |a, b| f::reduce(&add_fn, a, b));
+                        materialize(named_table(reduced, step), step, true)?
+                    }
+                    _ => {
+                        let table = windowed
+                            .aggregate(init, move |k, v, a: Value| Ok(f::add(&add_fn, Some(k), v.as_ref(), a)))
+                            .value_serde(result.serde());
+                        materialize(named_table(table, step), step, true)?
+                    }
+                };
+                (Table::Windowed(table), Type::Windowed(*size, Box::new(key.clone())), result)
+            }
+            Handle::SessionWindowed(windowed, key, value) => {
+                let result = result(value);
+                let table = match op {
+                    "count" => count_of(windowed.count(), step)?,
+                    "reduce" => {
+                        let reduced = windowed.reduce(move |a, b| f::reduce(&add_fn, a, b));
+                        materialize(named_table(reduced, step), step, true)?
+                    }
+                    _ => {
+                        let table = windowed
+                            .aggregate(
+                                init,
+                                move |k, v, a: Value| Ok(f::add(&add_fn, Some(k), v.as_ref(), a)),
+                                move |_, a, b| Ok(f::merge(&merge_fn, a, b)),
+                            )
+                            .value_serde(result.serde());
+                        materialize(named_table(table, step), step, true)?
+                    }
+                };
+                (Table::Session(table), Type::Session(Box::new(key.clone())), result)
+            }
+            Handle::GroupedTable(group, key, value) => {
+                let result = result(value);
+                let table = match op {
+                    "count" => count_of(group.count(), step)?,
+                    "reduce" => {
+                        let subtract_fn = required(step, "subtract");
+                        let reduced = group.reduce(
+                            move |a, b| f::reduce(&add_fn, Some(a), Some(b)),
+                            move |a, b| f::reduce(&subtract_fn, Some(a), Some(b)),
+                        );
+                        materialize(named_table(reduced, step), step, true)?
+                    }
+                    _ => {
+                        let table = group
+                            .aggregate(
+                                init,
+                                move |k, v, a: Value| Ok(f::add(&add_fn, Some(k), Some(&v), a)),
+                                move |k, v, a: Value| Ok(f::subtract(&merge_fn, Some(k), Some(&v), a)),
+                            )
+                            .value_serde(result.serde());
+                        materialize(named_table(table, step), step, true)?
+                    }
+                };
+                (Table::Plain(table), key.clone(), result)
+            }
+            Handle::Cogroup(cogroup, key, value, first) => {
+                let first = first.clone();
+                let table = cogroup.aggregate(move || f::initial(&first)).value_serde(value.serde());
+                let table = materialize(named_table(table, step), step, true)?;
+                (Table::Plain(table), key.clone(), value.clone())
+            }
+            Handle::Stream(..) | Handle::Table(..) => return not_yet(op),
+        };
+        self.put_table(step, table, key, value);
+        Ok(())
+    }
+
+    fn cogroup(&mut self, step: &Json) -> Result<(), Trouble> {
+        let function = required(step, "fn");
+        let add = {
+            let function = function.clone();
+            move |k: &Val, v: Val, a: Value| Ok(f::add(&function, Some(k), Some(&v), a))
+        };
+        let source = text(step, "with").unwrap_or_else(|| text(step, "in").unwrap_or_default());
+        let Some(Handle::Grouped(group, key, value)) = self.handles.get(source) else { return not_yet("cogroup") };
+        let (group, key, value) = (group.clone(), key.clone(), value.clone());
+        let handle = match text(step, "with") {
+            None => {
+                let result = f::aggregate_type(&function, &value);
+                Handle::Cogroup(group.cogroup(add), key, result, function)
+            }
+            Some(_) => match self.handles.remove(&required(step, "in")) {
+                Some(Handle::Cogroup(cogroup, key, result, first)) => {
+                    Handle::Cogroup(cogroup.cogroup(&group, add), key, result, first)
+                }
+                _ => return not_yet("a cogroup that is used twice"),
+            },
+        };
+        self.handles.insert(required(step, "id"), handle);
+        Ok(())
+    }
+
+    fn join(&mut self, step: &Json, op: &str) -> Result<(), Trouble> {
+        let function = required(step, "fn");
+        if let Some((left, key, left_type)) = self.table(step, "in") {
+            let Some((right, _, right_type)) = self.table(step, "with") else { return not_yet("this join") };
+            let result = f::joiner_type(&function, &left_type, &right_type);
+            let table = match (left, right) {
+                (Table::Plain(left), Table::Plain(right)) => {
+                    Table::Plain(join_tables(&left, &right, step, op, function)?)
+                }
+                (Table::Windowed(left), Table::Windowed(right)) => {
+                    Table::Windowed(join_tables(&left, &right, step, op, function)?)
+                }
+                (Table::Session(left), Table::Session(right)) => {
+                    Table::Session(join_tables(&left, &right, step, op, function)?)
+                }
+                _ => return not_yet("a join of tables of different keys"),
+            };
+            self.put_table(step, table, key, result);
+            return Ok(());
+        }
+        let (left, key, left_type) = self.stream(step, "in")?;
+        if let Some((table, _, table_type)) = self.table(step, "with") {
+            if step.get("graceMs").is_some() {
+                return not_yet("a stream-table join with grace");
+            }
+            let Table::Plain(table) = table else { return not_yet("a stream joined with a windowed table") };
+            let result = f::joiner_type(&function, &left_type, &table_type);
+            let joined = left.try_join_table_any(&table, op == "leftJoin", move |k, l, r| {
+                Ok(f::joiner(&function, k.as_ref(), Some(l), r))
+            });
+            self.put_stream(step, named(joined, step), key, result);
+            return Ok(());
+        }
+        let (right, _, right_type) = self.stream(step, "with")?;
+        let window = step.get("window").cloned().unwrap_or_default();
+        let mut windows = JoinWindows::of(duration(number(&window, "differenceMs").unwrap_or(0))?);
+        for (field, set) in [
+            ("beforeMs", JoinWindows::before as fn(JoinWindows, std::time::Duration) -> JoinWindows),
+            ("afterMs", JoinWindows::after),
+            ("graceMs", JoinWindows::grace),
+        ] {
+            match number(&window, field) {
+                Some(value) if value < 0 => return not_yet(format!("a negative {field}")),
+                Some(value) => windows = set(windows, duration(value)?),
+                None => {}
+            }
+        }
+        if let Some(name) = text(step, "storeName") {
+            windows = windows.store(name);
+        }
+        match text(step, "store") {
+            Some("in_memory") => windows = windows.in_memory(),
+            Some(other) => return not_yet(format!("{other} join stores")),
+            None => {}
+        }
+        match step.get("logging") {
+            Some(Json::Bool(false)) => windows = windows.without_changelog(),
+            Some(Json::Object(settings)) => {
+                for (name, value) in settings {
+                    windows = windows.changelog_setting(name, value.as_str().unwrap_or_default());
+                }
+            }
+            _ => {}
+        }
+        let (left_outer, right_outer) = (op != "join", op == "outerJoin");
+        let result = f::joiner_type(&function, &left_type, &right_type);
+        let joined = left.try_join_any(&right, windows, left_outer, right_outer, move |k, l, r| {
+            Ok(f::joiner(&function, k.as_ref(), l, r))
+        });
+        self.put_stream(step, named(joined, step), key, result);
+        Ok(())
+    }
+
+    fn suppress(&mut self, step: &Json) -> Result<(), Trouble> {
+        let Some((table, key, value)) = self.table(step, "in") else { return not_yet("suppress") };
+        let suppressed = match table {
+            Table::Plain(table) if text(step, "until") == Some("window_closes") => {
+                // Does not compile in Tidewater; Kafka Streams says so when it builds.
+                drop(table);
+                return Err(Trouble::Build(BuildError::InvalidWindow {
+                    operator: "suppress".to_owned(),
+                    what: "only a windowed table has windows that close".to_owned(),
+                }));
+            }
+            Table::Plain(table) => Table::Plain(suppress(&table, None, step)?),
+            Table::Windowed(table) => {
+                Table::Windowed(suppress(&table, Some(Suppress::until_window_closes()), step)?)
+            }
+            Table::Session(table) => Table::Session(suppress(&table, Some(Suppress::until_window_closes()), step)?),
+        };
+        self.put_table(step, suppressed, key, value);
+        Ok(())
+    }
+
+    fn process(&mut self, step: &Json, op: &str) -> Result<(), Trouble> {
+        let (stream, key, value) = self.stream(step, "in")?;
+        let spec = step.get("processor").and_then(Spec::parse);
+        let Some(spec) = spec else {
+            return not_yet(format!("processor {}", step.get("processor").unwrap_or(&Json::Null)));
+        };
+        let mut connected = Vec::new();
+        for name in step.get("stores").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str) {
+            match self.stores.get(name) {
+                Some(&store) => connected.push((name.to_owned(), store)),
+                None => return not_yet("a store that was not added"),
+            }
+        }
+        let (new_key, new_value) = (spec.key_type(&key), spec.value_type(&value));
+        if op == "process" {
+            let made = stream.process(move |stores| Dynamic::new(spec.clone(), &connected, stores));
+            self.put_stream(step, named(made, step), new_key, new_value);
+        } else {
+            let made =
+                stream.process_values(move |stores| FixedDynamic(Dynamic::new(spec.clone(), &connected, stores)));
+            self.put_stream(step, named(made, step), new_key, new_value);
+        }
+        Ok(())
+    }
+
+    fn add_store(&mut self, step: &Json) -> Result<(), Trouble> {
+        let store = step.get("store").cloned().unwrap_or_default();
+        let (key, value) = Self::types(&store)?;
+        let name = required(&store, "name");
+        self.store_types.insert(name.clone(), (key.clone(), value.clone()));
+        macro_rules! add {
+            ($definition:expr, $kind:path) => {{
+                let mut definition = $definition;
+                if text(&store, "store") == Some("in_memory") {
+                    definition = definition.in_memory();
+                }
+                if store.get("caching").and_then(Json::as_bool) == Some(true) {
+                    definition = definition.cached(true);
+                }
+                match store.get("logging") {
+                    Some(Json::Bool(false)) => definition = definition.without_changelog(),
+                    Some(Json::Object(settings)) => {
+                        for (name, value) in settings {
+                            definition = definition.changelog_setting(name, value.as_str().unwrap_or_default());
+                        }
+                    }
+                    _ => {}
+                }
+                self.stores.insert(name.clone(), $kind(self.builder.store(definition)));
+            }};
+        }
+        match text(&store, "type").unwrap_or_default() {
+            "keyValue" => {
+                add!(KeyValueStore::define_with(name.clone(), key.serde(), value.serde()), StoreOf::KeyValue);
+            }
+            "timestampedKeyValue" => {
+                add!(TimestampedStore::define_with(name.clone(), key.serde(), value.serde()), StoreOf::Timestamped);
+            }
+            "window" if store.get("duplicates").and_then(Json::as_bool) != Some(true) => {
+                let retention = duration(number(&store, "retentionMs").unwrap_or(0))?;
+                let size = duration(number(&store, "windowMs").unwrap_or(0))?;
+                let definition =
+                    WindowStore::define_with(name.clone(), retention, size, key.serde(), value.serde());
+                add!(definition, StoreOf::Window);
+            }
+            other => return not_yet(format!("a {other} store")),
+        }
+        Ok(())
+    }
+}
+
+fn named(stream: Stream, step: &Json) -> Stream {
+    match text(step, "name") {
+        Some(name) => stream.named(name),
+        None => stream,
+    }
+}
+
+fn named_table<K, V>(table: KTable<K, V>, step: &Json) -> KTable<K, V> {
+    match text(step, "name") {
+        Some(name) => table.named(name),
+        None => table,
+    }
+}
+
+/// The options of a table's store. Aggregations pass their serdes in Kafka Streams, which counts as an option.
+fn materialize<K, V>(mut table: KTable<K, V>, step: &Json, aggregates: bool) -> Result<KTable<K, V>, Trouble> {
+    let Some(options) = step.get("materialized").filter(|options| !options.is_null()) else {
+        return Ok(if aggregates { table.materialized() } else { table });
+    };
+    table = table.materialized();
+    for (name, value) in options.as_object().into_iter().flatten() {
+        table = match (name.as_str(), value) {
+            ("name", Json::String(name)) => table.store(name),
+            ("store", Json::String(kind)) => match kind.as_str() {
+                "in_memory" => table.in_memory(),
+                "rocks_db" => table,
+                other => return not_yet(format!("store {}", other.split(':').next().unwrap_or(other))),
+            },
+            ("caching", Json::Bool(cached)) => table.cached(*cached),
+            ("logging", Json::Bool(false)) => table.without_changelog(),
+            ("logging", Json::Object(settings)) => settings.iter().fold(table, |table, (name, value)| {
+                table.changelog_setting(name, value.as_str().unwrap_or_default())
+            }),
+            ("retentionMs", Json::Number(millis)) => table.retention(duration(millis.as_i64().unwrap_or(0))?),
+            ("logging", Json::Bool(true)) => table,
+            (other, _) => return not_yet(format!("materialized {other}")),
+        };
+    }
+    Ok(table)
+}
+
+/// A count, seen as a table of the dynamic type.
+fn count_of<K: TableKey>(count: KTable<K, i64>, step: &Json) -> Result<KTable<K, Val>, Trouble> {
+    let count = materialize(named_table(count, step), step, true)?;
+    Ok(count.retype_values(Val::Long, |value| match value {
+        Val::Long(count) => *count,
+        _ => 0,
+    }))
+}
+
+fn derive_table<K: TableKey>(
+    table: &KTable<K, Val>,
+    step: &Json,
+    op: &str,
+    function: &str,
+) -> Result<KTable<K, Val>, Trouble> {
+    let function = function.to_owned();
+    let derived = match op {
+        "filter" => table.try_filter(move |k, v| f::predicate(&function, Some(&k.val()), Some(v))),
+        "filterNot" => {
+            table.try_filter_not(move |k, v| f::predicate(&function, Some(&k.val()), Some(v)))
+        }
+        _ => table.try_map_values(move |k, v| f::value_function(&function, Some(&k.val()), Some(v))),
+    };
+    materialize(named_table(derived, step), step, false)
+}
+
+fn open_table<K: TableKey>(table: &KTable<K, Val>, step: &Json) -> Stream {
+    let mut stream = table.to_stream();
+    if let Some(name) = text(step, "name") {
+        stream = stream.named(name);
+    }
+    stream.retype(|key| Some(key.val()), |value| value)
+}
+
+fn group_table<K: TableKey>(table: &KTable<K, Val>, to_key: String, to_value: String) -> GroupedTable<Val, Val> {
+    table.try_group_by(move |k, v| {
+        let key = k.val();
+        let group: Key = f::key_function(&to_key, Some(&key), Some(v))?;
+        let value: Value = f::value_function(&to_value, Some(&key), Some(v.clone()))?;
+        Ok((group, value))
+    })
+}
+
+fn join_tables<K: TableKey>(
+    left: &KTable<K, Val>,
+    right: &KTable<K, Val>,
+    step: &Json,
+    op: &str,
+    function: String,
+) -> Result<KTable<K, Val>, Trouble> {
+    let joined = match op {
+        "join" => left.join(right, move |l, r| f::joiner(&function, None, Some(l), Some(r))),
+        "leftJoin" => left.left_join(right, move |l, r| f::joiner(&function, None, Some(l), r)),
+        _ => left.outer_join(right, move |l, r| f::joiner(&function, None, l, r)),
+    };
+    materialize(named_table(joined, step), step, false)
+}
+
+fn suppress<K: TableKey>(
+    table: &KTable<K, Val>,
+    until_closes: Option<Suppress<K>>,
+    step: &Json,
+) -> Result<KTable<K, Val>, Trouble> {
+    let mut suppress = match (text(step, "until"), until_closes) {
+        (Some("window_closes"), Some(until_closes)) => until_closes,
+        _ => Suppress::until_time_limit(duration(number(step, "limitMs").unwrap_or(0))?).fail_when_full(),
+    };
+    let buffer = step.get("buffer").cloned().unwrap_or_default();
+    if let Some(records) = number(&buffer, "maxRecords") {
+        suppress = suppress.max_records(records as u64);
+    }
+    if let Some(bytes) = number(&buffer, "maxBytes") {
+        suppress = suppress.max_bytes(bytes as u64);
+    }
+    match text(&buffer, "whenFull") {
+        Some("shut_down") => suppress = suppress.fail_when_full(),
+        Some(_) => suppress = suppress.emit_early_when_full(),
+        None => {}
+    }
+    match buffer.get("logging") {
+        Some(Json::Bool(false)) => suppress = suppress.without_changelog(),
+        Some(Json::Object(settings)) => {
+            for (name, value) in settings {
+                suppress = suppress.changelog_setting(name, value.as_str().unwrap_or_default());
+            }
+        }
+        _ => {}
+    }
+    Ok(named_table(table.suppress(suppress), step))
+}
+
+fn timestamp_extractor(name: &str) -> Result<TimestampExtractor<Key, Value>, Trouble> {
+    fn number(value: Option<&Val>) -> i64 {
+        match value {
+            Some(Val::Long(number)) => *number,
+            Some(Val::Int(number)) => i64::from(*number),
+            Some(Val::Double(number)) => *number as i64,
+            _ => -1,
+        }
+    }
+    Ok(match name {
+        "fail_on_invalid" => TimestampExtractor::FailOnInvalid,
+        "skip_invalid" => TimestampExtractor::SkipOnInvalid,
+        "partition_time" => TimestampExtractor::PartitionTimeOnInvalid,
+        "value" => TimestampExtractor::By(Arc::new(|record, _| Timestamp(number(record.value.as_ref())))),
+        "field" => TimestampExtractor::By(Arc::new(|record, _| {
+            let text = crate::value::text(record.value.as_ref());
+            Timestamp(text.split('|').next().and_then(|field| field.parse().ok()).unwrap_or(-1))
+        })),
+        "value_or_partition_time" => TimestampExtractor::By(Arc::new(|record, partition_time| {
+            let time = number(record.value.as_ref());
+            if time < 0 { partition_time } else { Timestamp(time) }
+        })),
+        other => return not_yet(format!("extractor {other}")),
+    })
+}

@@ -1,0 +1,69 @@
+//! Looking into a store.
+
+use tidewater_state::{KeyRange, StateError, Store, StoreKind, StoreSpec};
+use tidewater_types::Timestamp;
+
+/// An entry of a store, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreEntry {
+    /// The key's bytes.
+    pub key: Vec<u8>,
+    /// The value's bytes.
+    pub value: Vec<u8>,
+    /// The value's timestamp, in stores that keep it.
+    pub timestamp: Option<Timestamp>,
+    /// Start of the window or session.
+    pub start: Option<i64>,
+    /// End of the session.
+    pub end: Option<i64>,
+}
+
+/// The contents of a store, in its order.
+#[derive(Clone, Debug)]
+pub struct StoreView {
+    /// What the store is.
+    pub spec: StoreSpec,
+    /// Its entries.
+    pub entries: Vec<StoreEntry>,
+}
+
+impl StoreView {
+    pub(crate) fn read(store: &mut Store) -> Result<Self, StateError> {
+        let spec = store.spec().clone();
+        let stamped = spec.is_timestamped();
+        let split = |raw: Vec<u8>| match raw.split_first_chunk::<8>() {
+            Some((time, value)) if stamped => (Some(Timestamp(i64::from_be_bytes(*time))), value.to_vec()),
+            _ => (None, raw),
+        };
+        let entries = match spec.kind {
+            StoreKind::Window { .. } => store
+                .fetch_all(i64::MIN, i64::MAX)?
+                .into_iter()
+                .map(|entry| {
+                    let (timestamp, value) = split(entry.value);
+                    StoreEntry { key: entry.key, value, timestamp, start: Some(entry.start), end: None }
+                })
+                .collect(),
+            StoreKind::Session { .. } => store
+                .all_sessions()?
+                .into_iter()
+                .map(|entry| StoreEntry {
+                    key: entry.key,
+                    value: entry.value,
+                    timestamp: None,
+                    start: Some(entry.start),
+                    end: Some(entry.end),
+                })
+                .collect(),
+            StoreKind::KeyValue { .. } | StoreKind::Internal => store
+                .scan(&KeyRange::all(), false)?
+                .into_iter()
+                .map(|(key, raw)| {
+                    let (timestamp, value) = split(raw);
+                    StoreEntry { key, value, timestamp, start: None, end: None }
+                })
+                .collect(),
+        };
+        Ok(StoreView { spec, entries })
+    }
+}
