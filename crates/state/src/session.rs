@@ -23,7 +23,7 @@ impl Store {
         earliest_end: i64,
         latest_start: i64,
     ) -> Result<Vec<SessionEntry>, StateError> {
-        let earliest_end = self.live_from(earliest_end).max(0);
+        let earliest_end = earliest_end.max(0);
         let range = KeyRange::inclusive(session_key(key, 0, earliest_end), session_key(key, i64::MAX, i64::MAX));
         let length = key.len();
         let mut found = self.session_entries(&range)?;
@@ -33,14 +33,13 @@ impl Store {
 
     /// All sessions, by key and end.
     pub fn all_sessions(&self) -> Result<Vec<SessionEntry>, StateError> {
-        let live_from = self.live_from(i64::MIN);
-        let mut found = self.session_entries(&KeyRange::all())?;
-        found.retain(|entry| entry.end >= live_from);
-        Ok(found)
+        self.session_entries(&KeyRange::all())
     }
 
     fn session_entries(&self, range: &KeyRange) -> Result<Vec<SessionEntry>, StateError> {
-        self.scan(range, false)?
+        let live_from = self.live_from(i64::MIN);
+        let is_live = |key: &[u8]| split_session_key(key).is_none_or(|(_, _, end)| end >= live_from);
+        self.scan_live(range, false, is_live)?
             .into_iter()
             .map(|(full, value)| {
                 let (key, start, end) = split_session_key(&full).ok_or_else(|| self.malformed(&full))?;

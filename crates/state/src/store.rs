@@ -154,18 +154,32 @@ impl Store {
 
     /// The entries of a range in the order of their keys' bytes, or backwards, with what waits in the cache.
     pub fn scan(&self, range: &KeyRange, reverse: bool) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        self.scan_live(range, reverse, |_| true)
+    }
+
+    /// A scan that leaves out entries of the engine whose keys are not live. What the record cache still has is found.
+    pub(crate) fn scan_live(
+        &self,
+        range: &KeyRange,
+        reverse: bool,
+        is_live: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
         let cached = self.cache.as_ref().map(|cache| cache.range(range)).unwrap_or_default();
         if cached.is_empty() {
             let mut found = Vec::new();
             self.engine.scan(range, reverse, &mut |key, value| {
-                found.push((key.to_vec(), value.to_vec()));
+                if is_live(key) {
+                    found.push((key.to_vec(), value.to_vec()));
+                }
                 ControlFlow::Continue(())
             })?;
             return Ok(found);
         }
         let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         self.engine.scan(range, false, &mut |key, value| {
-            merged.insert(key.to_vec(), value.to_vec());
+            if is_live(key) {
+                merged.insert(key.to_vec(), value.to_vec());
+            }
             ControlFlow::Continue(())
         })?;
         for (key, value) in cached {

@@ -162,7 +162,7 @@ impl Store {
 
     /// The windows of `key` that begin between two times (both included), by time.
     pub fn fetch(&self, key: &[u8], from: i64, to: i64, reverse: bool) -> Result<Vec<WindowEntry>, StateError> {
-        let from = self.live_from(from).max(0);
+        let from = from.max(0);
         if to < from {
             return Ok(Vec::new());
         }
@@ -176,7 +176,7 @@ impl Store {
 
     /// The windows of all keys that begin between two times (both included), in the store's order.
     pub fn fetch_all(&self, from: i64, to: i64) -> Result<Vec<WindowEntry>, StateError> {
-        let from = self.live_from(from).max(0);
+        let from = from.max(0);
         let mut found = self.window_entries(&KeyRange::all(), false)?;
         found.retain(|entry| (from..=to).contains(&entry.start));
         if let Some(expiry) = &self.expiry {
@@ -190,7 +190,9 @@ impl Store {
     }
 
     fn window_entries(&self, range: &KeyRange, reverse: bool) -> Result<Vec<WindowEntry>, StateError> {
-        self.scan(range, reverse)?
+        let live_from = self.live_from(i64::MIN);
+        let is_live = |key: &[u8]| split_window_key(key).is_none_or(|(_, start, _)| start >= live_from);
+        self.scan_live(range, reverse, is_live)?
             .into_iter()
             .map(|(full, value)| {
                 let (key, start, _) = split_window_key(&full).ok_or_else(|| self.malformed(&full))?;

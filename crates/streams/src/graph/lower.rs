@@ -820,6 +820,7 @@ impl Lowering<'_> {
         let logging =
             if suppress.without_changelog { Logging::Off } else { Logging::On(suppress.changelog.clone()) };
         let spec = StoreSpec { name: store, kind: StoreKind::Internal, in_memory: true, cached: false, logging };
+        self.enable_sending_old(op.inputs[0], true);
         self.graph.facts[id].stores.insert("buffer", spec.name.clone());
         let mut processor = processor_spec(id, &name, &suppress.node);
         processor.own_stores.push(spec.clone());

@@ -64,16 +64,14 @@ pub(crate) struct JoinWindowStore<K: Field, V: Field> {
 impl<K: Field, V: Field> Node for JoinWindowStore<K, V> {
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
         let record = take_record::<K, V>(record);
-        let kept = match (record.key.as_some(), record.value.as_some()) {
-            (Some(key), Some(value)) => {
-                Some((self.access.key_bytes(key)?, self.access.value.to_bytes(value)?, record.timestamp))
-            }
-            _ => None,
-        };
+        let key = record.key.as_some().map(|key| self.access.key_bytes(key)).transpose()?;
+        let value = record.value.as_some().map(|value| self.access.value.to_bytes(value)).transpose()?;
+        let timestamp = record.timestamp;
         core.forward(self.id, record)?;
-        let Some((key, value, timestamp)) = kept else { return Ok(()) };
+        let Some(key) = key else { return Ok(()) };
+        // A null value deletes nothing here, but it takes a number and is logged, as in Kafka Streams.
         let full = core.stores[self.access.id].next_window_key(&key, timestamp.0);
-        self.access.put_raw(core, &full, Some(&value))
+        self.access.put_raw(core, &full, value.as_deref())
     }
 }
 

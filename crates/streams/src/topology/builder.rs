@@ -137,7 +137,7 @@ impl TopologyBuilder {
     }
 }
 
-/// Nodes that are linked by edges or by stores, numbered by their sources' names first.
+/// Nodes that are linked by edges or by stores, numbered in the order of their first nodes.
 fn group(topology: &Topology) -> Vec<SubTopology> {
     let count = topology.nodes.len();
     let mut root: Vec<usize> = (0..count).collect();
@@ -166,13 +166,8 @@ fn group(topology: &Topology) -> Vec<SubTopology> {
             }
         }
     }
-    let is_source = |node: usize| matches!(topology.nodes[node].kind, NodeKind::Source { .. });
-    let mut order: Vec<usize> = (0..count).filter(|&node| !topology.nodes[node].hidden).collect();
-    order.sort_by(|&a, &b| {
-        (!is_source(a), &topology.nodes[a].name).cmp(&(!is_source(b), &topology.nodes[b].name))
-    });
     let mut numbers: BTreeMap<usize, u32> = BTreeMap::new();
-    for node in order {
+    for node in 0..count {
         let next = numbers.len() as u32;
         numbers.entry(find(&mut root, node)).or_insert(next);
     }

@@ -1,8 +1,26 @@
 //! The text of a topology, equal to what Kafka Streams prints.
 
+use std::cmp::Ordering;
 use std::fmt::Write;
 
 use super::{NodeKind, SubTopology, Topology, java_set};
+
+/// How the nodes of a sub-topology hang together.
+struct Links {
+    /// For each node the number of ways down from it, itself included.
+    sizes: Vec<u64>,
+    successors: Vec<Vec<usize>>,
+    predecessors: Vec<Vec<usize>>,
+}
+
+impl Links {
+    fn grow(&mut self, node: usize, by: u64) {
+        self.sizes[node] += by;
+        for parent in self.predecessors[node].clone() {
+            self.grow(parent, by);
+        }
+    }
+}
 
 impl Topology {
     /// The description: sub-topologies with their nodes, what comes before and after each, topics and stores.
@@ -15,52 +33,68 @@ impl Topology {
     }
 
     fn describe_nodes(&self, subtopology: &SubTopology) -> String {
-        let mut shown: Vec<usize> = subtopology.nodes.iter().copied().filter(|&node| !self.nodes[node].hidden).collect();
-        let sizes = self.sizes(&shown);
+        let mut shown: Vec<usize> =
+            subtopology.nodes.iter().copied().filter(|&node| !self.nodes[node].hidden).collect();
+        let links = self.link(&shown);
         // Larger sub-trees first, then by name.
-        let by_size = |nodes: &mut Vec<usize>| {
-            nodes.sort_by(|&a, &b| sizes[b].cmp(&sizes[a]).then_with(|| self.nodes[a].name.cmp(&self.nodes[b].name)));
-        };
-        by_size(&mut shown);
-        let names = |mut nodes: Vec<usize>| {
-            by_size(&mut nodes);
+        shown.sort_by(|&a, &b| self.compare(&links.sizes, a, b));
+        let names = |nodes: &Vec<usize>| {
             let names: Vec<&str> = nodes.iter().map(|&node| self.nodes[node].name.as_str()).collect();
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         };
         let mut out = String::new();
         for node in shown {
             let name = &self.nodes[node].name;
-            let successors = || names(self.shown_children(node));
-            let predecessors = || names(self.shown_parents(node));
+            let (successors, predecessors) = (names(&links.successors[node]), names(&links.predecessors[node]));
             let _ = match &self.nodes[node].kind {
                 NodeKind::Source { topics, .. } => {
                     let topics = java_set::order(topics).join(", ");
-                    writeln!(out, "    Source: {name} (topics: [{topics}])\n      --> {}", successors())
+                    writeln!(out, "    Source: {name} (topics: [{topics}])\n      --> {successors}")
                 }
                 NodeKind::Processor(_) => {
                     let stores = java_set::order(&self.nodes[node].stores).join(", ");
-                    let (successors, predecessors) = (successors(), predecessors());
                     writeln!(
                         out,
                         "    Processor: {name} (stores: [{stores}])\n      --> {successors}\n      <-- {predecessors}"
                     )
                 }
                 NodeKind::Sink { topic, .. } => {
-                    writeln!(out, "    Sink: {name} (topic: {topic})\n      <-- {}", predecessors())
+                    writeln!(out, "    Sink: {name} (topic: {topic})\n      <-- {predecessors}")
                 }
             };
         }
         out
     }
 
-    /// For each node the number of ways down from it, itself included: what Kafka Streams sorts by.
-    fn sizes(&self, shown: &[usize]) -> Vec<u64> {
-        let mut sizes = vec![0u64; self.nodes.len()];
-        // Parents stand before their children.
-        for &node in shown.iter().rev() {
-            sizes[node] = 1 + self.shown_children(node).into_iter().map(|child| sizes[child]).sum::<u64>();
+    fn compare(&self, sizes: &[u64], a: usize, b: usize) -> Ordering {
+        sizes[b].cmp(&sizes[a]).then_with(|| self.nodes[a].name.cmp(&self.nodes[b].name))
+    }
+
+    /// Links nodes as Kafka Streams does: in the order of a hash map, into sets that are sorted by the sizes of that
+    /// moment, while the sizes still grow. The order of names behind an arrow comes of that.
+    fn link(&self, shown: &[usize]) -> Links {
+        let count = self.nodes.len();
+        let mut links =
+            Links { sizes: vec![1; count], successors: vec![vec![]; count], predecessors: vec![vec![]; count] };
+        let names: Vec<String> = shown.iter().map(|&node| self.nodes[node].name.clone()).collect();
+        for name in java_set::order(&names) {
+            let Some(&node) = shown.iter().find(|&&node| self.nodes[node].name == name) else { continue };
+            for parent in self.shown_parents(node) {
+                self.insert(&links.sizes, &mut links.predecessors[node], parent);
+                self.insert(&links.sizes, &mut links.successors[parent], node);
+                let size = links.sizes[node];
+                links.grow(parent, size);
+            }
         }
-        sizes
+        links
+    }
+
+    fn insert(&self, sizes: &[u64], sorted: &mut Vec<usize>, node: usize) {
+        if !sorted.contains(&node) {
+            let before = |&other: &usize| self.compare(sizes, node, other) == Ordering::Less;
+            let place = sorted.iter().position(before).unwrap_or(sorted.len());
+            sorted.insert(place, node);
+        }
     }
 
     /// The nodes below, past hidden ones.

@@ -315,6 +315,10 @@ fn store_difference(expected: &Json, got: &Json) -> Option<String> {
                 let mut entry = entry.clone();
                 if let Some(entry) = entry.as_object_mut() {
                     entry.remove("headers");
+                    if entry.get("ts") == Some(&json!(-1)) {
+                        // Join stores have room for a timestamp in Kafka Streams' own layout, and write -1 into it.
+                        entry.remove("ts");
+                    }
                     if got["typed"] != true {
                         // The bytes were compared in the changelog; here the types are not known.
                         entry.remove("key");
