@@ -53,19 +53,24 @@ impl Store {
 
     /// Reads the value of a key in the store's own layout.
     pub fn get<R>(&mut self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
-        let Some(cache) = &mut self.cache else { return engine_get(&*self.engine, key, read) };
+        let is_live = self.is_live(key);
+        let Some(cache) = &mut self.cache else {
+            return if is_live { engine_get(&*self.engine, key, read) } else { Ok(None) };
+        };
         if let Some(cached) = cache.get(key) {
             return Ok(cached.map(read));
         }
         let mut found = None;
-        self.engine.get(key, &mut |value| found = Some(value.to_vec()))?;
+        if is_live {
+            self.engine.get(key, &mut |value| found = Some(value.to_vec()))?;
+        }
         cache.remember(key, found.as_deref());
         Ok(found.as_deref().map(read))
     }
 
     /// Reads past the record cache.
     pub fn get_flushed<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
-        engine_get(&*self.engine, key, read)
+        if self.is_live(key) { engine_get(&*self.engine, key, read) } else { Ok(None) }
     }
 
     /// Puts a value in the store's own layout, or deletes it: into the cache if there is one, else into changelog and engine.

@@ -83,16 +83,28 @@ impl Expiry {
 }
 
 impl Store {
+    /// The time in a window or session key, which retention goes by.
+    fn time_of(&self, key: &[u8]) -> Option<i64> {
+        match self.spec().kind {
+            StoreKind::Session { .. } => split_session_key(key).map(|(_, _, end)| end),
+            _ => split_window_key(key).map(|(_, start, _)| start),
+        }
+    }
+
+    /// Whether the store still answers for a key.
+    pub(crate) fn is_live(&self, key: &[u8]) -> bool {
+        match &self.expiry {
+            None => true,
+            Some(expiry) => self.time_of(key).is_none_or(|time| time >= expiry.live_from()),
+        }
+    }
+
     /// Takes notice of the time in a window or session key; says whether the entry is to be kept.
     pub(crate) fn note_time(&mut self, key: &[u8]) -> Result<bool, StateError> {
         if self.expiry.is_none() {
             return Ok(true);
         }
-        let time = match self.spec().kind {
-            StoreKind::Session { .. } => split_session_key(key).map(|(_, _, end)| end),
-            _ => split_window_key(key).map(|(_, start, _)| start),
-        };
-        let time = time.ok_or_else(|| self.malformed(key))?;
+        let time = self.time_of(key).ok_or_else(|| self.malformed(key))?;
         let Some(expiry) = self.expiry.as_mut() else { return Ok(true) };
         let live = expiry.note(time);
         if let Some(dead_before) = expiry.sweep_due() {
@@ -154,9 +166,6 @@ impl Store {
         start: i64,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, StateError> {
-        if self.expiry.as_ref().is_some_and(|expiry| start < expiry.live_from()) && !self.is_cached() {
-            return Ok(None);
-        }
         self.get(&window_key(key, start, 0), read)
     }
 

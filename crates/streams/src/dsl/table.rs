@@ -10,7 +10,7 @@ use super::table_group::GroupedTable;
 use crate::codec::{Codec, CodecError, Data, Field, Serde};
 use crate::error::UserError;
 use crate::graph::{OpId, OpKind, StoreOptions, SuppressOp, TableJoinOp};
-use crate::node::suppress::Suppress as SuppressNode;
+use crate::node::suppress::{Suppress as SuppressNode, SuppressGetter};
 use crate::node::table::{Derive, DerivedGetter, DerivedTable, GetterMaker, RetypeTable, StoreGetter, TableStore, ToStream};
 use crate::node::table_aggregate::GroupTable;
 use crate::node::table_join::{Join, JoinGetter, JoinKind, TableJoinMerge, TableJoinSide};
@@ -261,7 +261,15 @@ impl<K: Data, V: Data> KTable<K, V> {
             SuppressNode::<K, V>::new(build.node, store, key.clone(), value.clone(), suppress.rules(grace))
         });
         let kind = OpKind::Suppress(SuppressOp { node, until_window_closes, without_changelog, changelog });
-        KTable::new(self.handle.then(kind), self.key.clone(), self.value.clone(), self.getter.clone())
+        let getter: GetterMaker<K, V> = {
+            let (parent, key, value) = (self.getter.clone(), self.key.get::<K>(), self.value.get::<V>());
+            Arc::new(move |build| {
+                let store = build.store_id(&build.facts(op).stores["buffer"]);
+                let (key, value) = (key.clone(), value.clone());
+                Box::new(SuppressGetter { parent: parent(build), store, key, value })
+            })
+        };
+        KTable::new(self.handle.then(kind), self.key.clone(), self.value.clone(), getter)
     }
 
     /// The rows that both tables have, joined. `None` leaves a row out.

@@ -353,11 +353,13 @@ impl Lowering<'_> {
                 processor.own_stores.extend(spec.clone());
                 let graph = self.graph.create(&name, GraphKind::Processor(processor));
                 self.graph.add(parent.graph, graph);
+                // A filter over a table with a store gets old values, to leave out deletes of rows it never sent.
+                let send_old = *prefix == "KTABLE-FILTER-" && self.enable_sending_old(op.inputs[0], false);
                 self.tables[id] = Some(Table {
                     kind: TableKind::Derived(op.inputs[0]),
                     materialized: spec.is_some(),
                     spec,
-                    send_old: false,
+                    send_old,
                 });
                 Ok(Lowered { graph, name, shared_repartition: None, ..parent })
             }

@@ -14,6 +14,7 @@ use tidewater_types::{Header, Headers, Offset, Record, RecordContext, RecordPlac
 
 use super::Boxed;
 use super::change::Change;
+use super::table::ValueGetter;
 use crate::codec::{CodecError, Data, Serde};
 use crate::error::{FailureKind, TaskError};
 use crate::task::{Core, Node, NodeId, OutRecord, PartitionBy, StoreId, take_record};
@@ -37,6 +38,7 @@ pub(crate) struct SuppressRules<K> {
     pub drop_tombstones: bool,
 }
 
+#[derive(Clone)]
 struct Buffered {
     context: RecordContext,
     prior: Option<Vec<u8>>,
@@ -60,6 +62,44 @@ impl Buffered {
     }
 }
 
+/// The updates that wait, in bytes; the task holds it, so that others can look up what was before.
+#[derive(Default)]
+pub(crate) struct SuppressBuffer {
+    waiting: BTreeMap<(i64, Vec<u8>), Buffered>,
+    times: BTreeMap<Vec<u8>, i64>,
+    /// Keys whose changes are not in the changelog yet.
+    dirty: BTreeSet<Vec<u8>>,
+    bytes: u64,
+}
+
+impl SuppressBuffer {
+    fn put(&mut self, time: i64, key: Vec<u8>, mut entry: Buffered) {
+        // A key that waits already keeps its place, and what it was before it began to wait.
+        let time = *self.times.entry(key.clone()).or_insert(time);
+        let place = (time, key);
+        if let Some(waiting) = self.waiting.remove(&place) {
+            self.bytes -= waiting.size(&place.1);
+            entry.prior = waiting.prior;
+        }
+        self.bytes += entry.size(&place.1);
+        self.waiting.insert(place, entry);
+    }
+
+    fn remove(&mut self, place: &(i64, Vec<u8>)) {
+        if let Some(entry) = self.waiting.remove(place) {
+            self.bytes -= entry.size(&place.1);
+            self.times.remove(&place.1);
+            self.dirty.insert(place.1.clone());
+        }
+    }
+
+    /// What a waiting key was before it began to wait; the outer `None` if it does not wait.
+    fn prior(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        let time = *self.times.get(key)?;
+        self.waiting.get(&(time, key.to_vec())).map(|entry| entry.prior.as_deref())
+    }
+}
+
 /// The node of `suppress`.
 pub(crate) struct Suppress<K, V> {
     pub id: NodeId,
@@ -67,66 +107,39 @@ pub(crate) struct Suppress<K, V> {
     pub key: Serde<K>,
     pub value: Serde<V>,
     pub rules: SuppressRules<K>,
-    buffer: BTreeMap<(i64, Vec<u8>), Buffered>,
-    times: BTreeMap<Vec<u8>, i64>,
-    dirty: BTreeSet<Vec<u8>>,
-    bytes: u64,
     observed: i64,
 }
 
 impl<K: Data, V: Data> Suppress<K, V> {
     pub fn new(id: NodeId, store: StoreId, key: Serde<K>, value: Serde<V>, rules: SuppressRules<K>) -> Self {
-        Suppress {
-            id,
-            store,
-            key,
-            value,
-            rules,
-            buffer: BTreeMap::new(),
-            times: BTreeMap::new(),
-            dirty: BTreeSet::new(),
-            bytes: 0,
-            observed: -1,
-        }
+        Suppress { id, store, key, value, rules, observed: -1 }
     }
 
-    fn put(&mut self, time: i64, key: Vec<u8>, mut entry: Buffered) {
-        // A key that waits already keeps its place, and what it was before it began to wait.
-        let time = *self.times.entry(key.clone()).or_insert(time);
-        let place = (time, key);
-        if let Some(waiting) = self.buffer.remove(&place) {
-            self.bytes -= waiting.size(&place.1);
-            entry.prior = waiting.prior;
-        }
-        self.bytes += entry.size(&place.1);
-        self.buffer.insert(place, entry);
+    fn buffer<'a>(&self, core: &'a mut Core) -> &'a mut SuppressBuffer {
+        core.suppressed.entry(self.store).or_default()
     }
 
-    fn is_full(&self) -> bool {
-        self.buffer.len() as u64 > self.rules.max_records || self.bytes > self.rules.max_bytes
+    fn is_full(&self, core: &mut Core) -> bool {
+        let buffer = self.buffer(core);
+        buffer.waiting.len() as u64 > self.rules.max_records || buffer.bytes > self.rules.max_bytes
     }
 
-    /// Sends the first waiting update on.
+    /// Sends the first waiting update on. It leaves the buffer only then, so that lookups on the way see what was before.
     fn emit_first(&mut self, core: &mut Core) -> Result<(), TaskError> {
-        let Some(((_, key), entry)) = self.buffer.pop_first() else { return Ok(()) };
-        self.bytes -= entry.size(&key);
-        self.times.remove(&key);
+        let first = self.buffer(core).waiting.first_key_value();
+        let Some((place, entry)) = first.map(|(place, entry)| (place.clone(), entry.clone())) else { return Ok(()) };
         let read = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(|bytes| self.value.read(bytes)).transpose();
         let change = Change::new(read(&entry.new)?, read(&entry.old)?);
-        let typed_key = self.key.read(&key)?;
-        self.dirty.insert(key);
-        if change.new.is_none() && self.rules.drop_tombstones {
-            return Ok(());
+        let key = self.key.read(&place.1)?;
+        let mut result = Ok(());
+        if change.new.is_some() || !self.rules.drop_tombstones {
+            let Buffered { context, .. } = entry;
+            let (timestamp, headers) = (context.timestamp, context.headers.clone());
+            let saved = std::mem::replace(&mut core.context, context);
+            result = core.forward(self.id, Record { key, value: change, timestamp, headers });
+            core.context = saved;
         }
-        let record = Record {
-            key: typed_key,
-            value: change,
-            timestamp: entry.context.timestamp,
-            headers: entry.context.headers.clone(),
-        };
-        let saved = std::mem::replace(&mut core.context, entry.context);
-        let result = core.forward(self.id, record);
-        core.context = saved;
+        self.buffer(core).remove(&place);
         result
     }
 }
@@ -138,7 +151,7 @@ impl<K: Data, V: Data> Node for Suppress<K, V> {
         for (key, raw) in core.stores[self.store].scan(&KeyRange::all(), false)? {
             let (entry, time) = read_entry(&raw)
                 .ok_or_else(|| TaskError::new(FailureKind::State, CodecError::new("buffered update", "not in its layout")))?;
-            self.put(time, key, entry);
+            self.buffer(core).put(time, key, entry);
         }
         Ok(())
     }
@@ -150,21 +163,24 @@ impl<K: Data, V: Data> Node for Suppress<K, V> {
         let bytes = |value: &Option<V>| value.as_ref().map(|value| self.value.to_bytes(value)).transpose();
         let (new, old) = (bytes(&change.new)?, bytes(&change.old)?);
         let raw_key = self.key.to_bytes(&key)?;
-        self.dirty.insert(raw_key.clone());
-        self.put(time, raw_key, Buffered { context: core.context.clone(), prior: old.clone(), old, new });
+        let entry = Buffered { context: core.context.clone(), prior: old.clone(), old, new };
+        let buffer = self.buffer(core);
+        buffer.dirty.insert(raw_key.clone());
+        buffer.put(time, raw_key, entry);
 
         let expiry = self.observed.saturating_sub(self.rules.wait_ms);
-        while self.buffer.first_key_value().is_some_and(|((time, _), _)| *time <= expiry) {
+        while self.buffer(core).waiting.first_key_value().is_some_and(|((time, _), _)| *time <= expiry) {
             self.emit_first(core)?;
         }
-        while self.is_full() {
+        while self.is_full(core) {
+            let (records, bytes) = (self.buffer(core).waiting.len(), self.buffer(core).bytes);
             if self.rules.when_full == WhenFull::Fail {
                 return Err(TaskError::new(
                     FailureKind::Processing,
                     format!(
                         "the buffer holds {} records and {} bytes, more than {} records or {} bytes. Raise the bound, or let it emit early",
-                        self.buffer.len(),
-                        self.bytes,
+                        records,
+                        bytes,
                         self.rules.max_records,
                         self.rules.max_bytes
                     ),
@@ -177,13 +193,14 @@ impl<K: Data, V: Data> Node for Suppress<K, V> {
 
     fn write_changes(&mut self, core: &mut Core) -> Result<(), TaskError> {
         let Some(topic) = core.outbox.changelogs[self.store].clone() else {
-            self.dirty.clear();
+            self.buffer(core).dirty.clear();
             return Ok(());
         };
         let version: Headers = [Header { name: "v".into(), value: Some(Bytes::from_static(&[3])) }].into_iter().collect();
-        for key in std::mem::take(&mut self.dirty) {
-            let entry = self.times.get(&key).copied().map(|time| (time, key.clone()));
-            let value = entry.and_then(|place| self.buffer.get(&place).map(|entry| write_entry(entry, place.0)));
+        for key in std::mem::take(&mut self.buffer(core).dirty) {
+            let buffer = self.buffer(core);
+            let place = buffer.times.get(&key).map(|&time| (time, key.clone()));
+            let value = place.and_then(|place| Some(write_entry(buffer.waiting.get(&place)?, place.0)));
             let record = OutRecord {
                 topic: &topic,
                 partition: PartitionBy::Fixed(core.outbox.partition),
@@ -282,4 +299,22 @@ fn read_entry(raw: &[u8]) -> Option<(Buffered, i64)> {
     let time = reader.long()?;
     let place = (!topic.is_empty()).then(|| RecordPlace { topic: topic.into(), partition, offset });
     Some((Buffered { context: RecordContext { place, timestamp, headers }, prior, old, new }, time))
+}
+
+/// Looks up rows as they were before their updates began to wait.
+pub(crate) struct SuppressGetter<K, V> {
+    pub parent: Box<dyn ValueGetter<K, V>>,
+    pub store: StoreId,
+    pub key: Serde<K>,
+    pub value: Serde<V>,
+}
+
+impl<K: Data, V: Data> ValueGetter<K, V> for SuppressGetter<K, V> {
+    fn get(&self, core: &mut Core, key: &K) -> Result<Option<(V, Timestamp)>, TaskError> {
+        let raw = self.key.to_bytes(key)?;
+        match core.suppressed.entry(self.store).or_default().prior(&raw) {
+            Some(prior) => Ok(prior.map(|prior| self.value.read(prior)).transpose()?.map(|row| (row, Timestamp::NONE))),
+            None => self.parent.get(core, key),
+        }
+    }
 }

@@ -11,6 +11,7 @@ use tidewater_types::{Headers, Partition, Record, RecordContext, Timestamp, Topi
 use super::handlers::Handlers;
 use super::punctuate::Schedules;
 use crate::node::stream_join::JoinTimes;
+use crate::node::suppress::SuppressBuffer;
 use crate::error::{FailureKind, TaskError, UserError};
 
 /// A node's place in its task.
@@ -160,6 +161,8 @@ pub struct Core {
     pub(crate) join_times: BTreeMap<usize, JoinTimes>,
     /// The least wall-clock time between two searches for unmatched records.
     pub(crate) emit_interval_ms: i64,
+    /// The updates that suppressing nodes hold back, by their stores.
+    pub(crate) suppressed: BTreeMap<StoreId, SuppressBuffer>,
     /// Nodes that write a changelog of their own at a commit.
     pub(crate) buffering: Vec<NodeId>,
 }

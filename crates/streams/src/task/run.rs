@@ -120,6 +120,7 @@ impl Task {
             raw: None,
             join_times: BTreeMap::new(),
             emit_interval_ms: options.emit_interval_ms,
+            suppressed: BTreeMap::new(),
             buffering: Vec::new(),
         };
         Ok(Task { id: options.id, core, inputs, by_topic, ready: JavaHeap::default(), backend })

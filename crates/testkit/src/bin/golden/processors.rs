@@ -253,7 +253,7 @@ trait Surroundings: tidewater_streams::AsCore {
 }
 
 fn place_text(place: Option<&tidewater_types::RecordPlace>) -> String {
-    place.map_or("none".to_owned(), |place| format!("{}/{}/{}", place.topic, place.partition, place.offset))
+    place.map_or("null/-1/-1".to_owned(), |place| format!("{}/{}/{}", place.topic, place.partition, place.offset))
 }
 
 impl Surroundings for Ctx<'_> {

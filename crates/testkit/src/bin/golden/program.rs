@@ -906,7 +906,7 @@ fn suppress<K: TableKey>(
 ) -> Result<KTable<K, Val>, Trouble> {
     let mut suppress = match (text(step, "until"), until_closes) {
         (Some("window_closes"), Some(until_closes)) => until_closes,
-        _ => Suppress::until_time_limit(duration(number(step, "limitMs").unwrap_or(0))?).fail_when_full(),
+        _ => Suppress::until_time_limit(duration(number(step, "limitMs").unwrap_or(0))?),
     };
     let buffer = step.get("buffer").cloned().unwrap_or_default();
     if let Some(records) = number(&buffer, "maxRecords") {
