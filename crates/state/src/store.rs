@@ -131,6 +131,9 @@ impl Store {
     }
 
     fn write_engine(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError> {
+        if value.is_none() && matches!(self.spec.kind, StoreKind::Window { duplicates: true, .. }) {
+            return Ok(true);
+        }
         if !self.note_time(key)? {
             return Ok(false);
         }

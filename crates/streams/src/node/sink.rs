@@ -22,6 +22,10 @@ pub(crate) struct Sink<K, V, K2: Field, V2: Field> {
 impl<K: Fits<K2>, V: Fits<V2>, K2: Field, V2: Field> Node for Sink<K, V, K2, V2> {
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
         let record = take_record::<K, V>(record);
+        if record.timestamp.0 < 0 {
+            let what = format!("timestamp {} is negative, and cannot be sent to {}", record.timestamp, self.topic);
+            return Err(TaskError::new(FailureKind::Timestamp, what));
+        }
         let (key, value) = (record.key.fit(), record.value.fit());
         self.key_buffer.clear();
         self.value_buffer.clear();

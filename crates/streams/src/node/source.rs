@@ -85,7 +85,11 @@ impl<K: Field, V: Field> Source for TypedSource<K, V> {
             TimestampExtractor::SkipOnInvalid => Ok(valid.then_some(raw.timestamp)),
             TimestampExtractor::PartitionTimeOnInvalid => {
                 let timestamp = if valid { raw.timestamp } else { partition_time };
-                Ok((timestamp.0 >= 0).then_some(timestamp))
+                if timestamp.0 < 0 {
+                    let what = format!("timestamp {} is negative, and its partition has had no other", raw.timestamp);
+                    return Err(TaskError::new(FailureKind::Timestamp, what));
+                }
+                Ok(Some(timestamp))
             }
             TimestampExtractor::By(extract) => match self.read(raw, raw.timestamp)? {
                 Ok(record) => {

@@ -201,9 +201,12 @@ impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> StreamJoi
                 };
                 let record = result(joined.map_err(user)?, Timestamp(time)).with_key(key);
                 core.forward(self.id, record)?;
-            }
-            if let Some(previous) = sent.replace(waiting) {
-                put_unmatched(core, unmatched, &previous, None)?;
+                // The one before goes once the first of this one is sent.
+                if sent.as_ref() != Some(&waiting)
+                    && let Some(previous) = sent.replace(waiting.clone())
+                {
+                    put_unmatched(core, unmatched, &previous, None)?;
+                }
             }
         }
         match sent {

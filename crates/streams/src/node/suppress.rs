@@ -146,7 +146,7 @@ impl<K: Data, V: Data> Suppress<K, V> {
 
 impl<K: Data, V: Data> Node for Suppress<K, V> {
     fn init(&mut self, core: &mut Core) -> Result<(), TaskError> {
-        core.buffering.push(self.id);
+        core.buffering.insert(self.store, self.id);
         // What was restored from the changelog stands in the store.
         for (key, raw) in core.stores[self.store].scan(&KeyRange::all(), false)? {
             let (entry, time) = read_entry(&raw)

@@ -163,8 +163,8 @@ pub struct Core {
     pub(crate) emit_interval_ms: i64,
     /// The updates that suppressing nodes hold back, by their stores.
     pub(crate) suppressed: BTreeMap<StoreId, SuppressBuffer>,
-    /// Nodes that write a changelog of their own at a commit.
-    pub(crate) buffering: Vec<NodeId>,
+    /// Nodes that write the changelog of their store themselves, at a commit.
+    pub(crate) buffering: BTreeMap<StoreId, NodeId>,
 }
 
 impl Core {
@@ -276,10 +276,14 @@ impl Core {
     /// Writes what waits in caches and buffers on: the first step of a commit.
     pub(crate) fn flush_caches(&mut self) -> Result<(), TaskError> {
         for store in 0..self.stores.len() {
-            self.flush_cache(store)?;
+            match self.buffering.get(&store).copied() {
+                Some(node) => self.with_node(node, |node, core| node.write_changes(core))?,
+                None => self.flush_cache(store)?,
+            }
         }
-        for index in 0..self.buffering.len() {
-            self.with_node(self.buffering[index], |node, core| node.write_changes(core))?;
+        // Caches that were flushed later may have filled buffers that stand before them.
+        for node in self.buffering.values().copied().collect::<Vec<_>>() {
+            self.with_node(node, |node, core| node.write_changes(core))?;
         }
         self.check_changelog()
     }

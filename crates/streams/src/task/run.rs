@@ -121,7 +121,7 @@ impl Task {
             join_times: BTreeMap::new(),
             emit_interval_ms: options.emit_interval_ms,
             suppressed: BTreeMap::new(),
-            buffering: Vec::new(),
+            buffering: BTreeMap::new(),
         };
         Ok(Task { id: options.id, core, inputs, by_topic, ready: JavaHeap::default(), backend })
     }

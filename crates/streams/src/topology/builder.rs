@@ -133,8 +133,34 @@ impl TopologyBuilder {
             additional_retention_ms: settings.additional_retention_ms.unwrap_or(DAY_MS),
         };
         topology.subtopologies = group(&topology);
+        check_partitions(&topology)?;
         Ok(topology)
     }
+}
+
+/// Repartition topics that are joined must not be given different numbers of partitions.
+fn check_partitions(topology: &Topology) -> Result<(), BuildError> {
+    for group in &topology.copartitioned {
+        let mut given: Option<(&str, u32)> = None;
+        for node in topology.nodes.iter().filter(|node| group.contains(&node.name)) {
+            for topic in node.source_topics() {
+                let internal = topology.internal_topics.iter().find(|internal| internal.name == *topic);
+                let Some(partitions) = internal.and_then(|internal| internal.partitions) else { continue };
+                match given {
+                    Some((other, count)) if count != partitions => {
+                        return Err(BuildError::InvalidSetting {
+                            name: "partitions".to_owned(),
+                            what: format!(
+                                "{other} has {count} and {topic} has {partitions}, but they are joined; give them one number"
+                            ),
+                        });
+                    }
+                    _ => given = Some((topic, partitions)),
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Nodes that are linked by edges or by stores, numbered in the order of their first nodes.

@@ -3,20 +3,21 @@
 use std::cmp::Ordering;
 use std::fmt::Write;
 
+use super::java_tree::JavaTree;
 use super::{NodeKind, SubTopology, Topology, java_set};
 
 /// How the nodes of a sub-topology hang together.
 struct Links {
     /// For each node the number of ways down from it, itself included.
     sizes: Vec<u64>,
-    successors: Vec<Vec<usize>>,
-    predecessors: Vec<Vec<usize>>,
+    successors: Vec<JavaTree>,
+    predecessors: Vec<JavaTree>,
 }
 
 impl Links {
     fn grow(&mut self, node: usize, by: u64) {
         self.sizes[node] += by;
-        for parent in self.predecessors[node].clone() {
+        for parent in self.predecessors[node].in_order() {
             self.grow(parent, by);
         }
     }
@@ -38,8 +39,8 @@ impl Topology {
         let links = self.link(&shown);
         // Larger sub-trees first, then by name.
         shown.sort_by(|&a, &b| self.compare(&links.sizes, a, b));
-        let names = |nodes: &Vec<usize>| {
-            let names: Vec<&str> = nodes.iter().map(|&node| self.nodes[node].name.as_str()).collect();
+        let names = |nodes: &JavaTree| {
+            let names: Vec<&str> = nodes.in_order().iter().map(|&node| self.nodes[node].name.as_str()).collect();
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         };
         let mut out = String::new();
@@ -75,26 +76,19 @@ impl Topology {
     fn link(&self, shown: &[usize]) -> Links {
         let count = self.nodes.len();
         let mut links =
-            Links { sizes: vec![1; count], successors: vec![vec![]; count], predecessors: vec![vec![]; count] };
+            Links { sizes: vec![1; count], successors: vec![JavaTree::default(); count], predecessors: vec![JavaTree::default(); count] };
         let names: Vec<String> = shown.iter().map(|&node| self.nodes[node].name.clone()).collect();
         for name in java_set::order(&names) {
             let Some(&node) = shown.iter().find(|&&node| self.nodes[node].name == name) else { continue };
             for parent in self.shown_parents(node) {
-                self.insert(&links.sizes, &mut links.predecessors[node], parent);
-                self.insert(&links.sizes, &mut links.successors[parent], node);
+                let compare = |a, b| self.compare(&links.sizes, a, b);
+                links.predecessors[node].insert(parent, compare);
+                links.successors[parent].insert(node, compare);
                 let size = links.sizes[node];
                 links.grow(parent, size);
             }
         }
         links
-    }
-
-    fn insert(&self, sizes: &[u64], sorted: &mut Vec<usize>, node: usize) {
-        if !sorted.contains(&node) {
-            let before = |&other: &usize| self.compare(sizes, node, other) == Ordering::Less;
-            let place = sorted.iter().position(before).unwrap_or(sorted.len());
-            sorted.insert(place, node);
-        }
     }
 
     /// The nodes below, past hidden ones.

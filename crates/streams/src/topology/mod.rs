@@ -3,6 +3,7 @@
 mod builder;
 mod describe;
 mod java_set;
+mod java_tree;
 mod mermaid;
 mod topics;
 
