@@ -1,1 +1,102 @@
-fn main() {}
+//! The one door for whoever works on Tidewater: `cargo xtask COMMAND`.
+//!
+//! It only finds and starts programs, so that it compiles in seconds. Each step says what it does and how long it took.
+
+mod setup;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  setup [--yes]         finds what the build needs, and installs what is missing (with --yes, or CI=true)
+  demo                  runs the demonstration
+  test [--long]         runs all tests; --long also those that take longer
+  tidy                  format, lints, docs, arrows between crates, and the rest of what makes code tidy
+  golden PATH...        runs recorded cases of Kafka Streams (files or folders; --show NAME prints one)
+";
+
+/// Ends the program with a message.
+type Step = Result<(), String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let result = match command {
+        "setup" => setup::check(rest.iter().any(|argument| argument == "--yes")),
+        "demo" => setup::check(false).and_then(|()| demo(rest)),
+        "test" => setup::check(false).and_then(|()| test(rest)),
+        "tidy" => setup::check(false).and_then(|()| tidy::check()),
+        "golden" => setup::check(false).and_then(|()| golden(rest)),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("there is no command {other:?}\n\n{HELP}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().map_or_else(|| manifest.to_owned(), Path::to_owned)
+}
+
+/// Runs a program in the workspace, and says how long it took.
+#[allow(clippy::disallowed_methods, reason = "xtask times programs, and depends on no crate of the workspace")]
+fn run(what: &str, program: &str, arguments: &[&str]) -> Step {
+    eprintln!("==> {what}: {program} {}", arguments.join(" "));
+    let started = Instant::now();
+    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    let seconds = started.elapsed().as_secs_f64();
+    match status {
+        Ok(status) if status.success() => {
+            eprintln!("==> {what}: done in {seconds:.1} s");
+            Ok(())
+        }
+        Ok(status) => Err(format!("{what} failed ({status}) after {seconds:.1} s")),
+        Err(error) => Err(format!("{what}: cannot start {program}: {error}")),
+    }
+}
+
+/// All of the workspace is always built together: one set of features, so that RocksDB is compiled once.
+fn build() -> Step {
+    run("build", "cargo", &["build", "--workspace", "--all-targets"])
+}
+
+fn demo(arguments: &[String]) -> Step {
+    build()?;
+    let mut all = vec!["run", "--quiet", "--example", "word_count"];
+    if !arguments.is_empty() {
+        all.push("--");
+        all.extend(arguments.iter().map(String::as_str));
+    }
+    run("demo", "cargo", &all)
+}
+
+fn test(arguments: &[String]) -> Step {
+    if let Some(unknown) = arguments.iter().find(|argument| *argument != "--long") {
+        return Err(format!("test takes --long only, not {unknown:?}"));
+    }
+    run("tests", "cargo", &["test", "--workspace"])?;
+    golden(&["tests/golden".to_owned()])
+}
+
+fn golden(arguments: &[String]) -> Step {
+    let mut all = vec!["run", "--quiet", "--bin", "golden", "--"];
+    all.extend(arguments.iter().map(String::as_str));
+    run("recorded cases", "cargo", &all)
+}

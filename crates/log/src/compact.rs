@@ -84,7 +84,8 @@ impl PartitionLog {
                 continue;
             };
             let swap = old.files.with_suffix(".swap");
-            let rename = |from: PathBuf, to: PathBuf| self.disk.rename(&from, &to).map_err(LogError::io("rename", from));
+            let rename =
+                |from: PathBuf, to: PathBuf| self.disk.rename(&from, &to).map_err(LogError::io("rename", from));
             rename(new.files.log(), swap.log())?;
             for index in &old.files.all()[..2] {
                 self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
@@ -93,8 +94,7 @@ impl PartitionLog {
             for index in &new.files.all()[..2] {
                 self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
             }
-            let (segment, _) =
-                Segment::recover(&self.disk, old.files.clone(), self.config.index_interval_bytes)?;
+            let (segment, _) = Segment::recover(&self.disk, old.files.clone(), self.config.index_interval_bytes)?;
             self.closed[at] = Arc::new(segment);
         }
         Ok(())
@@ -137,7 +137,12 @@ impl Compactor {
         let mut reached = plan.clean_to;
         for segment in plan.segments.iter().filter(|segment| segment.next_offset > plan.clean_to) {
             let path = segment.files.log();
-            let mut scan = BatchScan::new(&segment.log, &path, segment.position_before(plan.clean_to.max(segment.base)), segment.size);
+            let mut scan = BatchScan::new(
+                &segment.log,
+                &path,
+                segment.position_before(plan.clean_to.max(segment.base)),
+                segment.size,
+            );
             while let Some(batch) = scan.next_batch()? {
                 let batch = batch?;
                 if self.newest.len() + batch.record_count() as usize > self.capacity && !self.newest.is_empty() {

@@ -19,4 +19,4 @@ pub use config::{CleanupPolicy, LogConfig, TimestampType};
 pub use error::LogError;
 pub use partition::{Appended, FoundOffset, OpenOptions, PartitionLog, ReadSlice};
 pub use recovery::Recovered;
-pub use segment::{segment_file_name, SegmentFiles};
+pub use segment::{SegmentFiles, segment_file_name};

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tidewater_env::{Disk, DiskFile};
-use tidewater_protocol::{Batch, HEADER_LENGTH, batch_length, patch_base_offset, patch_leader_epoch, patch_max_timestamp};
+use tidewater_protocol::{
+    Batch, HEADER_LENGTH, batch_length, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
+};
 use tidewater_types::{Offset, Timestamp};
 
 use crate::recovery::{self, Recovered};

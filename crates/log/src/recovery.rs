@@ -53,7 +53,8 @@ pub(crate) fn open_segments(
         // A crash tears only the last segment that was written to: what follows must be empty.
         let later = bases[index + 1..].iter().map(|&base| SegmentFiles::new(folder, base));
         for later in later {
-            let length = disk.open(&later.log()).and_then(|file| file.len()).map_err(LogError::io("measure", later.log()))?;
+            let length =
+                disk.open(&later.log()).and_then(|file| file.len()).map_err(LogError::io("measure", later.log()))?;
             if length > 0 {
                 return Err(LogError::Damaged { path, position: segment.size, source });
             }

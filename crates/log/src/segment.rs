@@ -230,11 +230,10 @@ impl Segment {
     }
 
     fn push_time_entry(&mut self) -> Result<(), LogError> {
-        let newest = TimeEntry {
-            timestamp: self.max_timestamp.0,
-            relative_offset: self.relative(self.max_timestamp_offset),
-        };
-        if self.max_timestamp != Timestamp::NONE && self.times.last().is_none_or(|last| newest.timestamp > last.timestamp)
+        let newest =
+            TimeEntry { timestamp: self.max_timestamp.0, relative_offset: self.relative(self.max_timestamp_offset) };
+        if self.max_timestamp != Timestamp::NONE
+            && self.times.last().is_none_or(|last| newest.timestamp > last.timestamp)
         {
             self.times.push(newest)?;
         }
@@ -267,18 +266,16 @@ impl Segment {
     /// Drops all batches from `offset` on; it must be the base offset of a batch or the end.
     pub fn truncate(&mut self, offset: Offset) -> Result<(), LogError> {
         let mut position = self.position_before(offset);
-        let mut next_offset = self.base;
         while position < self.size {
             let header = self.header_at(position)?;
             if header.last_offset >= offset {
                 break;
             }
-            next_offset = header.last_offset.next();
             position += header.length;
         }
         self.log.set_len(position).map_err(LogError::io("cut", self.files.log()))?;
         self.size = position;
-        self.next_offset = if position == 0 { self.base } else { next_offset };
+        self.next_offset = if position == 0 { self.base } else { self.next_offset.min(offset) };
         let relative = self.relative(offset);
         self.offsets.truncate(|entry| u64::from(entry.position) < position)?;
         self.times.truncate(|entry| entry.relative_offset < relative)?;
@@ -287,14 +284,18 @@ impl Segment {
     }
 
     /// The first record of at least `timestamp`, if this segment has one.
-    pub fn first_at_or_after(&self, timestamp: Timestamp, limit: usize) -> Result<Option<(Offset, Timestamp)>, LogError> {
+    pub fn first_at_or_after(
+        &self,
+        timestamp: Timestamp,
+        limit: usize,
+    ) -> Result<Option<(Offset, Timestamp)>, LogError> {
         if self.max_timestamp < timestamp {
             return Ok(None);
         }
         let index = self.times.entries().partition_point(|entry| entry.timestamp < timestamp.0);
-        let from = index.checked_sub(1).map_or(self.base, |index| {
-            Offset(self.base.0 + i64::from(self.times.entries()[index].relative_offset))
-        });
+        let from = index
+            .checked_sub(1)
+            .map_or(self.base, |index| Offset(self.base.0 + i64::from(self.times.entries()[index].relative_offset)));
         let path = self.files.log();
         let mut scan = BatchScan::new(&self.log, &path, self.position_before(from), self.size);
         while let Some(batch) = scan.next_batch()? {

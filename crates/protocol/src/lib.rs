@@ -13,7 +13,8 @@
 //!
 //! let batch = Batch::parse(&bytes).unwrap();
 //! batch.check_crc().unwrap();
-//! let record: RecordData<'_> = batch.records(1 << 20).unwrap().iter().next().unwrap().unwrap();
+//! let records = batch.records(1 << 20).unwrap();
+//! let record: RecordData<'_> = records.iter().next().unwrap().unwrap();
 //! assert_eq!(record.value, Some(&b"value"[..]));
 //! ```
 

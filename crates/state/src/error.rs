@@ -17,7 +17,9 @@ pub enum StateError {
         reason: String,
     },
     /// An entry does not have the layout of its store.
-    #[error("store {store} holds an entry of {length} bytes that is not in its layout; was the folder written by another program? Remove it, and the store is restored from its changelog")]
+    #[error(
+        "store {store} holds an entry of {length} bytes that is not in its layout; was the folder written by another program? Remove it, and the store is restored from its changelog"
+    )]
     Malformed {
         /// The store.
         store: String,
@@ -25,7 +27,9 @@ pub enum StateError {
         length: usize,
     },
     /// The folder has a newer format than this program knows.
-    #[error("the state folder {folder} has format {found}, newer than {known}, the newest that this version reads. Use a newer version, or remove the folder to restore from the changelogs")]
+    #[error(
+        "the state folder {folder} has format {found}, newer than {known}, the newest that this version reads. Use a newer version, or remove the folder to restore from the changelogs"
+    )]
     NewerFormat {
         /// The folder.
         folder: String,

@@ -50,8 +50,10 @@ mod tests {
     proptest! {
         #[test]
         fn keys_split_into_what_made_them(key: Vec<u8>, start: i64, end: i64, sequence: u32) {
-            prop_assert_eq!(split_window_key(&window_key(&key, start, sequence)), Some((&key[..], start, sequence)));
-            prop_assert_eq!(split_session_key(&session_key(&key, start, end)), Some((&key[..], start, end)));
+            let window = window_key(&key, start, sequence);
+            prop_assert_eq!(split_window_key(&window), Some((&key[..], start, sequence)));
+            let session = session_key(&key, start, end);
+            prop_assert_eq!(split_session_key(&session), Some((&key[..], start, end)));
         }
     }
 

@@ -80,10 +80,7 @@ impl StoreSpec {
 
     /// Whether local values begin with a timestamp.
     pub fn is_timestamped(&self) -> bool {
-        matches!(
-            self.kind,
-            StoreKind::KeyValue { timestamped: true } | StoreKind::Window { timestamped: true, .. }
-        )
+        matches!(self.kind, StoreKind::KeyValue { timestamped: true } | StoreKind::Window { timestamped: true, .. })
     }
 
     /// The retention, for stores that have one.

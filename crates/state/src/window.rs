@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 
 use tidewater_types::RecordContext;
 
-use crate::{ChangelogSink, KeyRange, Retention, StateError, Store, StoreKind, split_session_key, split_window_key, window_key};
+use crate::{
+    ChangelogSink, KeyRange, Retention, StateError, Store, StoreKind, split_session_key, split_window_key, window_key,
+};
 
 /// Kafka Streams' smallest segment of a persistent window store.
 const MIN_SEGMENT_MS: i64 = 60_000;

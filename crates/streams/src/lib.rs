@@ -31,7 +31,7 @@ mod node;
 mod task;
 mod topology;
 
-pub use codec::{Codec, CodecError, Data, Field, Fits, Serde, SessionWindowed, Window, Windowed, __serde_json};
+pub use codec::{__serde_json, Codec, CodecError, Data, Field, Fits, Serde, SessionWindowed, Window, Windowed};
 pub use config::{BuildSettings, Optimizations};
 pub use dsl::{
     CogroupedStream, Distinct, GroupedStream, GroupedTable, Hopping, JoinWindows, KStream, KTable,

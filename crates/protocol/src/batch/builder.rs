@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use tidewater_types::{Headers, Timestamp};
 
-use super::{ATTRIBUTES_AT, CONTROL, CRC_AT, DELETE_HORIZON, HEADER_LENGTH, NO_PRODUCER_ID, NO_SEQUENCE, TRANSACTIONAL};
+use super::{
+    ATTRIBUTES_AT, CONTROL, CRC_AT, DELETE_HORIZON, HEADER_LENGTH, NO_PRODUCER_ID, NO_SEQUENCE, TRANSACTIONAL,
+};
 use crate::{Compression, CompressionError, varint};
 
 /// What an idempotent producer writes into its batches.
@@ -47,7 +49,15 @@ impl BatchBuilder {
     pub fn with_capacity(compression: Compression, bytes: usize) -> Self {
         let mut buffer = Vec::with_capacity(HEADER_LENGTH + bytes);
         buffer.resize(HEADER_LENGTH, 0);
-        BatchBuilder { buffer, compression, base_timestamp: 0, max_timestamp: -1, count: 0, last_offset_delta: -1, delete_horizon: false }
+        BatchBuilder {
+            buffer,
+            compression,
+            base_timestamp: 0,
+            max_timestamp: -1,
+            count: 0,
+            last_offset_delta: -1,
+            delete_horizon: false,
+        }
     }
 
     /// Records so far.

@@ -107,7 +107,10 @@ fn other_formats_are_refused_by_name() {
     let mut bytes = build(Compression::None, &[(0, None, None, vec![])]).to_vec();
     bytes[16] = 1;
     let error = Batch::parse(&Bytes::from(bytes)).unwrap_err();
-    assert_eq!(error.to_string(), "the batch has magic 1; only version 2 is read (versions 0 and 1 ended with Kafka 4.0)");
+    assert_eq!(
+        error.to_string(),
+        "the batch has magic 1; only version 2 is read (versions 0 and 1 ended with Kafka 4.0)"
+    );
 }
 
 #[test]

@@ -75,7 +75,11 @@ impl Data for () {
     }
 
     fn read(bytes: &[u8]) -> Result<Self, CodecError> {
-        if bytes.is_empty() { Ok(()) } else { Err(CodecError::new("()", format!("{} bytes, expected none", bytes.len()))) }
+        if bytes.is_empty() {
+            Ok(())
+        } else {
+            Err(CodecError::new("()", format!("{} bytes, expected none", bytes.len())))
+        }
     }
 }
 

@@ -80,8 +80,8 @@ impl StreamsBuilder {
     /// A topic's records as a table: the last value of each key. A null value is a delete, whatever the type.
     pub fn table<K: Field, V: Field>(&self, topic: &Topic<K, V>) -> KTable<K::Some, V::Some> {
         let (key, value) = (topic.key_serde(), topic.value_serde());
-        let optional = Topic::<Option<K::Some>, Option<V::Some>>::named(topic.name())
-            .with_serdes(key.clone(), value.clone());
+        let optional =
+            Topic::<Option<K::Some>, Option<V::Some>>::named(topic.name()).with_serdes(key.clone(), value.clone());
         let source = source_maker(&optional, TimestampExtractor::FailOnInvalid);
         let op = lock(&self.plan).ops.len();
         let node = maker(move |build| {

@@ -11,8 +11,8 @@ use crate::codec::{Data, Field, Serde};
 use crate::error::UserError;
 use crate::graph::{AggregateOp, OpId, OpKind, RepartitionMaker, StoreTemplate};
 use crate::node::aggregate::{Add, Aggregate, Init};
-use crate::node::stateless::Pass;
 use crate::node::change::Change;
+use crate::node::stateless::Pass;
 use crate::node::table::TableStore;
 
 /// A stream grouped by key, to be aggregated.
@@ -192,7 +192,15 @@ impl<K: Field, A: Field> CogroupedStream<K, A> {
             let add: Add<K::Some, V::Some, A::Some> = Arc::new(move |key, value, aggregate| {
                 add(key, value, user_aggregate(aggregate, &*init)).map(Field::into_some)
             });
-            aggregate_op::<K, V, A::Some>(op, &side_group, "COGROUPKSTREAM-AGGREGATE-", false, first, add, SerdeSlot::default())
+            aggregate_op::<K, V, A::Some>(
+                op,
+                &side_group,
+                "COGROUPKSTREAM-AGGREGATE-",
+                false,
+                first,
+                add,
+                SerdeSlot::default(),
+            )
         });
         self.sides.push((group.handle.clone(), side));
         self

@@ -110,7 +110,8 @@ where
         F: Fn(&K, &V) -> Result<bool, UserError> + Send + Sync + 'static,
     {
         let predicate = Arc::new(predicate);
-        let node = maker(move |build| Filter { id: build.node, predicate: predicate.clone(), keep, types: PhantomData });
+        let node =
+            maker(move |build| Filter { id: build.node, predicate: predicate.clone(), keep, types: PhantomData });
         self.op(keeps("KSTREAM-FILTER-"), self.key.clone(), self.value.clone(), vec![], node)
     }
 
@@ -123,10 +124,7 @@ where
     }
 
     /// [`KStream::map_values`] with a mapper that may fail.
-    pub fn try_map_values<V2>(
-        &self,
-        map: impl Fn(V) -> Result<V2, UserError> + Send + Sync + 'static,
-    ) -> KStream<K, V2>
+    pub fn try_map_values<V2>(&self, map: impl Fn(V) -> Result<V2, UserError> + Send + Sync + 'static) -> KStream<K, V2>
     where
         V2: Clone + Send + 'static,
     {
@@ -269,8 +267,7 @@ where
         let action = Arc::new(action);
         let node =
             maker(move |build| ForEach { id: build.node, action: action.clone(), forward: false, types: PhantomData });
-        let _: KStream<K, V> =
-            self.op(keeps("KSTREAM-FOREACH-"), self.key.clone(), self.value.clone(), vec![], node);
+        let _: KStream<K, V> = self.op(keeps("KSTREAM-FOREACH-"), self.key.clone(), self.value.clone(), vec![], node);
     }
 
     /// The records of both streams, each in its order.
@@ -457,10 +454,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     }
 
     /// Groups by another key. Repartitions.
-    pub fn group_by<K2: Field>(
-        &self,
-        select: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
-    ) -> GroupedStream<K2, V> {
+    pub fn group_by<K2: Field>(&self, select: impl Fn(&K, &V) -> K2 + Send + Sync + 'static) -> GroupedStream<K2, V> {
         self.try_group_by(move |key, value| Ok(select(key, value)))
     }
 
@@ -561,9 +555,7 @@ where
     maker(move |build| Branch { id: build.node, tests: tests.clone() })
 }
 
-fn select_key_node<K, V, K2>(
-    select: impl Fn(&K, &V) -> Result<K2, UserError> + Send + Sync + 'static,
-) -> NodeMaker
+fn select_key_node<K, V, K2>(select: impl Fn(&K, &V) -> Result<K2, UserError> + Send + Sync + 'static) -> NodeMaker
 where
     K: Clone + Send + 'static,
     V: Clone + Send + 'static,

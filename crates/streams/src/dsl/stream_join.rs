@@ -121,8 +121,7 @@ impl<K: Field, V: Field> KStream<K, V> {
             })
         };
         let merge = maker(|build| Pass::<K, R> { id: build.node, types: PhantomData });
-        let is_self =
-            self.handle.op == other.handle.op && TypeId::of::<V::Some>() == TypeId::of::<V2::Some>();
+        let is_self = self.handle.op == other.handle.op && TypeId::of::<V::Some>() == TypeId::of::<V2::Some>();
         let self_join = is_self.then(|| {
             let value = self.value.get::<V>();
             // Both sides have one type, so the partner is of the right type too.

@@ -11,7 +11,9 @@ use crate::codec::{Codec, CodecError, Data, Field, Serde};
 use crate::error::UserError;
 use crate::graph::{OpId, OpKind, StoreOptions, SuppressOp, TableJoinOp};
 use crate::node::suppress::{Suppress as SuppressNode, SuppressGetter};
-use crate::node::table::{Derive, DerivedGetter, DerivedTable, GetterMaker, RetypeTable, StoreGetter, TableStore, ToStream};
+use crate::node::table::{
+    Derive, DerivedGetter, DerivedTable, GetterMaker, RetypeTable, StoreGetter, TableStore, ToStream,
+};
 use crate::node::table_aggregate::GroupTable;
 use crate::node::table_join::{Join, JoinGetter, JoinKind, TableJoinMerge, TableJoinSide};
 

@@ -191,7 +191,8 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
             }
         });
         let template = StoreTemplate::Window { size_ms: windows.size_ms, grace_ms: windows.grace_ms };
-        let kind = OpKind::Aggregate(AggregateOp { prefix, is_count, node, template, repartition: self.group.repartition() });
+        let kind =
+            OpKind::Aggregate(AggregateOp { prefix, is_count, node, template, repartition: self.group.repartition() });
         KTable::new(self.group.handle.then(kind), table_key, value, getter)
     }
 }
@@ -284,7 +285,8 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
             }
         });
         let template = StoreTemplate::Session { gap_ms, grace_ms };
-        let kind = OpKind::Aggregate(AggregateOp { prefix, is_count, node, template, repartition: self.group.repartition() });
+        let kind =
+            OpKind::Aggregate(AggregateOp { prefix, is_count, node, template, repartition: self.group.repartition() });
         KTable::new(self.group.handle.then(kind), table_key, value, getter)
     }
 }
@@ -306,8 +308,7 @@ fn user_functions<K: Data, V: Field, A: Field>(
         let init = init.clone();
         Arc::new(move || init().into_some())
     };
-    let add: Add<K, V, A::Some> = Arc::new(move |key, value, aggregate| {
-        add(key, value, user_aggregate(aggregate, &*init)).map(Field::into_some)
-    });
+    let add: Add<K, V, A::Some> =
+        Arc::new(move |key, value, aggregate| add(key, value, user_aggregate(aggregate, &*init)).map(Field::into_some));
     (first, add)
 }

@@ -214,7 +214,8 @@ impl Lowering<'_> {
                 let graph = self.graph.create(&name, kind);
                 self.graph.add(ROOT, graph);
                 let materialized = op.store.as_ref().is_some_and(|store| store.name.is_some());
-                self.tables[id] = Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
+                self.tables[id] =
+                    Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
                 Ok(Lowered {
                     graph,
                     name,
@@ -247,12 +248,8 @@ impl Lowering<'_> {
                 let parent = self.lowered(op.inputs[0]).clone();
                 let graph = self.graph.create(parent.name.clone(), GraphKind::Hidden(node.clone()));
                 self.graph.add(parent.graph, graph);
-                let table = Table {
-                    kind: TableKind::Derived(op.inputs[0]),
-                    spec: None,
-                    materialized: false,
-                    send_old: false,
-                };
+                let table =
+                    Table { kind: TableKind::Derived(op.inputs[0]), spec: None, materialized: false, send_old: false };
                 self.tables[id] = Some(table);
                 Ok(Lowered { graph, ..parent })
             }
@@ -337,7 +334,7 @@ impl Lowering<'_> {
             OpKind::Aggregate(aggregate) => self.aggregate(id, op, aggregate),
             OpKind::Cogroup => Ok(self.lowered(op.inputs[0]).clone()),
             OpKind::CogroupAggregate { sides, merge } => self.cogroup(id, op, sides, merge),
-            OpKind::ToTable { node, repartition } => self.to_table(id, op, node, repartition),
+            OpKind::ToTable { node, repartition } => self.table_of_stream(id, op, node, repartition),
             OpKind::Derive { prefix, node } => {
                 let mut spec = None;
                 if let Some(store) = &op.store {
@@ -427,8 +424,7 @@ impl Lowering<'_> {
                 StoreKind::Session { retention }
             }
         };
-        let logging =
-            if options.without_changelog { Logging::Off } else { Logging::On(options.changelog.clone()) };
+        let logging = if options.without_changelog { Logging::Off } else { Logging::On(options.changelog.clone()) };
         let in_memory = options.in_memory || self.settings.in_memory_stores;
         Ok(StoreSpec { name, kind, in_memory, cached: options.cached.unwrap_or(true), logging })
     }
@@ -445,8 +441,7 @@ impl Lowering<'_> {
         let mut sources = group.sources.clone();
         if group.repartition_required {
             let prefix = group.group_name.clone().unwrap_or_else(|| spec.name.clone());
-            let repartition =
-                create_repartition(&mut self.graph, &prefix, aggregate.repartition.clone(), None, true);
+            let repartition = create_repartition(&mut self.graph, &prefix, aggregate.repartition.clone(), None, true);
             sources = [self.graph.nodes[repartition].name.clone()].into();
             // Aggregations of one named grouping share its repartition.
             let shared = match group.shared_repartition {
@@ -469,13 +464,7 @@ impl Lowering<'_> {
         Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
     }
 
-    fn cogroup(
-        &mut self,
-        id: OpId,
-        op: &Op,
-        sides: &[AggregateOp],
-        merge: &NodeMaker,
-    ) -> Result<Lowered, BuildError> {
+    fn cogroup(&mut self, id: OpId, op: &Op, sides: &[AggregateOp], merge: &NodeMaker) -> Result<Lowered, BuildError> {
         let Some(first) = sides.first() else {
             return Err(BuildError::Misuse("a cogroup has no grouped stream".to_owned()));
         };
@@ -523,7 +512,7 @@ impl Lowering<'_> {
         })
     }
 
-    fn to_table(
+    fn table_of_stream(
         &mut self,
         id: OpId,
         op: &Op,
@@ -777,13 +766,7 @@ impl Lowering<'_> {
         other.connected = self.getter_stores(left_id);
         let mut merge = processor_spec(id, &merge_name, &join.merge);
         merge.own_stores.extend(spec.clone());
-        let kind = GraphKind::TableJoin {
-            this,
-            other,
-            merge,
-            this_parent: left.graph,
-            other_parent: right.graph,
-        };
+        let kind = GraphKind::TableJoin { this, other, merge, this_parent: left.graph, other_parent: right.graph };
         let graph = self.graph.create(&merge_name, kind);
         self.graph.add(left.graph, graph);
         self.graph.add(right.graph, graph);
@@ -819,8 +802,7 @@ impl Lowering<'_> {
             Some(name) => format!("{name}-store"),
             None => self.graph.new_store_name("KTABLE-SUPPRESS-"),
         };
-        let logging =
-            if suppress.without_changelog { Logging::Off } else { Logging::On(suppress.changelog.clone()) };
+        let logging = if suppress.without_changelog { Logging::Off } else { Logging::On(suppress.changelog.clone()) };
         let spec = StoreSpec { name: store, kind: StoreKind::Internal, in_memory: true, cached: false, logging };
         self.enable_sending_old(op.inputs[0], true);
         self.graph.facts[id].stores.insert("buffer", spec.name.clone());

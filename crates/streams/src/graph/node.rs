@@ -27,12 +27,25 @@ pub(crate) struct ProcessorSpec {
 #[derive(Clone)]
 pub(crate) enum GraphKind {
     Root,
-    Source { topics: Vec<String>, maker: SourceMaker, types: TypeId },
-    TableSource { topic: String, source: String, maker: SourceMaker, processor: ProcessorSpec, reuse: bool },
+    Source {
+        topics: Vec<String>,
+        maker: SourceMaker,
+        types: TypeId,
+    },
+    TableSource {
+        topic: String,
+        source: String,
+        maker: SourceMaker,
+        processor: ProcessorSpec,
+        reuse: bool,
+    },
     Processor(ProcessorSpec),
     /// A processor that `describe` does not show.
     Hidden(NodeMaker),
-    Sink { topic: String, maker: SinkMaker },
+    Sink {
+        topic: String,
+        maker: SinkMaker,
+    },
     Repartition {
         source: String,
         sink: String,
@@ -43,7 +56,13 @@ pub(crate) enum GraphKind {
         optimizable: bool,
         drop_null_keys: bool,
     },
-    TableRepartition { source: String, sink: String, topic: String, source_maker: SourceMaker, sink_maker: SinkMaker },
+    TableRepartition {
+        source: String,
+        sink: String,
+        topic: String,
+        source_maker: SourceMaker,
+        sink_maker: SinkMaker,
+    },
     StreamJoin {
         left: ProcessorSpec,
         right: ProcessorSpec,
@@ -53,7 +72,13 @@ pub(crate) enum GraphKind {
         right_windowed: String,
         is_self_join: bool,
     },
-    TableJoin { this: ProcessorSpec, other: ProcessorSpec, merge: ProcessorSpec, this_parent: GraphId, other_parent: GraphId },
+    TableJoin {
+        this: ProcessorSpec,
+        other: ProcessorSpec,
+        merge: ProcessorSpec,
+        this_parent: GraphId,
+        other_parent: GraphId,
+    },
     StateStore(StoreSpec),
 }
 

@@ -95,9 +95,8 @@ fn attribute_merges(graph: &mut Graph) {
     for &merge in &graph.merges {
         let mut changers = Vec::new();
         for (changer, repartitions) in &graph.key_changers {
-            let below_merge = |&node: &GraphId| {
-                graph.find_above(node, &|id| graph.nodes[id].parents.contains(&merge)).is_some()
-            };
+            let below_merge =
+                |&node: &GraphId| graph.find_above(node, &|id| graph.nodes[id].parents.contains(&merge)).is_some();
             if repartitions.iter().all(below_merge)
                 && graph.find_above(merge, &|id| graph.nodes[id].parents.contains(changer)).is_some()
             {
@@ -129,7 +128,8 @@ fn rewrite_self_joins(graph: &mut Graph) {
     for id in 0..graph.nodes.len() {
         let [parent] = graph.nodes[id].parents[..] else { continue };
         let priority = graph.nodes[id].priority;
-        let GraphKind::StreamJoin { left_windowed, right_windowed, self_join: Some(_), .. } = &graph.nodes[id].kind else {
+        let GraphKind::StreamJoin { left_windowed, right_windowed, self_join: Some(_), .. } = &graph.nodes[id].kind
+        else {
             continue;
         };
         let windowed = |name: &str| {
@@ -149,9 +149,10 @@ fn rewrite_self_joins(graph: &mut Graph) {
 /// Records without a key need not be repartitioned, except on the way to a join that sends them on unjoined.
 fn drop_null_keys(graph: &mut Graph) {
     fn relaxed_below(graph: &Graph, id: GraphId) -> bool {
-        graph.nodes[id].children.iter().any(|&child| {
-            graph.nodes[child].relaxed_null_keys || relaxed_below(graph, child)
-        })
+        graph.nodes[id]
+            .children
+            .iter()
+            .any(|&child| graph.nodes[child].relaxed_null_keys || relaxed_below(graph, child))
     }
     for id in 0..graph.nodes.len() {
         let relaxed = relaxed_below(graph, id);

@@ -8,8 +8,8 @@ use tidewater_state::Retention;
 
 use crate::error::BuildError;
 use crate::node::Source;
-use crate::task::{Node, NodeId, TaskBuild};
 use crate::task::DefinedStore;
+use crate::task::{Node, NodeId, TaskBuild};
 
 /// An operator's number: its place in the order of the calls.
 pub(crate) type OpId = usize;
@@ -116,8 +116,16 @@ pub(crate) struct SuppressOp {
 /// What an operator is.
 #[derive(Clone)]
 pub(crate) enum OpKind {
-    Stream { topics: Vec<String>, source: SourceMaker, types: TypeId },
-    Table { topic: String, source: SourceMaker, node: NodeMaker },
+    Stream {
+        topics: Vec<String>,
+        source: SourceMaker,
+        types: TypeId,
+    },
+    Table {
+        topic: String,
+        source: SourceMaker,
+        node: NodeMaker,
+    },
     /// A processor of a stream.
     Process {
         prefix: &'static str,
@@ -130,32 +138,66 @@ pub(crate) enum OpKind {
         stores: Vec<usize>,
     },
     /// Another type for the same stream: no node of the topology.
-    Retype { node: NodeMaker },
+    Retype {
+        node: NodeMaker,
+    },
     /// Another type for the rows of the same table.
-    RetypeTable { node: NodeMaker },
-    Merge { node: NodeMaker },
-    Split { node: NodeMaker },
+    RetypeTable {
+        node: NodeMaker,
+    },
+    Merge {
+        node: NodeMaker,
+    },
+    Split {
+        node: NodeMaker,
+    },
     /// A branch of a split: its place among the branches from 1, or 0 for the default one.
-    Branch { node: NodeMaker, number: usize },
-    Repartition { maker: RepartitionMaker, partitions: Option<u32> },
-    Sink { topic: String, sink: SinkMaker },
+    Branch {
+        node: NodeMaker,
+        number: usize,
+    },
+    Repartition {
+        maker: RepartitionMaker,
+        partitions: Option<u32>,
+    },
+    Sink {
+        topic: String,
+        sink: SinkMaker,
+    },
     GroupByKey,
-    GroupBy { node: NodeMaker },
+    GroupBy {
+        node: NodeMaker,
+    },
     Aggregate(AggregateOp),
     Cogroup,
-    CogroupAggregate { sides: Vec<AggregateOp>, merge: NodeMaker },
-    ToTable { node: NodeMaker, repartition: RepartitionMaker },
+    CogroupAggregate {
+        sides: Vec<AggregateOp>,
+        merge: NodeMaker,
+    },
+    ToTable {
+        node: NodeMaker,
+        repartition: RepartitionMaker,
+    },
     /// A filtered or mapped table.
-    Derive { prefix: &'static str, node: NodeMaker },
-    ToStream { node: NodeMaker },
-    GroupTable { node: NodeMaker },
+    Derive {
+        prefix: &'static str,
+        node: NodeMaker,
+    },
+    ToStream {
+        node: NodeMaker,
+    },
+    GroupTable {
+        node: NodeMaker,
+    },
     TableAggregate(GroupedTableOp),
     StreamJoin(Box<StreamJoinOp>),
     StreamTableJoin(StreamTableJoinOp),
     TableJoin(TableJoinOp),
     Suppress(SuppressOp),
     Distinct(AggregateOp),
-    StateStore { index: usize },
+    StateStore {
+        index: usize,
+    },
 }
 
 /// An operator with its options.

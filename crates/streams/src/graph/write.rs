@@ -88,15 +88,7 @@ impl Writer<'_> {
                 self.builder.add_node(sink, kind, parents)?;
                 self.builder.add_node(source, NodeKind::Source { topics: vec![topic], maker: source_maker }, vec![])
             }
-            GraphKind::StreamJoin {
-                left,
-                right,
-                merge,
-                self_join,
-                left_windowed,
-                right_windowed,
-                is_self_join,
-            } => {
+            GraphKind::StreamJoin { left, right, merge, self_join, left_windowed, right_windowed, is_self_join } => {
                 let left_parent = self.builder.find(&left_windowed)?;
                 if let (true, Some(self_join)) = (is_self_join, self_join) {
                     return self.processor(self_join, vec![left_parent]);

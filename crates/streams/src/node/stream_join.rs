@@ -151,28 +151,19 @@ impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> Node for 
 impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> StreamJoinSide<K, VThis, VOther, V> {
     /// How far back and ahead this side looks.
     fn reach(&self) -> (i64, i64) {
-        if self.is_left {
-            (self.span.before_ms, self.span.after_ms)
-        } else {
-            (self.span.after_ms, self.span.before_ms)
-        }
+        if self.is_left { (self.span.before_ms, self.span.after_ms) } else { (self.span.after_ms, self.span.before_ms) }
     }
 
     /// Sends the waiting records whose window is closed.
-    fn send_unmatched(
-        &self,
-        core: &mut Core,
-        result: &dyn Fn(V, Timestamp) -> Record<K, V>,
-    ) -> Result<(), TaskError> {
+    fn send_unmatched(&self, core: &mut Core, result: &dyn Fn(V, Timestamp) -> Record<K, V>) -> Result<(), TaskError> {
         let Some(unmatched) = self.unmatched else { return Ok(()) };
         let now = core.wall_clock.0;
         let interval = core.emit_interval_ms;
         let times = core.join_times.entry(self.op).or_default();
         let stream_time = times.stream_time;
         let (_, after) = self.reach();
-        let is_open = |time: i64, after: i64| {
-            time.saturating_add(after).saturating_add(self.span.grace_ms) >= stream_time
-        };
+        let is_open =
+            |time: i64, after: i64| time.saturating_add(after).saturating_add(self.span.grace_ms) >= stream_time;
         if is_open(times.min_time, after) || now < times.next_emit_ms {
             return Ok(());
         }

@@ -12,8 +12,7 @@ use crate::error::{TaskError, UserError};
 use crate::task::{Core, DropReason, Node, NodeId, take_record};
 
 /// Makes a joined value of a record and the table's row.
-pub(crate) type JoinRow<K, V, T, V2> =
-    Arc<dyn Fn(&K, &V, Option<&T>) -> Result<V2, UserError> + Send + Sync>;
+pub(crate) type JoinRow<K, V, T, V2> = Arc<dyn Fn(&K, &V, Option<&T>) -> Result<V2, UserError> + Send + Sync>;
 
 /// The node of `join_table` and `left_join_table`.
 pub(crate) struct StreamTableJoin<K: Field, V: Field, T, V2> {

@@ -149,8 +149,9 @@ impl<K: Data, V: Data> Node for Suppress<K, V> {
         core.buffering.insert(self.store, self.id);
         // What was restored from the changelog stands in the store.
         for (key, raw) in core.stores[self.store].scan(&KeyRange::all(), false)? {
-            let (entry, time) = read_entry(&raw)
-                .ok_or_else(|| TaskError::new(FailureKind::State, CodecError::new("buffered update", "not in its layout")))?;
+            let (entry, time) = read_entry(&raw).ok_or_else(|| {
+                TaskError::new(FailureKind::State, CodecError::new("buffered update", "not in its layout"))
+            })?;
             self.buffer(core).put(time, key, entry);
         }
         Ok(())
@@ -179,10 +180,7 @@ impl<K: Data, V: Data> Node for Suppress<K, V> {
                     FailureKind::Processing,
                     format!(
                         "the buffer holds {} records and {} bytes, more than {} records or {} bytes. Raise the bound, or let it emit early",
-                        records,
-                        bytes,
-                        self.rules.max_records,
-                        self.rules.max_bytes
+                        records, bytes, self.rules.max_records, self.rules.max_bytes
                     ),
                 ));
             }
@@ -196,7 +194,8 @@ impl<K: Data, V: Data> Node for Suppress<K, V> {
             self.buffer(core).dirty.clear();
             return Ok(());
         };
-        let version: Headers = [Header { name: "v".into(), value: Some(Bytes::from_static(&[3])) }].into_iter().collect();
+        let version: Headers =
+            [Header { name: "v".into(), value: Some(Bytes::from_static(&[3])) }].into_iter().collect();
         for key in std::mem::take(&mut self.buffer(core).dirty) {
             let buffer = self.buffer(core);
             let place = buffer.times.get(&key).map(|&time| (time, key.clone()));

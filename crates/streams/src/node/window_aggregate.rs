@@ -27,10 +27,10 @@ impl TimeWindows {
     pub fn windows_for(&self, timestamp: i64) -> impl Iterator<Item = Window> + use<> {
         let first = ((timestamp - self.size_ms + self.advance_ms).max(0) / self.advance_ms) * self.advance_ms;
         let (size, advance) = (self.size_ms, self.advance_ms);
-        (0..).map(move |n| first + n * advance).take_while(move |&start| start <= timestamp).map(move |start| Window {
-            start,
-            end: start.saturating_add(size),
-        })
+        (0..)
+            .map(move |n| first + n * advance)
+            .take_while(move |&start| start <= timestamp)
+            .map(move |start| Window { start, end: start.saturating_add(size) })
     }
 }
 
@@ -104,10 +104,8 @@ pub(crate) fn listen<K: Data, A: Data>(
         let Some((raw_key, start, _)) = split_window_key(&entry.key) else {
             unreachable!("window keys are put with their suffix")
         };
-        let key = Windowed {
-            key: access.key.read(raw_key)?,
-            window: Window { start, end: start.saturating_add(size_ms) },
-        };
+        let key =
+            Windowed { key: access.key.read(raw_key)?, window: Window { start, end: start.saturating_add(size_ms) } };
         let timestamp = new.as_ref().map_or(entry.context.timestamp, |(_, timestamp)| *timestamp);
         let old = old.filter(|_| send_old).map(|(old, _)| old);
         let value = Change::new(new.map(|(new, _)| new), old);
@@ -120,11 +118,7 @@ pub(crate) fn listen<K: Data, A: Data>(
 pub(crate) struct WindowGetter<K, A>(pub StoreAccess<K, A>);
 
 impl<K: Data, A: Data> ValueGetter<Windowed<K>, A> for WindowGetter<K, A> {
-    fn get(
-        &self,
-        core: &mut Core,
-        key: &Windowed<K>,
-    ) -> Result<Option<(A, tidewater_types::Timestamp)>, TaskError> {
+    fn get(&self, core: &mut Core, key: &Windowed<K>) -> Result<Option<(A, tidewater_types::Timestamp)>, TaskError> {
         let raw = self.0.key_bytes(&key.key)?;
         self.0.get_window(core, &raw, key.window.start)
     }

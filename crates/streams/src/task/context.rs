@@ -45,7 +45,11 @@ pub trait Processor: Send + 'static {
     ) -> Result<(), UserError>;
 
     /// Called when a punctuation is due.
-    fn punctuate(&mut self, _due: Punctuation, _ctx: &mut Context<'_, Self::KOut, Self::VOut>) -> Result<(), UserError> {
+    fn punctuate(
+        &mut self,
+        _due: Punctuation,
+        _ctx: &mut Context<'_, Self::KOut, Self::VOut>,
+    ) -> Result<(), UserError> {
         Ok(())
     }
 }
@@ -72,7 +76,11 @@ pub trait FixedKeyProcessor: Send + 'static {
     ) -> Result<(), UserError>;
 
     /// Called when a punctuation is due.
-    fn punctuate(&mut self, _due: Punctuation, _ctx: &mut FixedKeyContext<'_, Self::K, Self::VOut>) -> Result<(), UserError> {
+    fn punctuate(
+        &mut self,
+        _due: Punctuation,
+        _ctx: &mut FixedKeyContext<'_, Self::K, Self::VOut>,
+    ) -> Result<(), UserError> {
         Ok(())
     }
 }

@@ -10,9 +10,9 @@ use tidewater_types::{Headers, Partition, Record, RecordContext, Timestamp, Topi
 
 use super::handlers::Handlers;
 use super::punctuate::Schedules;
+use crate::error::{FailureKind, TaskError, UserError};
 use crate::node::stream_join::JoinTimes;
 use crate::node::suppress::SuppressBuffer;
-use crate::error::{FailureKind, TaskError, UserError};
 
 /// A node's place in its task.
 pub(crate) type NodeId = usize;

@@ -22,5 +22,5 @@ pub use punctuate::{Every, Punctuation, PunctuationClock, every};
 pub use queue::RawRecord;
 pub use run::{Task, TaskOptions};
 pub(crate) use stores::DefinedStore;
-pub use stores::{KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore, WindowStore};
 pub(crate) use stores::StoreAccess;
+pub use stores::{KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore, WindowStore};

@@ -101,7 +101,8 @@ impl Schedules {
 
     /// When the wall clock makes a call due next.
     pub fn next_wall_clock(&self) -> Option<Timestamp> {
-        let wall = self.0.iter().filter(|schedule| !schedule.cancelled && schedule.clock == PunctuationClock::WallClock);
+        let wall =
+            self.0.iter().filter(|schedule| !schedule.cancelled && schedule.clock == PunctuationClock::WallClock);
         wall.map(|schedule| Timestamp(schedule.next)).min()
     }
 }

@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tidewater_state::{Backend, Store};
 use tidewater_types::{Headers, Offset, Partition, RecordContext, RecordPlace, TaskId, Timestamp, Topic};
 
+use super::TaskBuild;
 use super::core::{Collector, Core, DropReason, NodeId, NodeSlot, Outbox};
 use super::handlers::Handlers;
 use super::punctuate::{Punctuation, PunctuationClock, Schedules};
 use super::queue::{JavaHeap, RawRecord, RecordQueue};
-use super::TaskBuild;
 use crate::error::{FailureKind, TaskError};
 use crate::node::Source;
 use crate::topology::{SubTopology, Topology};
@@ -150,11 +150,7 @@ impl Task {
     }
 
     /// Puts records behind those that wait. Records of topics that this task does not read are left out.
-    pub fn add_records(
-        &mut self,
-        topic: &str,
-        records: impl IntoIterator<Item = RawRecord>,
-    ) -> Result<(), TaskError> {
+    pub fn add_records(&mut self, topic: &str, records: impl IntoIterator<Item = RawRecord>) -> Result<(), TaskError> {
         let Some(&input) = self.by_topic.get(topic) else { return Ok(()) };
         let was_waiting = self.inputs[input].queue.head_time.is_some();
         self.inputs[input].queue.waiting.extend(records);

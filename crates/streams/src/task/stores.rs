@@ -64,13 +64,7 @@ impl<K, V> StoreAccess<K, V> {
     }
 
     /// Puts a timestamped value, or deletes it.
-    pub fn put(
-        &self,
-        core: &mut Core,
-        key: &[u8],
-        value: Option<&V>,
-        timestamp: Timestamp,
-    ) -> Result<(), TaskError> {
+    pub fn put(&self, core: &mut Core, key: &[u8], value: Option<&V>, timestamp: Timestamp) -> Result<(), TaskError> {
         let raw = self.write_stamped(value, timestamp)?;
         self.put_raw(core, key, raw.as_deref())
     }
@@ -398,8 +392,7 @@ impl<K: Data, V: Data> SessionStore<K, V> {
         latest_start: impl Into<Timestamp>,
     ) -> Result<Vec<(Window, V)>, TaskError> {
         let raw = self.0.key_bytes(key)?;
-        let entries =
-            ctx.core().stores[self.0.id].find_sessions(&raw, earliest_end.into().0, latest_start.into().0)?;
+        let entries = ctx.core().stores[self.0.id].find_sessions(&raw, earliest_end.into().0, latest_start.into().0)?;
         entries
             .into_iter()
             .map(|entry| Ok((Window { start: entry.start, end: entry.end }, self.0.value.read(&entry.value)?)))
@@ -407,13 +400,7 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     }
 
     /// Puts a session's value, or deletes the session.
-    pub fn put(
-        &self,
-        ctx: &mut impl AsCore,
-        key: &K,
-        session: Window,
-        value: Option<&V>,
-    ) -> Result<(), TaskError> {
+    pub fn put(&self, ctx: &mut impl AsCore, key: &K, session: Window, value: Option<&V>) -> Result<(), TaskError> {
         let full = tidewater_state::session_key(&self.0.key_bytes(key)?, session.start, session.end);
         let value = value.map(|value| self.0.value.to_bytes(value)).transpose()?;
         self.0.put_raw(ctx.core(), &full, value.as_deref())

@@ -47,7 +47,14 @@ impl TopologyBuilder {
 
     pub fn add_hidden(&mut self, maker: NodeMaker, parents: Vec<usize>) -> Result<usize, BuildError> {
         let kind = NodeKind::Processor(maker);
-        Ok(self.push(TopologyNode { name: String::new(), kind, parents, children: vec![], stores: vec![], hidden: true }))
+        Ok(self.push(TopologyNode {
+            name: String::new(),
+            kind,
+            parents,
+            children: vec![],
+            stores: vec![],
+            hidden: true,
+        }))
     }
 
     fn push(&mut self, node: TopologyNode) -> usize {
@@ -89,7 +96,9 @@ impl TopologyBuilder {
     pub fn connect(&mut self, node: usize, stores: &[String]) -> Result<(), BuildError> {
         for name in stores {
             if !self.store_owners.contains_key(name) {
-                return Err(BuildError::Misuse(format!("there is no store named {name:?}; add it with builder.store(..)")));
+                return Err(BuildError::Misuse(format!(
+                    "there is no store named {name:?}; add it with builder.store(..)"
+                )));
             }
             let connected = &mut self.nodes[node].stores;
             if !connected.contains(name) {

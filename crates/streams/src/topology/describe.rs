@@ -75,8 +75,11 @@ impl Topology {
     /// moment, while the sizes still grow. The order of names behind an arrow comes of that.
     fn link(&self, shown: &[usize]) -> Links {
         let count = self.nodes.len();
-        let mut links =
-            Links { sizes: vec![1; count], successors: vec![JavaTree::default(); count], predecessors: vec![JavaTree::default(); count] };
+        let mut links = Links {
+            sizes: vec![1; count],
+            successors: vec![JavaTree::default(); count],
+            predecessors: vec![JavaTree::default(); count],
+        };
         let names: Vec<String> = shown.iter().map(|&node| self.nodes[node].name.clone()).collect();
         for name in java_set::order(&names) {
             let Some(&node) = shown.iter().find(|&&node| self.nodes[node].name == name) else { continue };

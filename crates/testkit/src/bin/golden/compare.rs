@@ -222,7 +222,7 @@ fn feed(driver: &TestDriver, program: &Program, event: &Json) -> (Vec<SentRecord
         if let Some(hex) = event.get(raw) {
             return hex.as_str().and_then(from_hex).map(Bytes::from);
         }
-        let value = of.from_json(event.get(field)?)?;
+        let value = of.parse_json(event.get(field)?)?;
         of.serde().to_bytes(&value).ok().map(Bytes::from)
     };
     let headers: Headers = event
@@ -256,9 +256,8 @@ fn record_json(record: &SentRecord, program: &Program) -> Json {
         json["headers"] = json!(headers);
     }
     if let Some((key, value)) = program.outputs.get(&record.topic) {
-        let read = |of: &Type, bytes: Option<&Bytes>| {
-            to_json(bytes.and_then(|bytes| of.serde().read(bytes).ok()).as_ref())
-        };
+        let read =
+            |of: &Type, bytes: Option<&Bytes>| to_json(bytes.and_then(|bytes| of.serde().read(bytes).ok()).as_ref());
         json["k"] = read(key, record.key.as_ref());
         json["v"] = read(value, record.value.as_ref());
     }
@@ -341,8 +340,7 @@ fn difference(expect: &Json, got: &Got) -> Option<String> {
     if expect.get("error").is_some_and(|error| error["phase"] == "build") {
         return None;
     }
-    let describe: Vec<&str> =
-        expect["describe"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let describe: Vec<&str> = expect["describe"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
     if describe != got.describe.iter().map(String::as_str).collect::<Vec<_>>() {
         return Some("describe".to_owned());
     }
@@ -421,8 +419,7 @@ fn comparable(record: &Json) -> Json {
 /// Sorts the records of topics whose order is not defined, in the places where they stand.
 fn ordered(mut records: Vec<Json>, unordered: &BTreeSet<String>) -> Vec<Json> {
     for topic in unordered {
-        let places: Vec<usize> =
-            (0..records.len()).filter(|&place| records[place][0] == json!(topic)).collect();
+        let places: Vec<usize> = (0..records.len()).filter(|&place| records[place][0] == json!(topic)).collect();
         let mut these: Vec<Json> = places.iter().map(|&place| records[place].clone()).collect();
         these.sort_by_key(Json::to_string);
         for (place, record) in places.into_iter().zip(these) {

@@ -189,9 +189,7 @@ pub fn joiner(function: &str, key: Option<&Val>, left: Option<&Val>, right: Opti
     match name {
         "concat" => Some(string(concat)),
         "concat_key" => Some(string(format!("{}:{concat}", text(key)))),
-        "sum" => Some(Val::Long(
-            left.and_then(number).unwrap_or(0).wrapping_add(right.and_then(number).unwrap_or(0)),
-        )),
+        "sum" => Some(Val::Long(left.and_then(number).unwrap_or(0).wrapping_add(right.and_then(number).unwrap_or(0)))),
         "left" => left.cloned(),
         "right" => right.cloned(),
         "null_if" => (concat != argument).then(|| string(concat)),

@@ -47,9 +47,28 @@ pub struct Spec {
 
 /// Processors that exist.
 const KNOWN: [&str; 22] = [
-    "pass", "running_count", "dedup", "window_sum", "put", "put_and_pass", "lookup", "buffer_punctuate", "tick",
-    "set_header", "drop_header", "headers_to_value", "shift_time", "copies", "metadata", "clock", "route", "throw_on",
-    "mutate_header", "as_of", "versioned_put", "none",
+    "pass",
+    "running_count",
+    "dedup",
+    "window_sum",
+    "put",
+    "put_and_pass",
+    "lookup",
+    "buffer_punctuate",
+    "tick",
+    "set_header",
+    "drop_header",
+    "headers_to_value",
+    "shift_time",
+    "copies",
+    "metadata",
+    "clock",
+    "route",
+    "throw_on",
+    "mutate_header",
+    "as_of",
+    "versioned_put",
+    "none",
 ];
 
 impl Spec {
@@ -319,9 +338,7 @@ impl Processor for Dynamic {
         }
         let entries: Vec<(Val, Val)> = match &self.store {
             Some(Open::KeyValue(store)) => store.all(ctx)?,
-            Some(Open::Timestamped(store)) => {
-                store.all(ctx)?.into_iter().map(|(key, value, _)| (key, value)).collect()
-            }
+            Some(Open::Timestamped(store)) => store.all(ctx)?.into_iter().map(|(key, value, _)| (key, value)).collect(),
             Some(Open::Window(_)) | None => return Err("the store is of another kind".into()),
         };
         let clear = self.spec.fields.get("clear").and_then(Json::as_bool).unwrap_or(false);

@@ -272,7 +272,7 @@ impl Writer {
                 self.put_table(step, Table::Plain(table), key, value);
                 Ok(())
             }
-            "toStream" => self.to_stream(step),
+            "toStream" => self.stream_of_table(step),
             "groupByKey" => {
                 let (stream, key, value) = self.stream(step, "in")?;
                 let mut grouped = stream.group_by_key().serdes(key.serde(), value.serde());
@@ -307,10 +307,8 @@ impl Writer {
         for name in &names {
             self.note_input(name, &key, &value);
         }
-        let topics: Vec<Topic<Key, Value>> = names
-            .into_iter()
-            .map(|name| Topic::named(name).with_serdes(key.serde(), value.serde()))
-            .collect();
+        let topics: Vec<Topic<Key, Value>> =
+            names.into_iter().map(|name| Topic::named(name).with_serdes(key.serde(), value.serde())).collect();
         let mut stream = self.builder.stream_of_all(&topics);
         if let Some(extractor) = text(step, "extractor") {
             stream = stream.timestamps(timestamp_extractor(extractor)?);
@@ -359,10 +357,9 @@ impl Writer {
         let function = required(step, "fn");
         let (new_key, new_value) = match op {
             "mapValues" => (key.clone(), f::value_type(&function, &value)),
-            "map" => (
-                f::key_type(&required(step, "key"), &key, &value),
-                f::value_type(&required(step, "value"), &value),
-            ),
+            "map" => {
+                (f::key_type(&required(step, "key"), &key, &value), f::value_type(&required(step, "value"), &value))
+            }
             "flatMap" => (if function == "word_keys" { Type::Str } else { key.clone() }, Type::Str),
             "flatMapValues" => (key.clone(), Type::Str),
             "selectKey" => (f::key_type(&function, &key, &value), value.clone()),
@@ -377,9 +374,7 @@ impl Writer {
         let made = match op {
             "filter" => stream.try_filter(move |k, v| f::predicate(&function, k.as_ref(), v.as_ref())),
             "filterNot" => stream.try_filter_not(move |k, v| f::predicate(&function, k.as_ref(), v.as_ref())),
-            "mapValues" => {
-                stream.try_map_values_with_key(move |k, v| f::value_function(&function, k.as_ref(), v))
-            }
+            "mapValues" => stream.try_map_values_with_key(move |k, v| f::value_function(&function, k.as_ref(), v)),
             "map" => {
                 let (to_key, to_value) = (required(step, "key"), required(step, "value"));
                 stream.try_map(move |k, v| {
@@ -393,9 +388,7 @@ impl Writer {
                 let made = f::flat(&function, k.clone(), v);
                 Ok(made.into_iter().map(|(_, value)| value).collect::<Vec<_>>())
             }),
-            "selectKey" => {
-                stream.try_select_key(move |k, v| f::key_function(&function, k.as_ref(), v.as_ref()))
-            }
+            "selectKey" => stream.try_select_key(move |k, v| f::key_function(&function, k.as_ref(), v.as_ref())),
             "peek" => stream.peek(observe),
             _ => {
                 if step.get("name").is_some() {
@@ -426,7 +419,7 @@ impl Writer {
         Ok(())
     }
 
-    fn to_stream(&mut self, step: &Json) -> Result<(), Trouble> {
+    fn stream_of_table(&mut self, step: &Json) -> Result<(), Trouble> {
         let Some((table, key, value)) = self.table(step, "in") else { return not_yet("toStream") };
         let stream = match table {
             Table::Plain(table) => open_table(&table, step),
@@ -720,9 +713,7 @@ impl Writer {
                 }));
             }
             Table::Plain(table) => Table::Plain(suppress(&table, None, step)?),
-            Table::Windowed(table) => {
-                Table::Windowed(suppress(&table, Some(Suppress::until_window_closes()), step)?)
-            }
+            Table::Windowed(table) => Table::Windowed(suppress(&table, Some(Suppress::until_window_closes()), step)?),
             Table::Session(table) => Table::Session(suppress(&table, Some(Suppress::until_window_closes()), step)?),
         };
         self.put_table(step, suppressed, key, value);
@@ -790,8 +781,7 @@ impl Writer {
             "window" if store.get("duplicates").and_then(Json::as_bool) != Some(true) => {
                 let retention = duration(number(&store, "retentionMs").unwrap_or(0))?;
                 let size = duration(number(&store, "windowMs").unwrap_or(0))?;
-                let definition =
-                    WindowStore::define_with(name.clone(), retention, size, key.serde(), value.serde());
+                let definition = WindowStore::define_with(name.clone(), retention, size, key.serde(), value.serde());
                 add!(definition, StoreOf::Window);
             }
             other => return not_yet(format!("a {other} store")),
@@ -830,9 +820,9 @@ fn materialize<K, V>(mut table: KTable<K, V>, step: &Json, aggregates: bool) -> 
             },
             ("caching", Json::Bool(cached)) => table.cached(*cached),
             ("logging", Json::Bool(false)) => table.without_changelog(),
-            ("logging", Json::Object(settings)) => settings.iter().fold(table, |table, (name, value)| {
-                table.changelog_setting(name, value.as_str().unwrap_or_default())
-            }),
+            ("logging", Json::Object(settings)) => settings
+                .iter()
+                .fold(table, |table, (name, value)| table.changelog_setting(name, value.as_str().unwrap_or_default())),
             ("retentionMs", Json::Number(millis)) => table.retention(duration(millis.as_i64().unwrap_or(0))?),
             ("logging", Json::Bool(true)) => table,
             (other, _) => return not_yet(format!("materialized {other}")),
@@ -859,9 +849,7 @@ fn derive_table<K: TableKey>(
     let function = function.to_owned();
     let derived = match op {
         "filter" => table.try_filter(move |k, v| f::predicate(&function, Some(&k.val()), Some(v))),
-        "filterNot" => {
-            table.try_filter_not(move |k, v| f::predicate(&function, Some(&k.val()), Some(v)))
-        }
+        "filterNot" => table.try_filter_not(move |k, v| f::predicate(&function, Some(&k.val()), Some(v))),
         _ => table.try_map_values(move |k, v| f::value_function(&function, Some(&k.val()), Some(v))),
     };
     materialize(named_table(derived, step), step, false)

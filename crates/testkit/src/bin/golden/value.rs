@@ -51,7 +51,7 @@ impl Type {
     }
 
     /// A value from its JSON form; `None` for null.
-    pub fn from_json(&self, json: &Json) -> Option<Val> {
+    pub fn parse_json(&self, json: &Json) -> Option<Val> {
         match self {
             Type::Str => json.as_str().map(|text| Val::Str(text.to_owned())),
             Type::Long => json.as_i64().map(Val::Long),
@@ -59,11 +59,11 @@ impl Type {
             Type::Double => json.as_f64().map(Val::Double),
             Type::Bytes => json.as_str().and_then(from_hex).map(Val::Bytes),
             Type::Windowed(size, inner) => {
-                let (key, start) = (inner.from_json(json.get("key")?)?, json.get("start")?.as_i64()?);
+                let (key, start) = (inner.parse_json(json.get("key")?)?, json.get("start")?.as_i64()?);
                 Some(Val::Windowed { key: Box::new(key), start, end: start + size })
             }
             Type::Session(inner) => {
-                let key = Box::new(inner.from_json(json.get("key")?)?);
+                let key = Box::new(inner.parse_json(json.get("key")?)?);
                 Some(Val::Session { key, start: json.get("start")?.as_i64()?, end: json.get("end")?.as_i64()? })
             }
         }

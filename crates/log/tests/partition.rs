@@ -1,0 +1,346 @@
+//! One partition through its life: appends, reads, time, rolls, crashes, retention, compaction.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tidewater_env::Disk;
+use tidewater_log::{CleanupPolicy, Compactor, LogConfig, LogError, OpenOptions, PartitionLog, Recovered};
+use tidewater_protocol::{Batch, BatchBuilder, Compression};
+use tidewater_types::{Headers, Offset, Timestamp};
+
+const LIMIT: usize = 1 << 20;
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn small_segments() -> LogConfig {
+    LogConfig { segment_bytes: 400, index_interval_bytes: 64, ..LogConfig::default() }
+}
+
+fn open_with(disk: &Disk, folder: &Path, config: LogConfig, clean: bool) -> (PartitionLog, Recovered) {
+    let options = OpenOptions { config, clean_shutdown: clean, recovery_point: Offset::ZERO };
+    PartitionLog::open(disk, folder, options).unwrap()
+}
+
+fn open(folder: &Path) -> PartitionLog {
+    open_with(&Disk::new(), folder, small_segments(), false).0
+}
+
+fn batch(records: &[(i64, &str, Option<&str>)]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for (timestamp, key, value) in records {
+        let value = value.map(str::as_bytes);
+        builder.push(Timestamp(*timestamp), Some(key.as_bytes()), value, &Headers::EMPTY);
+    }
+    builder.finish().unwrap()
+}
+
+fn append(log: &mut PartitionLog, records: &[(i64, &str, Option<&str>)]) -> Offset {
+    let appended = log.append(batch(records), NOW).unwrap();
+    log.raise_high_watermark(appended.next);
+    appended.first
+}
+
+/// All records from an offset on, as offset, key, value.
+fn read_all(log: &PartitionLog, from: Offset) -> Vec<(i64, String, Option<String>)> {
+    let mut found = Vec::new();
+    let mut next = from;
+    while next < log.high_watermark() {
+        let mut chunk = log.read(next, 200).unwrap();
+        assert!(!chunk.is_empty(), "at {next}");
+        while !chunk.is_empty() {
+            let batch = Batch::parse(&chunk).unwrap();
+            batch.check_crc().unwrap();
+            for record in batch.records(LIMIT).unwrap().iter() {
+                let record = record.unwrap();
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                if record.offset >= from {
+                    found.push((record.offset.0, text(record.key.unwrap()), record.value.map(text)));
+                }
+            }
+            next = batch.next_offset();
+            chunk = chunk.slice(batch.len()..);
+        }
+    }
+    found
+}
+
+fn fill(log: &mut PartitionLog, count: i64) {
+    for n in 0..count {
+        append(log, &[(n * 10, &format!("k{n}"), Some("a value of some length"))]);
+    }
+}
+
+#[test]
+fn reads_what_was_appended_over_many_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 50);
+    assert_eq!(log.log_end(), Offset(50));
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    assert!(files > 12, "{files} files");
+    assert!(folder.path().join("00000000000000000000.log").exists());
+    for from in [0, 1, 7, 49] {
+        let offsets: Vec<i64> = read_all(&log, Offset(from)).iter().map(|record| record.0).collect();
+        assert_eq!(offsets, (from..50).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn readers_see_only_what_lies_below_the_high_watermark() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    append(&mut log, &[(1, "seen", Some("1"))]);
+    log.append(batch(&[(2, "unseen", Some("2"))]), NOW).unwrap();
+    assert_eq!((log.high_watermark(), log.log_end()), (Offset(1), Offset(2)));
+    assert!(log.read(Offset(1), LIMIT).unwrap().is_empty());
+    assert_eq!(read_all(&log, Offset(0)).len(), 1);
+}
+
+#[test]
+fn an_offset_outside_the_log_is_told_with_its_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let error = log.read(Offset(5), LIMIT).unwrap_err();
+    assert_eq!(error.to_string(), "offset 5 is not in the log, which holds 0 to 0");
+}
+
+#[test]
+fn a_damaged_batch_is_not_appended() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    let mut bytes = batch(&[(1, "k", Some("v"))]).to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    assert!(matches!(log.append(Bytes::from(bytes), NOW), Err(LogError::Batch(_))));
+    assert_eq!(log.log_end(), Offset(0));
+    append(&mut log, &[(1, "k", Some("v"))]);
+}
+
+#[test]
+fn finds_records_by_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 50);
+    for (time, offset) in [(0, 0), (1, 1), (10, 1), (245, 25), (490, 49)] {
+        assert_eq!(log.find_by_time(Timestamp(time)).unwrap().unwrap().offset, Offset(offset), "{time}");
+    }
+    assert_eq!(log.find_by_time(Timestamp(491)).unwrap(), None);
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_the_log_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, torn) = {
+        let mut log = open_with(&Disk::new(), folder.path(), LogConfig::default(), false).0;
+        append(&mut log, &[(1, "a", Some("1")), (2, "b", Some("2"))]);
+        let whole = log.size();
+        append(&mut log, &[(3, "c", Some("3"))]);
+        (whole, log.size())
+    };
+    let path = folder.path().join("00000000000000000000.log");
+    let bytes = std::fs::read(&path).unwrap();
+    for length in whole..torn {
+        std::fs::write(&path, &bytes[..length as usize]).unwrap();
+        let (mut log, recovered) = open_with(&Disk::new(), folder.path(), LogConfig::default(), false);
+        assert_eq!(log.log_end(), Offset(2));
+        assert_eq!(recovered.cut_bytes, length - whole);
+        assert_eq!(append(&mut log, &[(9, "d", Some("4"))]), Offset(2));
+        assert_eq!(read_all(&log, Offset(0)).len(), 3);
+        std::fs::write(&path, &bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_clean_shutdown_needs_no_scan() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 20);
+    log.close().unwrap();
+    drop(log);
+    let (log, recovered) = open_with(&Disk::new(), folder.path(), small_segments(), true);
+    assert_eq!(recovered, Recovered::default());
+    assert_eq!(read_all(&log, Offset(0)).len(), 20);
+    assert_eq!(log.find_by_time(Timestamp(100)).unwrap().unwrap().offset, Offset(10));
+}
+
+#[test]
+fn a_full_disk_stops_the_log_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::with_space(300);
+    let mut log = open_with(&disk, folder.path(), LogConfig::default(), false).0;
+    let mut acknowledged = 0;
+    let error = loop {
+        match log.append(batch(&[(1, "key", Some("some value"))]), NOW) {
+            Ok(appended) => {
+                acknowledged += 1;
+                log.raise_high_watermark(appended.next);
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(acknowledged > 0);
+    assert!(error.to_string().contains("free space"), "{error}");
+    let error = log.append(batch(&[(1, "key", Some("v"))]), NOW).unwrap_err();
+    assert!(matches!(error, LogError::Stopped { .. }));
+    drop(log);
+    let mut log = open_with(&Disk::new(), folder.path(), LogConfig::default(), false).0;
+    assert_eq!(log.log_end(), Offset(acknowledged));
+    append(&mut log, &[(1, "key", Some("v"))]);
+}
+
+#[test]
+fn a_foreign_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();
+    let options = OpenOptions { config: LogConfig::default(), clean_shutdown: false, recovery_point: Offset::ZERO };
+    let error = PartitionLog::open(&Disk::new(), folder.path(), options).unwrap_err();
+    assert!(error.to_string().contains("holiday.jpg"), "{error}");
+}
+
+#[test]
+fn a_segment_damaged_in_the_middle_is_not_taken_for_a_torn_tail() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 30);
+    drop(log);
+    let path = folder.path().join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[80] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let options = OpenOptions { config: small_segments(), clean_shutdown: false, recovery_point: Offset::ZERO };
+    let error = PartitionLog::open(&Disk::new(), folder.path(), options).unwrap_err();
+    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn retention_drops_old_segments_by_age_and_by_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = small_segments();
+    config.retention = Some(Duration::from_millis(100));
+    let mut log = open_with(&Disk::new(), folder.path(), config.clone(), false).0;
+    fill(&mut log, 50);
+    log.expire(Timestamp(400)).unwrap();
+    let kept = read_all(&log, log.log_start());
+    assert!(kept.len() < 50 && kept.iter().any(|record| record.0 == 30), "{}", kept.len());
+
+    config.retention = None;
+    config.retention_bytes = Some(600);
+    log.set_config(config);
+    log.expire(Timestamp(400)).unwrap();
+    assert!(log.size() < 1200, "{}", log.size());
+    assert_eq!(read_all(&log, log.log_start()).last().unwrap().0, 49);
+}
+
+#[test]
+fn event_time_of_decades_ago_does_not_age_a_windowed_changelog() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = small_segments();
+    config.retention = Some(Duration::from_millis(100));
+    config.cleanup = CleanupPolicy { delete: true, compact: true };
+    let mut log = open_with(&Disk::new(), folder.path(), config, false).0;
+    fill(&mut log, 50);
+    log.expire(Timestamp(1_800_000_000_000)).unwrap();
+    let oldest = read_all(&log, log.log_start())[0].0;
+    assert!((20..=40).contains(&oldest), "{oldest}: what lies 100 ms behind the newest record stays");
+}
+
+fn compact(log: &mut PartitionLog, clean_to: Offset, now: Timestamp) -> Offset {
+    let plan = log.plan_compaction(clean_to, now).unwrap();
+    let result = Compactor::new(1 << 20).run(&plan).unwrap();
+    let reached = result.clean_to;
+    log.finish_compaction(result).unwrap();
+    reached
+}
+
+fn compacted_config() -> LogConfig {
+    LogConfig {
+        cleanup: CleanupPolicy { delete: false, compact: true },
+        delete_retention: Duration::from_millis(1000),
+        min_dirty_ratio: 0.0,
+        ..small_segments()
+    }
+}
+
+#[test]
+fn compaction_keeps_the_last_of_each_key_at_its_offset() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open_with(&Disk::new(), folder.path(), compacted_config(), false).0;
+    for round in 0..20 {
+        for key in ["a", "b", "c"] {
+            append(&mut log, &[(round, key, Some(&format!("{key}{round}")))]);
+        }
+    }
+    append(&mut log, &[(99, "b", None)]);
+    log.roll().unwrap();
+    let before = log.size();
+    let reached = compact(&mut log, Offset::ZERO, Timestamp(0));
+    assert_eq!(reached, log.log_end());
+    assert!(log.size() < before / 3);
+    let expected =
+        vec![(57, "a".into(), Some("a19".into())), (59, "c".into(), Some("c19".into())), (60, "b".into(), None)];
+    assert_eq!(read_all(&log, Offset::ZERO), expected);
+
+    // The tombstone stays for its time, then goes; so it is after a restart.
+    append(&mut log, &[(100, "d", Some("d"))]);
+    log.roll().unwrap();
+    let reached = compact(&mut log, reached, Timestamp(999));
+    assert!(read_all(&log, Offset::ZERO).iter().any(|record| record.1 == "b"));
+    drop(log);
+    let mut log = open_with(&Disk::new(), folder.path(), compacted_config(), false).0;
+    append(&mut log, &[(101, "e", Some("e"))]);
+    log.roll().unwrap();
+    compact(&mut log, reached, Timestamp(1001));
+    assert!(!read_all(&log, Offset::ZERO).iter().any(|record| record.1 == "b"));
+}
+
+#[test]
+fn a_record_without_a_key_cannot_go_to_a_compacted_topic() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open_with(&Disk::new(), folder.path(), compacted_config(), false).0;
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(Timestamp(0), None, Some(b"v"), &Headers::EMPTY);
+    assert!(matches!(log.append(builder.finish().unwrap(), NOW), Err(LogError::KeyRequired)));
+}
+
+#[test]
+fn truncating_and_deleting_move_the_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 30);
+    log.truncate_to(Offset(17)).unwrap();
+    assert_eq!((log.log_end(), log.high_watermark()), (Offset(17), Offset(17)));
+    log.delete_before(Offset(9)).unwrap();
+    assert_eq!(log.log_start(), Offset(9));
+    let offsets: Vec<i64> = read_all(&log, Offset(9)).iter().map(|record| record.0).collect();
+    assert_eq!(offsets, (9..17).collect::<Vec<_>>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is appended, however the log is cut into segments and wherever it was killed: a whole prefix comes back.
+    #[test]
+    fn a_crash_keeps_a_whole_prefix(sizes in proptest::collection::vec(1usize..6, 1..25), cut in 0.0f64..1.0) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = open(folder.path());
+        let mut expected = Vec::new();
+        for (n, &size) in sizes.iter().enumerate() {
+            let keys: Vec<String> = (0..size).map(|record| format!("{n}-{record}")).collect();
+            let records: Vec<_> = keys.iter().map(|key| (n as i64, key.as_str(), Some("v"))).collect();
+            append(&mut log, &records);
+            expected.extend(keys);
+        }
+        drop(log);
+        let mut logs: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
+        logs.sort();
+        let last = logs.last().unwrap();
+        let bytes = std::fs::read(last).unwrap();
+        std::fs::write(last, &bytes[..(bytes.len() as f64 * cut) as usize]).unwrap();
+
+        let log = open(folder.path());
+        let keys: Vec<String> = read_all(&log, Offset::ZERO).into_iter().map(|record| record.1).collect();
+        prop_assert_eq!(&keys[..], &expected[..keys.len()]);
+        prop_assert_eq!(keys.len() as i64, log.log_end().0);
+    }
+}
