@@ -1,5 +1,7 @@
 //! The program of the README's first screen.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::time::Duration;
 use tidewater_streams::{BuildError, StreamsBuilder, Suppress, Topic, Topology, Tumbling, Windowed};
 use tidewater_testkit::TestDriver;
