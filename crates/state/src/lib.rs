@@ -15,17 +15,21 @@ mod cache;
 mod engine;
 mod error;
 mod memory;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 mod schema;
 mod session;
 mod spec;
 mod store;
 mod window;
 
-pub use backend::{Backend, MemoryBackend};
+pub use backend::{Backend, MemoryBackend, StoreWrites};
 pub use cache::DirtyEntry;
 pub use engine::{Engine, KeyRange, Visit};
 pub use error::StateError;
 pub use memory::MemoryEngine;
+#[cfg(feature = "rocksdb")]
+pub use rocks::{RocksBackend, RocksMemory};
 pub use schema::{session_key, split_session_key, split_window_key, window_key};
 pub use session::SessionEntry;
 pub use spec::{Logging, Retention, StoreKind, StoreSpec};
