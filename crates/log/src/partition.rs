@@ -168,9 +168,6 @@ impl PartitionLog {
             records_since_sync: 0,
             stopped: None,
         };
-        if !disk.exists(&recovery::leader_epoch_file(folder)) {
-            recovery::write_leader_epoch(disk, folder, leader_epoch, log_start)?;
-        }
         Ok((log, recovered))
     }
 

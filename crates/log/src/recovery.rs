@@ -137,7 +137,7 @@ fn classify(path: &Path) -> FileKind {
     }
 }
 
-pub(crate) fn leader_epoch_file(folder: &Path) -> PathBuf {
+fn leader_epoch_file(folder: &Path) -> PathBuf {
     folder.join(LEADER_EPOCH_FILE)
 }
 
@@ -151,10 +151,4 @@ pub(crate) fn read_leader_epoch(disk: &Disk, folder: &Path) -> Result<i32, LogEr
     let text = String::from_utf8_lossy(&text);
     let newest = text.lines().skip(2).filter_map(|line| line.split_once(" ")?.0.parse().ok()).last();
     Ok(newest.unwrap_or(0))
-}
-
-pub(crate) fn write_leader_epoch(disk: &Disk, folder: &Path, epoch: i32, start: Offset) -> Result<(), LogError> {
-    let path = leader_epoch_file(folder);
-    let text = format!("0\n1\n{epoch} {start}\n");
-    disk.write_atomically(&path, text.as_bytes()).map_err(LogError::io("write", path))
 }

@@ -20,6 +20,7 @@
 
 mod batch;
 mod compression;
+mod door;
 mod varint;
 
 pub use batch::{
@@ -28,5 +29,7 @@ pub use batch::{
     patch_max_timestamp,
 };
 pub use compression::{Compression, CompressionError};
+pub use door::{Door, Wake};
+pub use kafka_protocol::ResponseError;
 pub use kafka_protocol::messages;
 pub use kafka_protocol::protocol::StrBytes;

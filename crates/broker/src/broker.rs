@@ -1,0 +1,281 @@
+//! The broker itself: what it holds, how it is opened and closed, and which request goes where.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tidewater_env::{Clock, Disk, SystemClock, random_id};
+use tidewater_protocol::messages::{RequestKind, ResponseKind};
+use tidewater_protocol::{Batch, BatchBuilder, Compression, Door, Wake};
+use tidewater_types::{Headers, Offset, Timestamp, TopicPartition};
+
+use crate::folder::{DataFolder, RECOVERY_POINTS};
+use crate::metadata::{MetadataLog, TopicRecord};
+use crate::offsets::{GroupOffsets, OFFSETS_TOPIC};
+use crate::topics::{OpenTopic, is_legal_name};
+use crate::{BrokerError, api, maintenance, parse_topic_settings};
+
+const REPLAY_BYTES: usize = 1 << 20;
+
+/// How a broker is run.
+#[derive(Clone)]
+pub struct BrokerSettings {
+    /// `num.partitions`: of topics that are made without a number. Default 1.
+    pub default_partitions: i32,
+    /// `offsets.topic.num.partitions`. Default 50.
+    pub offsets_partitions: i32,
+    /// How often retention and compaction look for work. Default 15 s; `None` for never.
+    pub maintenance_interval: Option<Duration>,
+    /// `log.cleaner.dedupe.buffer.size`: memory of compaction. Default 32 MiB.
+    pub compaction_memory_bytes: usize,
+    /// Where files are.
+    pub disk: Disk,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for BrokerSettings {
+    fn default() -> Self {
+        BrokerSettings {
+            default_partitions: 1,
+            offsets_partitions: 50,
+            maintenance_interval: Some(Duration::from_secs(15)),
+            compaction_memory_bytes: 32 << 20,
+            disk: Disk::new(),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+}
+
+/// What is shared by all who serve requests.
+pub(crate) struct Shared {
+    pub folder: DataFolder,
+    pub settings: BrokerSettings,
+    pub topics: RwLock<BTreeMap<String, Arc<OpenTopic>>>,
+    metadata: Mutex<MetadataLog>,
+    pub offsets: Mutex<GroupOffsets>,
+    watchers: Mutex<Vec<Wake>>,
+    pub stopping: AtomicBool,
+}
+
+/// A broker over a data folder. Dropping it without [`Broker::close`] is what a crash is.
+pub struct Broker {
+    pub(crate) shared: Arc<Shared>,
+    maintenance: Option<JoinHandle<()>>,
+}
+
+impl Broker {
+    /// Opens a data folder, which is made if it is absent, and recovers what a crash left.
+    ///
+    /// # Errors
+    /// When another process has the folder, it is of a newer layout, or a log is damaged.
+    pub fn open(path: &Path, settings: BrokerSettings) -> Result<Self, BrokerError> {
+        let folder = DataFolder::open(settings.disk.clone(), path)?;
+        let (metadata, records) = MetadataLog::open(&folder.disk, path)?;
+        let points = folder.read_points(RECOVERY_POINTS);
+        let mut topics = BTreeMap::new();
+        for (name, record) in records {
+            let config = parse_topic_settings(&record.configs)?;
+            let topic = OpenTopic::open(&folder, &name, record, &config, &points)?;
+            topics.insert(name, Arc::new(topic));
+        }
+        let mut offsets = GroupOffsets::default();
+        if let Some(topic) = topics.get(OFFSETS_TOPIC) {
+            replay_offsets(topic, &mut offsets)?;
+        }
+        let shared = Arc::new(Shared {
+            folder,
+            settings,
+            topics: RwLock::new(topics),
+            metadata: Mutex::new(metadata),
+            offsets: Mutex::new(offsets),
+            watchers: Mutex::new(Vec::new()),
+            stopping: AtomicBool::new(false),
+        });
+        let maintenance = maintenance::start(&shared)?;
+        Ok(Broker { shared, maintenance })
+    }
+
+    /// The cluster's id, which the folder keeps.
+    pub fn cluster_id(&self) -> &str {
+        &self.shared.folder.cluster_id
+    }
+
+    /// Closes all logs in good order, so that the next start need not check them.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing acknowledged is lost then either.
+    pub fn close(mut self) -> Result<(), BrokerError> {
+        self.stop_maintenance();
+        let mut points = BTreeMap::new();
+        for (name, topic) in self.shared.topics().iter() {
+            for (number, partition) in topic.partitions.iter().enumerate() {
+                points.insert(TopicPartition::new(name.as_str(), number as i32), partition.lock().close()?);
+            }
+        }
+        self.shared.metadata.lock().unwrap_or_else(PoisonError::into_inner).close()?;
+        self.shared.folder.write_points(RECOVERY_POINTS, &points)?;
+        self.shared.folder.mark_clean()
+    }
+
+    fn stop_maintenance(&mut self) {
+        self.shared.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
+        if let Some(thread) = self.maintenance.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop_maintenance();
+    }
+}
+
+impl Door for Broker {
+    fn call(&self, request: RequestKind) -> Option<ResponseKind> {
+        let shared = &*self.shared;
+        Some(match request {
+            RequestKind::Produce(request) => ResponseKind::Produce(api::produce::handle(shared, request)),
+            RequestKind::Fetch(request) => ResponseKind::Fetch(api::fetch::handle(shared, &request)),
+            RequestKind::ListOffsets(request) => ResponseKind::ListOffsets(api::list_offsets::handle(shared, &request)),
+            RequestKind::Metadata(request) => ResponseKind::Metadata(api::metadata::handle(shared, &request)),
+            RequestKind::CreateTopics(request) => {
+                ResponseKind::CreateTopics(api::create_topics::handle(shared, &request))
+            }
+            RequestKind::DeleteTopics(request) => {
+                ResponseKind::DeleteTopics(api::delete_topics::handle(shared, &request))
+            }
+            RequestKind::OffsetCommit(request) => {
+                ResponseKind::OffsetCommit(api::offset_commit::handle(shared, &request))
+            }
+            RequestKind::OffsetFetch(request) => ResponseKind::OffsetFetch(api::offset_fetch::handle(shared, &request)),
+            _ => return None,
+        })
+    }
+
+    fn watch(&self, wake: Wake) {
+        self.shared.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(wake);
+    }
+}
+
+/// Why a topic was not made.
+pub(crate) enum CreateError {
+    Exists,
+    InvalidName,
+    InvalidPartitions,
+    InvalidConfig(String),
+    Storage(String),
+}
+
+impl Shared {
+    pub fn now(&self) -> Timestamp {
+        self.settings.clock.now()
+    }
+
+    pub fn topics(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<OpenTopic>>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn topic(&self, name: &str) -> Option<Arc<OpenTopic>> {
+        self.topics().get(name).cloned()
+    }
+
+    /// Tells those who wait that there is more.
+    pub fn wake_watchers(&self) {
+        for wake in self.watchers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            wake();
+        }
+    }
+
+    pub fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<OpenTopic>, CreateError> {
+        if !is_legal_name(name) {
+            return Err(CreateError::InvalidName);
+        }
+        let partitions = if partitions == -1 { self.settings.default_partitions } else { partitions };
+        if partitions < 1 {
+            return Err(CreateError::InvalidPartitions);
+        }
+        let config = parse_topic_settings(&configs).map_err(|error| CreateError::InvalidConfig(error.to_string()))?;
+        let storage = |error: BrokerError| CreateError::Storage(error.to_string());
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        if topics.contains_key(name) {
+            return Err(CreateError::Exists);
+        }
+        let record = TopicRecord::new(random_id(), partitions, configs);
+        let topic = OpenTopic::open(&self.folder, name, record.clone(), &config, &BTreeMap::new()).map_err(storage)?;
+        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        metadata.write(name, Some(&record), self.now()).map_err(storage)?;
+        let topic = Arc::new(topic);
+        topics.insert(name.to_owned(), topic.clone());
+        Ok(topic)
+    }
+
+    /// Deletes a topic: first its record, then its files. Says whether there was one.
+    pub fn delete_topic(&self, name: &str) -> Result<bool, BrokerError> {
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(topic) = topics.remove(name) else { return Ok(false) };
+        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        metadata.write(name, None, self.now())?;
+        for partition in &topic.partitions {
+            let folder = partition.lock().folder().to_owned();
+            self.folder.disk.remove_folder(&folder).map_err(BrokerError::io("remove", folder))?;
+        }
+        Ok(true)
+    }
+
+    /// The topic of committed offsets, made when the first group commits.
+    pub fn offsets_topic(&self) -> Result<Arc<OpenTopic>, CreateError> {
+        if let Some(topic) = self.topic(OFFSETS_TOPIC) {
+            return Ok(topic);
+        }
+        let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        match self.create_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, configs.into()) {
+            Err(CreateError::Exists) => self.topic(OFFSETS_TOPIC).ok_or(CreateError::Exists),
+            other => other,
+        }
+    }
+}
+
+/// One batch of keyed records without headers.
+pub(crate) fn keyed_batch(records: &[(Vec<u8>, Option<Vec<u8>>)], now: Timestamp) -> Option<bytes::Bytes> {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for (key, value) in records {
+        builder.push(now, Some(key), value.as_deref(), &Headers::EMPTY);
+    }
+    builder.finish().ok()
+}
+
+fn replay_offsets(topic: &OpenTopic, offsets: &mut GroupOffsets) -> Result<(), BrokerError> {
+    for partition in &topic.partitions {
+        let log = partition.lock();
+        let mut next: Offset = log.log_start();
+        while next < log.log_end() {
+            let mut chunk = log.read(next, REPLAY_BYTES)?;
+            while !chunk.is_empty() {
+                let batch = Batch::parse(&chunk).map_err(tidewater_log::LogError::from)?;
+                if !batch.is_control() {
+                    for record in batch.records(REPLAY_BYTES).map_err(tidewater_log::LogError::from)?.iter() {
+                        let record = record.map_err(tidewater_log::LogError::from)?;
+                        if let Some(key) = record.key {
+                            offsets.replay(key, record.value);
+                        }
+                    }
+                }
+                next = batch.next_offset();
+                chunk = chunk.slice(batch.len()..);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Topic settings by Kafka's names: parsed into those that a log acts on, or refused with the nearest name.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidewater_log::{CleanupPolicy, LogConfig, TimestampType};
+
+use crate::BrokerError;
+
+/// Settings that Kafka knows, and that are taken without effect here: one node has no replicas, and the rest is not built.
+const WITHOUT_EFFECT: [&str; 17] = [
+    "compression.type",
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.zstd.level",
+    "file.delete.delay.ms",
+    "flush.ms",
+    "follower.replication.throttled.replicas",
+    "leader.replication.throttled.replicas",
+    "max.compaction.lag.ms",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "min.insync.replicas",
+    "preallocate",
+    "remote.storage.enable",
+    "segment.index.bytes",
+    "segment.jitter.ms",
+    "unclean.leader.election.enable",
+];
+
+const WITH_EFFECT: [&str; 12] = [
+    "cleanup.policy",
+    "delete.retention.ms",
+    "flush.messages",
+    "index.interval.bytes",
+    "max.message.bytes",
+    "message.timestamp.type",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "retention.bytes",
+    "retention.ms",
+    "segment.bytes",
+    "segment.ms",
+];
+
+/// The log settings that a topic's settings make.
+///
+/// # Errors
+/// When a name is unknown, or a value not allowed.
+pub fn parse_topic_settings(settings: &BTreeMap<String, String>) -> Result<LogConfig, BrokerError> {
+    let mut config = LogConfig::default();
+    for (name, value) in settings {
+        let bad = |what: String| BrokerError::Setting { name: name.clone(), what };
+        let number = || value.trim().parse::<i64>().map_err(|_| bad(format!("{value:?} is not a number")));
+        let at_least = |least: i64| -> Result<i64, BrokerError> {
+            let number = number()?;
+            if number < least { Err(bad(format!("{number} is less than {least}"))) } else { Ok(number) }
+        };
+        let millis = |number: i64| Duration::from_millis(number.unsigned_abs());
+        match name.as_str() {
+            "cleanup.policy" => {
+                let mut policy = CleanupPolicy { delete: false, compact: false };
+                for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                    match part {
+                        "delete" => policy.delete = true,
+                        "compact" => policy.compact = true,
+                        other => return Err(bad(format!("{other:?} is none of delete, compact"))),
+                    }
+                }
+                config.cleanup = policy;
+            }
+            "delete.retention.ms" => config.delete_retention = millis(at_least(0)?),
+            "flush.messages" => {
+                let count = at_least(1)?;
+                config.flush_messages = (count < i64::MAX).then_some(count.unsigned_abs());
+            }
+            "index.interval.bytes" => config.index_interval_bytes = at_least(0)?.unsigned_abs(),
+            "max.message.bytes" => config.max_message_bytes = usize::try_from(at_least(0)?).unwrap_or(usize::MAX),
+            "message.timestamp.type" => {
+                config.timestamp_type = match value.as_str() {
+                    "CreateTime" => TimestampType::CreateTime,
+                    "LogAppendTime" => TimestampType::LogAppendTime,
+                    other => return Err(bad(format!("{other:?} is none of CreateTime, LogAppendTime"))),
+                };
+            }
+            "min.cleanable.dirty.ratio" => {
+                let ratio = value.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+                config.min_dirty_ratio = ratio.ok_or_else(|| bad(format!("{value:?} is not between 0 and 1")))?;
+            }
+            "min.compaction.lag.ms" => config.min_compaction_lag = millis(at_least(0)?),
+            "retention.bytes" => config.retention_bytes = u64::try_from(at_least(-1)?).ok(),
+            "retention.ms" => {
+                let retention = at_least(-1)?;
+                config.retention = (retention >= 0).then(|| millis(retention));
+            }
+            "segment.bytes" => config.segment_bytes = at_least(1024)?.unsigned_abs(),
+            "segment.ms" => config.segment_age = millis(at_least(1)?),
+            other if WITHOUT_EFFECT.contains(&other) => {
+                tracing::warn!(setting = other, "has no effect on this log");
+            }
+            other => return Err(bad(format!("is unknown; did you mean {}?", nearest(other)))),
+        }
+    }
+    Ok(config)
+}
+
+/// The known name that is the fewest edits away.
+fn nearest(name: &str) -> &'static str {
+    let known = WITH_EFFECT.iter().chain(&WITHOUT_EFFECT);
+    known.min_by_key(|known| distance(name, known)).copied().unwrap_or_default()
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(name: &str, value: &str) -> Result<LogConfig, String> {
+        parse_topic_settings(&[(name.to_owned(), value.to_owned())].into()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn settings_have_kafkas_names_and_meaning() {
+        assert_eq!(parse("retention.ms", "-1").unwrap().retention, None);
+        let policy = parse("cleanup.policy", "compact,delete").unwrap().cleanup;
+        assert_eq!(policy, CleanupPolicy { delete: true, compact: true });
+    }
+
+    #[test]
+    fn an_unknown_setting_is_answered_with_the_nearest() {
+        assert_eq!(
+            parse("retention.msec", "1").unwrap_err(),
+            "setting retention.msec: is unknown; did you mean retention.ms?"
+        );
+        assert!(parse("segment.bytes", "many").is_err());
+    }
+}

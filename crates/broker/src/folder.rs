@@ -1,0 +1,112 @@
+//! The data folder: who it belongs to, whether it was closed in good order, and how far each log is known to be whole.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `.lock` | held by the process that has the folder open |
+//! | `meta.properties` | Kafka's: version, cluster id, node id; and the layout's version |
+//! | `.kafka_cleanshutdown` | there if the last process closed all logs |
+//! | `recovery-point-offset-checkpoint`, `cleaner-offset-checkpoint` | version, count, then a line of topic, partition and offset each |
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tidewater_env::{Disk, FolderLock, random_id};
+use tidewater_types::{Offset, TopicPartition};
+use uuid::Uuid;
+
+use crate::BrokerError;
+
+/// Version of the folder's layout.
+const LAYOUT: u32 = 1;
+const META: &str = "meta.properties";
+const CLEAN: &str = ".kafka_cleanshutdown";
+pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+pub(crate) const CLEANER_POINTS: &str = "cleaner-offset-checkpoint";
+
+/// An open data folder.
+#[derive(Debug)]
+pub(crate) struct DataFolder {
+    pub disk: Disk,
+    pub path: PathBuf,
+    pub cluster_id: String,
+    /// Whether the last process closed all logs.
+    pub was_clean: bool,
+    _lock: FolderLock,
+}
+
+/// A UUID as Kafka writes it: 22 letters of URL-safe base 64.
+pub(crate) fn kafka_id(id: Uuid) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id.as_bytes())
+}
+
+impl DataFolder {
+    pub fn open(disk: Disk, path: &Path) -> Result<Self, BrokerError> {
+        disk.create_folder(path).map_err(BrokerError::io("create", path))?;
+        let lock = disk.lock_folder(path).map_err(BrokerError::io("lock", path))?;
+        let lock = lock.ok_or_else(|| BrokerError::InUse(path.to_owned()))?;
+        let meta = path.join(META);
+        let cluster_id = if disk.exists(&meta) {
+            let text = disk.read(&meta).map_err(BrokerError::io("read", &meta))?;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let value = |name: &str| {
+                text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+            };
+            let layout = value("tidewater.layout").and_then(|layout| layout.parse().ok());
+            match layout {
+                Some(found) if found > LAYOUT => {
+                    return Err(BrokerError::NewerLayout { folder: path.to_owned(), found, known: LAYOUT });
+                }
+                Some(_) => {}
+                None => return Err(BrokerError::Foreign(meta)),
+            }
+            value("cluster.id").unwrap_or_default()
+        } else {
+            if let Some(foreign) = disk
+                .list(path)
+                .map_err(BrokerError::io("list", path))?
+                .into_iter()
+                .find(|entry| !entry.ends_with(".lock"))
+            {
+                return Err(BrokerError::Foreign(foreign));
+            }
+            let (cluster_id, directory_id) = (kafka_id(random_id()), kafka_id(random_id()));
+            let text = format!(
+                "version=1\ncluster.id={cluster_id}\nnode.id=1\ndirectory.id={directory_id}\ntidewater.layout={LAYOUT}\n"
+            );
+            disk.write_atomically(&meta, text.as_bytes()).map_err(BrokerError::io("write", &meta))?;
+            cluster_id
+        };
+        let clean = path.join(CLEAN);
+        let was_clean = disk.exists(&clean);
+        disk.remove_file(&clean).map_err(BrokerError::io("remove", &clean))?;
+        Ok(DataFolder { disk, path: path.to_owned(), cluster_id, was_clean, _lock: lock })
+    }
+
+    /// Says that all logs were closed in good order.
+    pub fn mark_clean(&self) -> Result<(), BrokerError> {
+        let path = self.path.join(CLEAN);
+        self.disk.write_atomically(&path, b"{\"version\":0}").map_err(BrokerError::io("write", path))
+    }
+
+    /// Reads a checkpoint file; one that is absent or malformed is empty, since it only saves work.
+    pub fn read_points(&self, name: &str) -> BTreeMap<TopicPartition, Offset> {
+        let text = self.disk.read(&self.path.join(name)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = |line: &str| {
+            let mut parts = line.split(' ');
+            let (topic, partition, offset) = (parts.next()?, parts.next()?, parts.next()?);
+            Some((TopicPartition::new(topic, partition.parse().ok()?), Offset(offset.parse().ok()?)))
+        };
+        text.lines().skip(2).filter_map(line).collect()
+    }
+
+    pub fn write_points(&self, name: &str, points: &BTreeMap<TopicPartition, Offset>) -> Result<(), BrokerError> {
+        let mut text = format!("0\n{}\n", points.len());
+        for (place, offset) in points {
+            text.push_str(&format!("{} {} {offset}\n", place.topic, place.partition));
+        }
+        let path = self.path.join(name);
+        self.disk.write_atomically(&path, text.as_bytes()).map_err(BrokerError::io("write", path))
+    }
+}

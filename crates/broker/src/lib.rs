@@ -1,0 +1,19 @@
+//! The log broker: many partitions in one data folder, with topics, their settings, and the offsets of groups.
+//!
+//! [`Broker`] implements `Door`: what a client can ask for stands in `api/`, one file a request. Topics live in a log of
+//! their own (`__cluster_metadata-0`), offsets in `__consumer_offsets` in Apache Kafka's record format; both are replayed
+//! when the folder is opened.
+
+mod api;
+mod broker;
+mod config;
+mod error;
+mod folder;
+mod maintenance;
+mod metadata;
+mod offsets;
+mod topics;
+
+pub use broker::{Broker, BrokerSettings};
+pub use config::parse_topic_settings;
+pub use error::BrokerError;

@@ -1,0 +1,188 @@
+//! The broker through its door: topics, records, offsets, over restarts and crashes.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+
+use bytes::Bytes;
+use tidewater_broker::{Broker, BrokerError, BrokerSettings};
+use tidewater_protocol::messages::*;
+use tidewater_protocol::{BatchBuilder, Compression, Door, ResponseError, StrBytes};
+use tidewater_types::{Headers, Timestamp};
+
+fn open(folder: &Path) -> Broker {
+    Broker::open(folder, BrokerSettings { maintenance_interval: None, ..BrokerSettings::default() }).unwrap()
+}
+
+fn name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+fn create(broker: &Broker, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> (i16, Option<String>) {
+    use create_topics_request::{CreatableTopic, CreatableTopicConfig};
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let configs = configs
+        .iter()
+        .map(|(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value))))
+        .collect();
+    let topic = CreatableTopic::default().with_name(name(topic)).with_num_partitions(partitions).with_configs(configs);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+    match broker.call(RequestKind::CreateTopics(request)) {
+        Some(ResponseKind::CreateTopics(response)) => {
+            let topic = &response.topics[0];
+            (topic.error_code, topic.error_message.as_ref().map(ToString::to_string))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn produce(broker: &Broker, topic: &str, partition: i32, values: &[&str]) -> (i16, i64) {
+    use produce_request::{PartitionProduceData, TopicProduceData};
+    let mut builder = BatchBuilder::new(Compression::None);
+    for value in values {
+        builder.push(Timestamp(1), Some(b"k"), Some(value.as_bytes()), &Headers::EMPTY);
+    }
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(builder.finish().unwrap()));
+    let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_acks(1).with_topic_data(vec![topic]);
+    match broker.call(RequestKind::Produce(request)) {
+        Some(ResponseKind::Produce(response)) => {
+            let partition = &response.responses[0].partition_responses[0];
+            (partition.error_code, partition.base_offset)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fetch(broker: &Broker, topic: &str, offset: i64) -> (i16, Bytes) {
+    use fetch_request::{FetchPartition, FetchTopic};
+    let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
+    match broker.call(RequestKind::Fetch(FetchRequest::default().with_topics(vec![topic]))) {
+        Some(ResponseKind::Fetch(response)) => {
+            let partition = &response.responses[0].partitions[0];
+            (partition.error_code, partition.records.clone().unwrap_or_default())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn commit(broker: &Broker, group: &str, topic: &str, offset: i64) -> i16 {
+    use offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+    let partition = OffsetCommitRequestPartition::default()
+        .with_committed_offset(offset)
+        .with_committed_metadata(Some(StrBytes::from_static_str("m")));
+    let topic = OffsetCommitRequestTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_topics(vec![topic]);
+    match broker.call(RequestKind::OffsetCommit(request)) {
+        Some(ResponseKind::OffsetCommit(response)) => response.topics[0].partitions[0].error_code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn committed(broker: &Broker, group: &str) -> Vec<(String, i32, i64, String)> {
+    use offset_fetch_request::OffsetFetchRequestGroup;
+    let group = OffsetFetchRequestGroup::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_topics(None);
+    match broker.call(RequestKind::OffsetFetch(OffsetFetchRequest::default().with_groups(vec![group]))) {
+        Some(ResponseKind::OffsetFetch(response)) => response.groups[0]
+            .topics
+            .iter()
+            .flat_map(|topic| {
+                topic.partitions.iter().map(|partition| {
+                    let metadata = partition.metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+                    (topic.name.to_string(), partition.partition_index, partition.committed_offset, metadata)
+                })
+            })
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_crash_and_after_a_close() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    assert_eq!(create(&broker, "articles", 2, &[("retention.ms", "-1")]).0, 0);
+    assert_eq!(produce(&broker, "articles", 0, &["a", "b"]), (0, 0));
+    assert_eq!(produce(&broker, "articles", 0, &["c"]), (0, 2));
+    assert_eq!(commit(&broker, "news", "articles", 2), 0);
+    let id = broker.cluster_id().to_owned();
+    drop(broker); // A crash: nothing was closed.
+
+    let broker = open(folder.path());
+    assert_eq!(broker.cluster_id(), id);
+    let (code, records) = fetch(&broker, "articles", 0);
+    assert_eq!(code, 0);
+    assert_eq!(tidewater_protocol::Batch::parse(&records).unwrap().record_count(), 2);
+    assert_eq!(committed(&broker, "news"), [("articles".to_owned(), 0, 2, "m".to_owned())]);
+    broker.close().unwrap();
+
+    let broker = open(folder.path());
+    assert_eq!(produce(&broker, "articles", 0, &["d"]), (0, 3));
+    assert_eq!(fetch(&broker, "articles", 4), (0, Bytes::new()));
+    assert_eq!(fetch(&broker, "articles", 5).0, ResponseError::OffsetOutOfRange.code());
+}
+
+#[test]
+fn two_processes_never_open_one_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = open(folder.path());
+    let second = Broker::open(folder.path(), BrokerSettings::default());
+    assert!(matches!(second.err(), Some(BrokerError::InUse(_))));
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_named_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    let unknown = ResponseError::UnknownTopicOrPartition.code();
+    assert_eq!(produce(&broker, "nothing", 0, &["x"]).0, unknown);
+    assert_eq!(fetch(&broker, "nothing", 0).0, unknown);
+    assert_eq!(create(&broker, "one", 1, &[]).0, 0);
+    assert_eq!(produce(&broker, "one", 1, &["x"]).0, unknown);
+}
+
+#[test]
+fn topics_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    assert_eq!(create(&broker, "t", 1, &[]).0, 0);
+    assert_eq!(create(&broker, "t", 1, &[]).0, ResponseError::TopicAlreadyExists.code());
+    assert_eq!(create(&broker, "no/name", 1, &[]).0, ResponseError::InvalidTopicException.code());
+    assert_eq!(create(&broker, "u", 0, &[]).0, ResponseError::InvalidPartitions.code());
+    let (code, message) = create(&broker, "u", 1, &[("cleanup.polici", "compact")]);
+    assert_eq!(code, ResponseError::InvalidConfig.code());
+    assert!(message.unwrap().contains("did you mean cleanup.policy?"));
+}
+
+#[test]
+fn a_deleted_topic_is_gone_after_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    create(&broker, "t", 1, &[]);
+    produce(&broker, "t", 0, &["x"]);
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![name("t")]);
+    broker.call(RequestKind::DeleteTopics(request)).unwrap();
+    assert!(!folder.path().join("t-0").exists());
+    broker.close().unwrap();
+    let broker = open(folder.path());
+    assert_eq!(fetch(&broker, "t", 0).0, ResponseError::UnknownTopicOrPartition.code());
+}
+
+#[test]
+fn folders_that_are_not_ours_or_newer_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = tidewater_env::Disk::new();
+    disk.write_atomically(&folder.path().join("notes.txt"), b"x").unwrap();
+    let error = Broker::open(folder.path(), BrokerSettings::default()).err().unwrap();
+    assert!(error.to_string().contains("notes.txt"), "{error}");
+
+    let folder = tempfile::tempdir().unwrap();
+    disk.write_atomically(&folder.path().join("meta.properties"), b"version=1\ntidewater.layout=99\n").unwrap();
+    let error = Broker::open(folder.path(), BrokerSettings::default()).err().unwrap();
+    assert!(matches!(error, BrokerError::NewerLayout { found: 99, .. }), "{error}");
+}
