@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use crate::{Step, root, run};
 
 /// A crate, and the crates of the workspace that it may use.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("types", &[]),
     ("env", &["types"]),
     ("protocol", &["types"]),
     ("log", &["types", "env", "protocol"]),
     ("state", &["types", "env"]),
-    ("streams", &["types", "env", "state"]),
-    ("testkit", &["types", "env", "state", "streams"]),
-    ("tidewater", &["types", "env", "protocol", "log", "state", "streams", "testkit"]),
+    ("broker", &["types", "env", "protocol", "log"]),
+    ("client", &["types", "env", "protocol"]),
+    ("streams", &["types", "env", "protocol", "client", "state"]),
+    ("testkit", &["types", "env", "protocol", "client", "state", "streams"]),
+    ("tidewater", &["types", "env", "protocol", "log", "broker", "client", "state", "streams", "testkit"]),
 ];
 
 /// Files of this many lines are listed: look at them again.

@@ -71,10 +71,7 @@ pub trait GroupMember: Send + Sync {
     fn commit(&self, offsets: &BTreeMap<TopicPartition, CommittedOffset>) -> Result<(), ClientError>;
 
     /// What was committed for these partitions.
-    fn committed(
-        &self,
-        places: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError>;
+    fn committed(&self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError>;
 }
 
 /// The four ports of one application.

@@ -28,6 +28,7 @@ mod dsl;
 mod error;
 mod graph;
 mod node;
+mod runtime;
 mod task;
 mod topology;
 
@@ -39,6 +40,7 @@ pub use dsl::{
 };
 pub use error::{BuildError, FailureKind, TaskError, UserError};
 pub use node::source::TimestampExtractor;
+pub use runtime::{App, AppSettings, StartError, StateMemory};
 pub use task::{
     AsCore, Collector, Context, Core, Decision, DropReason, Every, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord,
     Handlers, KeyValueStore, OutRecord, PartitionBy, Processor, Punctuation, PunctuationClock, RawRecord, SessionStore,

@@ -14,8 +14,7 @@ const LATEST: i64 = -1;
 
 impl NativeClient {
     fn list_offset(&self, place: &TopicPartition, timestamp: i64) -> Result<Offset, ClientError> {
-        let partition =
-            ListOffsetsPartition::default().with_partition_index(place.partition).with_timestamp(timestamp);
+        let partition = ListOffsetsPartition::default().with_partition_index(place.partition).with_timestamp(timestamp);
         let topic = ListOffsetsTopic::default().with_name(topic_name(&place.topic)).with_partitions(vec![partition]);
         let request = ListOffsetsRequest::default().with_topics(vec![topic]);
         let response = call!(self, ListOffsets, request, "list offsets")?;
@@ -38,10 +37,7 @@ impl Consumer for NativeClient {
         let partition = topics.next().and_then(|topic| topic.partitions.into_iter().next());
         let partition = partition.ok_or(ClientError::Unsupported("fetch"))?;
         ClientError::check(partition.error_code, "fetching", place, None)?;
-        Ok(Fetched {
-            records: partition.records.unwrap_or_default(),
-            high_watermark: Offset(partition.high_watermark),
-        })
+        Ok(Fetched { records: partition.records.unwrap_or_default(), high_watermark: Offset(partition.high_watermark) })
     }
 
     fn earliest(&self, place: &TopicPartition) -> Result<Offset, ClientError> {

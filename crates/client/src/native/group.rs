@@ -47,10 +47,7 @@ impl GroupMember for NativeClient {
         Ok(())
     }
 
-    fn committed(
-        &self,
-        places: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
+    fn committed(&self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
         let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
         for place in places {
             topics.entry(&place.topic).or_default().push(place.partition);

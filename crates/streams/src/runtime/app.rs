@@ -1,0 +1,142 @@
+//! A running application.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+use tidewater_client::{ClientError, Ports};
+use tidewater_env::spawn;
+
+use super::plan::deploy;
+use super::settings::AppSettings;
+use super::thread::{Signals, StreamThread};
+use crate::error::TaskError;
+use crate::topology::Topology;
+
+/// Why an application did not start: a wrong deployment.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A topic that the program reads does not exist.
+    #[error("topic {0} does not exist; create it, then start again")]
+    MissingTopic(String),
+    /// Topics that are joined have different numbers of partitions.
+    #[error("{left} and {right} are joined, but have different numbers of partitions; put .repartition() before one")]
+    NotCopartitioned {
+        /// One of them.
+        left: String,
+        /// The other one.
+        right: String,
+    },
+    /// The log refused.
+    #[error(transparent)]
+    Log(#[from] ClientError),
+    /// The system gives no more threads.
+    #[error("cannot start a stream thread: {0}")]
+    Thread(io::Error),
+}
+
+/// An application at work. Dropping it asks the threads to commit and end, without waiting for them; [`App::stop`] waits.
+pub struct App {
+    threads: Vec<(JoinHandle<Result<(), TaskError>>, Arc<Signals>)>,
+}
+
+impl App {
+    /// Makes the topics that the application needs, restores its stores, and starts.
+    ///
+    /// # Errors
+    /// When the deployment is wrong, or the log refuses.
+    pub fn start(topology: Topology, settings: AppSettings, ports: Ports) -> Result<Self, StartError> {
+        let mut existing = BTreeMap::new();
+        for subtopology in topology.subtopologies() {
+            for topic in topology.topics(subtopology, &settings.application_id).sources {
+                if let Some(count) = ports.admin.partitions(&topic)? {
+                    existing.insert(topic, count);
+                }
+            }
+        }
+        let deployment = deploy(&topology, &settings.application_id, &existing)?;
+        for (name, partitions, configs) in &deployment.topics {
+            ports.admin.create_topic(name, *partitions, configs)?;
+        }
+        let topology = Arc::new(topology);
+        let mut threads = Vec::new();
+        for (number, tasks) in ports.group.assign(&deployment.tasks, settings.threads).into_iter().enumerate() {
+            let signals = Arc::new(Signals::default());
+            let thread = StreamThread {
+                topology: topology.clone(),
+                settings: settings.clone(),
+                ports: ports.clone(),
+                tasks,
+                signals: signals.clone(),
+            };
+            let name = format!("{}-{}", settings.application_id, number + 1);
+            let handle = spawn(&name, move || thread.run()).map_err(StartError::Thread)?;
+            let (sleeper, more) = (handle.thread().clone(), signals.clone());
+            ports.consumer.watch(Arc::new(move || {
+                if !more.more.swap(true, Ordering::SeqCst) {
+                    sleeper.unpark();
+                }
+            }));
+            threads.push((handle, signals));
+        }
+        Ok(App { threads })
+    }
+
+    /// Whether all threads have restored their stores and are at work.
+    pub fn is_running(&self) -> bool {
+        self.threads.iter().all(|(handle, signals)| !handle.is_finished() && signals.running.load(Ordering::SeqCst))
+    }
+
+    /// Whether a thread has ended, by failure: [`App::stop`] tells why.
+    pub fn has_failed(&self) -> bool {
+        self.threads.iter().any(|(handle, _)| handle.is_finished())
+    }
+
+    /// Records worked through so far.
+    pub fn processed(&self) -> u64 {
+        self.threads.iter().map(|(_, signals)| signals.processed.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Records of changelogs that were restored.
+    pub fn restored(&self) -> u64 {
+        self.threads.iter().map(|(_, signals)| signals.restored.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Commits so far.
+    pub fn commits(&self) -> u64 {
+        self.threads.iter().map(|(_, signals)| signals.commits.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Commits, closes the stores, and ends.
+    ///
+    /// # Errors
+    /// The first failure of a thread.
+    pub fn stop(mut self) -> Result<(), TaskError> {
+        self.signal();
+        let mut result = Ok(());
+        for (handle, _) in self.threads.drain(..) {
+            let ended = handle.join().unwrap_or_else(|_| {
+                Err(TaskError::new(crate::FailureKind::Panic, "a stream thread panicked outside of user code"))
+            });
+            result = result.and(ended);
+        }
+        result
+    }
+
+    fn signal(&self) {
+        for (handle, signals) in &self.threads {
+            signals.stop.store(true, Ordering::SeqCst);
+            handle.thread().unpark();
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.signal();
+    }
+}

@@ -1,0 +1,261 @@
+//! A stream thread: owns its tasks, reads for them, works, commits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tidewater_client::{CommittedOffset, Ports};
+use tidewater_protocol::Batch;
+use tidewater_state::{Backend, MemoryBackend};
+use tidewater_types::{Offset, TaskId, Timestamp, TopicPartition};
+
+use super::collector::SharedBatches;
+use super::offsets::{read_metadata, write_metadata};
+use super::restore::{UNPACK_LIMIT_BYTES, failed, restore};
+use super::settings::AppSettings;
+use crate::error::{FailureKind, TaskError};
+use crate::task::{RawRecord, Task, TaskOptions};
+use crate::topology::Topology;
+
+/// Bytes that are read of an input at once.
+const FETCH_BYTES: usize = 1 << 20;
+/// An input with this many waiting records is not read further (`buffered.records.per.partition`).
+const WAITING_RECORDS: usize = 1000;
+/// Records that a task works through before the thread looks at the clock again.
+const ROUND_RECORDS: usize = 1000;
+/// How long a thread without work sleeps at most.
+const IDLE: Duration = Duration::from_millis(50);
+/// Kafka Streams searches for unmatched records of joins once in this time.
+const EMIT_INTERVAL_MS: i64 = 1000;
+
+/// What a thread shares with the application.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub stop: AtomicBool,
+    pub running: AtomicBool,
+    /// Whether there may be more to read.
+    pub more: AtomicBool,
+    pub processed: AtomicU64,
+    pub restored: AtomicU64,
+    pub commits: AtomicU64,
+}
+
+struct RunningTask {
+    task: Task,
+    batches: SharedBatches,
+    /// The next offset to read of each input.
+    positions: BTreeMap<TopicPartition, Offset>,
+    /// Stores by name, with their changelog partitions.
+    changelogs: Vec<(String, TopicPartition)>,
+    /// Whether anything happened since the last commit.
+    dirty: bool,
+}
+
+/// The thread's own state.
+pub(crate) struct StreamThread {
+    pub topology: Arc<Topology>,
+    pub settings: AppSettings,
+    pub ports: Ports,
+    pub tasks: Vec<TaskId>,
+    pub signals: Arc<Signals>,
+}
+
+impl StreamThread {
+    /// Restores, then works until told to stop; commits at the end. On failure what was not committed is given up.
+    pub fn run(self) -> Result<(), TaskError> {
+        let mut tasks = Vec::with_capacity(self.tasks.len());
+        for &id in &self.tasks {
+            tasks.push(self.open(id)?);
+        }
+        self.signals.running.store(true, Ordering::SeqCst);
+        let mut last_commit = self.settings.clock.monotonic();
+        while !self.signals.stop.load(Ordering::SeqCst) {
+            self.signals.more.store(false, Ordering::SeqCst);
+            let mut worked = false;
+            for running in &mut tasks {
+                worked |= self.read(running)?;
+                worked |= self.work(running)?;
+            }
+            let now = self.settings.clock.monotonic();
+            let full = tasks.iter().any(|running| running.task.uncommitted_bytes() >= self.settings.uncommitted_bytes);
+            if full || now - last_commit >= self.settings.commit_interval {
+                self.commit_all(&mut tasks)?;
+                last_commit = now;
+            }
+            if !worked && !self.signals.more.load(Ordering::SeqCst) {
+                std::thread::park_timeout(IDLE.min(self.settings.commit_interval));
+            }
+        }
+        self.commit_all(&mut tasks)?;
+        for running in tasks {
+            running.task.close()?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, id: TaskId) -> Result<RunningTask, TaskError> {
+        let Some(subtopology) = self.topology.subtopologies().iter().find(|each| each.id == id.subtopology) else {
+            return Err(TaskError::new(FailureKind::State, format!("there is no sub-topology for task {id}")));
+        };
+        let batches = SharedBatches::new(self.ports.clone(), self.settings.clock.now());
+        let options = TaskOptions {
+            id,
+            application_id: self.settings.application_id.clone(),
+            cache_bytes: self.settings.cache_bytes / self.settings.threads.max(1) / self.tasks.len().max(1),
+            handlers: self.settings.handlers.clone(),
+            emit_interval_ms: EMIT_INTERVAL_MS,
+            wall_clock: self.settings.clock.now(),
+        };
+        let stores: Vec<&str> = subtopology
+            .stores
+            .iter()
+            .map(|&store| self.topology.store(store))
+            .filter(|spec| !spec.in_memory)
+            .map(|spec| spec.name.as_str())
+            .collect();
+        let backend = self.backend(id, &stores)?;
+        let mut task = Task::new(&self.topology, subtopology, options, backend, Box::new(batches.clone()))?;
+
+        let inputs: Vec<TopicPartition> =
+            task.input_topics().map(|topic| TopicPartition { topic: topic.clone(), partition: id.partition }).collect();
+        let committed = self.ports.group.committed(&inputs).map_err(failed)?;
+        let mut positions = BTreeMap::new();
+        for place in inputs {
+            if self.ports.admin.partitions(&place.topic).map_err(failed)?.is_none_or(|count| place.partition >= count) {
+                continue; // A topic with fewer partitions than the one it stands beside.
+            }
+            let position = match committed.get(&place) {
+                Some(committed) => {
+                    if let Some(time) = read_metadata(&committed.metadata) {
+                        task.set_partition_time(&place.topic, time);
+                    }
+                    committed.offset
+                }
+                None => self.ports.consumer.earliest(&place).map_err(failed)?,
+            };
+            positions.insert(place, position);
+        }
+
+        let mut changelogs = Vec::new();
+        for (number, &store) in subtopology.stores.iter().enumerate() {
+            let spec = self.topology.store(store);
+            if !spec.is_logged() {
+                continue;
+            }
+            let topic = self.topology.changelog_topic(store, &self.settings.application_id);
+            let place = TopicPartition::new(topic, id.partition);
+            // A source topic that serves as changelog counts only as far as it was worked through.
+            let end = match self.topology.is_source_changelog(store) {
+                true => positions.get(&place).copied().unwrap_or_default(),
+                false => self.ports.consumer.latest(&place).map_err(failed)?,
+            };
+            let restored = restore(&mut task, number, &place, end, &self.ports)?;
+            self.signals.restored.fetch_add(restored, Ordering::Relaxed);
+            changelogs.push((spec.name.clone(), place));
+        }
+        task.init()?;
+        Ok(RunningTask { task, batches, positions, changelogs, dirty: false })
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn backend(&self, id: TaskId, stores: &[&str]) -> Result<Box<dyn Backend>, TaskError> {
+        let Some(folder) = &self.settings.state_folder else { return Ok(Box::new(MemoryBackend)) };
+        if stores.is_empty() {
+            return Ok(Box::new(MemoryBackend));
+        }
+        let folder = folder.join(&self.settings.application_id).join(id.to_string());
+        tidewater_env::Disk::new()
+            .create_folder(&folder)
+            .map_err(|error| TaskError::new(FailureKind::State, format!("{}: {error}", folder.display())))?;
+        let memory = &self.settings.state_memory.rocks;
+        Ok(Box::new(tidewater_state::RocksBackend::open(&folder, stores, memory)?))
+    }
+
+    #[cfg(not(feature = "rocksdb"))]
+    fn backend(&self, _: TaskId, _: &[&str]) -> Result<Box<dyn Backend>, TaskError> {
+        Ok(Box::new(MemoryBackend))
+    }
+
+    /// Reads more for inputs that are short of records.
+    fn read(&self, running: &mut RunningTask) -> Result<bool, TaskError> {
+        let mut any = false;
+        for (place, position) in &mut running.positions {
+            if running.task.waiting(&place.topic) >= WAITING_RECORDS {
+                continue;
+            }
+            let fetched = self.ports.consumer.fetch(place, *position, FETCH_BYTES).map_err(failed)?;
+            let mut chunk = fetched.records;
+            while !chunk.is_empty() {
+                let unreadable = |error| TaskError::new(FailureKind::Deserialization, format!("{place}: {error}"));
+                let batch = Batch::parse(&chunk).map_err(unreadable)?;
+                if !batch.is_control() {
+                    let records = batch.records(UNPACK_LIMIT_BYTES).map_err(unreadable)?;
+                    let mut raw = Vec::with_capacity(batch.record_count().max(0) as usize);
+                    for record in records.iter() {
+                        let record = record.map_err(unreadable)?;
+                        if record.offset >= *position {
+                            raw.push(RawRecord {
+                                offset: record.offset,
+                                timestamp: record.timestamp,
+                                key: record.shared_key(),
+                                value: record.shared_value(),
+                                headers: record.headers(),
+                            });
+                        }
+                    }
+                    running.task.add_records(&place.topic, raw)?;
+                }
+                *position = batch.next_offset().max(*position);
+                chunk = chunk.slice(batch.len()..);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// Works through what waits, up to a bound.
+    fn work(&self, running: &mut RunningTask) -> Result<bool, TaskError> {
+        let mut worked = running.task.punctuate_wall_clock(self.settings.clock.now())?;
+        let mut count = 0;
+        while count < ROUND_RECORDS && running.task.process_next()? {
+            running.task.punctuate_stream_time()?;
+            count += 1;
+        }
+        self.signals.processed.fetch_add(count as u64, Ordering::Relaxed);
+        worked |= count > 0;
+        running.dirty |= worked;
+        Ok(worked)
+    }
+
+    /// The four steps of a commit, for all tasks of this thread.
+    fn commit_all(&self, tasks: &mut [RunningTask]) -> Result<(), TaskError> {
+        let mut offsets = BTreeMap::new();
+        for running in tasks.iter_mut().filter(|running| running.dirty) {
+            running.task.flush_caches()?;
+            running.batches.flush(self.settings.clock.now()).map_err(failed)?;
+            let partition = running.task.partition();
+            for (topic, offset, time) in running.task.consumed() {
+                let place = TopicPartition { topic: topic.clone(), partition };
+                let metadata = write_metadata(if time == Timestamp::NONE { Timestamp(-1) } else { time });
+                offsets.insert(place, CommittedOffset { offset, metadata });
+            }
+        }
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.ports.group.commit(&offsets).map_err(failed)?;
+        for running in tasks.iter_mut().filter(|running| running.dirty) {
+            running.dirty = false;
+            let reached = running.changelogs.iter().filter_map(|(store, place)| {
+                // A source topic that serves as changelog is reached as far as it was worked through.
+                let worked = offsets.get(place).map(|committed| committed.offset);
+                Some((store.clone(), running.batches.end(place).or(worked)?))
+            });
+            let reached = reached.collect();
+            running.task.commit_stores(&reached)?;
+        }
+        self.signals.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! Stream processing in the Kafka Streams model, with the log in the box.
+//!
+//! A program is a topology, an application id, and a log; here the log is a folder, opened in the process.
+//!
+//! ```
+//! use tidewater::prelude::*;
+//!
+//! const WORDS: Topic<Option<String>, String> = Topic::new("words");
+//! const COUNTS: Topic<String, Option<i64>> = Topic::new("counts");
+//!
+//! fn topology() -> Result<Topology, BuildError> {
+//!     let builder = StreamsBuilder::new();
+//!     builder.stream(&WORDS).group_by(|_, word| word.clone()).count().store("counts").to_stream().to(&COUNTS);
+//!     builder.build()
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let log = Log::open(folder)?;
+//! log.create_topic(&WORDS, 2)?;
+//! log.create_topic(&COUNTS, 2)?;
+//! log.send(&WORDS, [Record::new(None, "tide".to_owned(), 0)])?;
+//!
+//! let app = Tidewater::app("word-count").log(&log).start(topology()?)?;
+//! let counted = log.read(&COUNTS, 1)?; // waits for one record
+//! assert_eq!((counted[0].key.as_str(), counted[0].value), ("tide", Some(1)));
+//! app.stop()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod app;
+mod log;
+
+pub use app::{AppBuilder, Tidewater, run_until_signal};
+pub use log::{Log, LogError};
+
+pub use tidewater_streams::*;
+pub use tidewater_types::{
+    Header, Headers, Offset, Record, TaskId, Timestamp, TopicPartition, days, hours, minutes, ms, seconds,
+};
+
+/// What most programs use.
+pub mod prelude {
+    pub use tidewater_streams::{
+        BuildError, Context, Data, Distinct, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Hopping, JoinWindows,
+        KStream, KTable, KeyValueStore, Processor, Punctuation, PunctuationClock, SessionWindowed, Sessions, Stores,
+        StreamsBuilder, Suppress, Topic, Topology, Tumbling, WindowStore, Windowed, every,
+    };
+    pub use tidewater_types::{Headers, Record, Timestamp, days, hours, minutes, ms, seconds};
+
+    pub use crate::{Log, Tidewater, run_until_signal};
+}

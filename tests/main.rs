@@ -1,0 +1,7 @@
+//! Scenarios across crates: topologies on the embedded log.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod failures;
+mod restart;
+mod word_count;
