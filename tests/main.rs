@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod failures;
+mod kill;
 mod restart;
 mod word_count;
