@@ -16,6 +16,7 @@ cargo xtask COMMAND
   demo                  runs the demonstration
   test [--long]         runs all tests; --long also those that take longer
   tidy                  format, lints, docs, arrows between crates, and the rest of what makes code tidy
+  bench streams [..]    measures the workloads (--workload W, --threads N, --json FILE)
   golden PATH...        runs recorded cases of Kafka Streams (files or folders; --show NAME prints one)
 ";
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         "demo" => setup::check(false).and_then(|()| demo(rest)),
         "test" => setup::check(false).and_then(|()| test(rest)),
         "tidy" => setup::check(false).and_then(|()| tidy::check()),
+        "bench" => setup::check(false).and_then(|()| bench(rest)),
         "golden" => setup::check(false).and_then(|()| golden(rest)),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -93,6 +95,13 @@ fn test(arguments: &[String]) -> Step {
     }
     run("tests", "cargo", &["test", "--workspace"])?;
     golden(&["tests/golden".to_owned()])
+}
+
+fn bench(arguments: &[String]) -> Step {
+    build()?;
+    let mut all = vec!["run", "--quiet", "--example", "bench", "--"];
+    all.extend(arguments.iter().map(String::as_str));
+    run("bench", "cargo", &all)
 }
 
 fn golden(arguments: &[String]) -> Step {

@@ -187,6 +187,17 @@ impl Log {
         Ok(())
     }
 
+    /// The offset behind the last record of each partition.
+    ///
+    /// # Errors
+    /// When the topic does not exist.
+    pub fn end_offsets(&self, topic: &str) -> Result<Vec<Offset>, LogError> {
+        let partitions = 0..self.partitions(topic)?;
+        Ok(partitions
+            .map(|partition| self.client.latest(&TopicPartition::new(topic, partition)))
+            .collect::<Result<_, _>>()?)
+    }
+
     /// All records of a topic from the beginning, by partition and offset; waits until there are at least `at_least`.
     ///
     /// # Errors
