@@ -5,6 +5,7 @@
 //! does, and the clean entries make room.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use tidewater_types::RecordContext;
 
@@ -40,11 +41,20 @@ pub(crate) struct RecordCache {
     next_number: u64,
     bytes: usize,
     budget_bytes: usize,
+    /// Where making room goes on.
+    hand: Vec<u8>,
 }
 
 impl RecordCache {
     pub fn new(budget_bytes: usize) -> Self {
-        RecordCache { slots: BTreeMap::new(), order: Vec::new(), next_number: 0, bytes: 0, budget_bytes }
+        RecordCache {
+            slots: BTreeMap::new(),
+            order: Vec::new(),
+            next_number: 0,
+            bytes: 0,
+            budget_bytes,
+            hand: Vec::new(),
+        }
     }
 
     /// The cached value: `None` if the cache knows nothing of the key, `Some(None)` if it knows of a deletion.
@@ -96,10 +106,33 @@ impl RecordCache {
                 taken.push(DirtyEntry { key, value: slot.value.clone(), context });
             }
         }
-        if self.is_over_budget() {
-            self.clear();
-        }
+        self.make_room();
         taken
+    }
+
+    /// Drops clean entries until there is some room again, going round the keys so that each stays about equally long.
+    fn make_room(&mut self) {
+        if !self.is_over_budget() {
+            return;
+        }
+        let goal = self.budget_bytes / 4 * 3;
+        let from = std::mem::take(&mut self.hand);
+        let mut victims = Vec::new();
+        let mut freed = 0;
+        let after = self.slots.range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Unbounded));
+        let before = self.slots.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(from.as_slice())));
+        for (key, slot) in after.chain(before) {
+            if self.bytes - freed <= goal {
+                self.hand.clone_from(key);
+                break;
+            }
+            freed += key.len() + ENTRY_OVERHEAD_BYTES + slot.value.as_ref().map_or(0, Vec::len);
+            victims.push(key.clone());
+        }
+        for key in victims {
+            self.slots.remove(&key);
+        }
+        self.bytes -= freed;
     }
 
     /// The cached entries of a range, in key order; `None` values hide what is below.
@@ -108,7 +141,7 @@ impl RecordCache {
             return Vec::new();
         }
         self.slots
-            .range::<[u8], _>((std::ops::Bound::Included(range.from.as_slice()), std::ops::Bound::Unbounded))
+            .range::<[u8], _>((Bound::Included(range.from.as_slice()), Bound::Unbounded))
             .take_while(|(key, _)| range.contains(key))
             .map(|(key, slot)| (key.as_slice(), slot.value.as_deref()))
             .collect()
@@ -118,6 +151,7 @@ impl RecordCache {
     pub fn clear(&mut self) {
         self.slots.clear();
         self.order.clear();
+        self.hand.clear();
         self.bytes = 0;
     }
 }
@@ -152,6 +186,8 @@ mod tests {
         cache.put(b"b", Some(b"2"), context(2));
         assert!(cache.is_over_budget());
         assert_eq!(cache.take_dirty().len(), 2);
+        assert!(!cache.is_over_budget());
         assert_eq!(cache.get(b"a"), None);
+        assert_eq!(cache.get(b"b"), Some(Some(&b"2"[..])));
     }
 }

@@ -27,8 +27,12 @@ const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"format";
 /// Bits a key that the Bloom filters of table files take.
 const BLOOM_BITS: f64 = 10.0;
-/// The part of a memtable that its Bloom filter takes.
-const MEMTABLE_BLOOM_RATIO: f64 = 0.1;
+/// The part of a memtable that its Bloom filter takes. It is reserved at once, and counts against the common budget.
+const MEMTABLE_BLOOM_RATIO: f64 = 0.05;
+/// The largest memtable of a store.
+const MEMTABLE_BYTES: usize = 16 << 20;
+/// The largest memtable of the default column family, which holds a few offsets.
+const OFFSETS_MEMTABLE_BYTES: usize = 256 << 10;
 /// Memory of an entry of the uncommitted buffer beyond its bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
@@ -46,10 +50,10 @@ impl std::fmt::Debug for RocksMemory {
 }
 
 impl RocksMemory {
-    /// A budget of this many bytes, a third of it at most for memtables.
+    /// A budget of this many bytes, half of it at most for memtables.
     pub fn new(bytes: usize) -> Self {
         let cache = Cache::new_lru_cache(bytes);
-        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(bytes / 3, false, cache.clone());
+        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(bytes / 2, false, cache.clone());
         RocksMemory { cache, write_buffers }
     }
 }
@@ -83,7 +87,10 @@ impl RocksBackend {
         families.extend(stores.iter().map(|&store| store.to_owned()));
         families.sort();
         families.dedup();
-        let families = families.into_iter().map(|family| ColumnFamilyDescriptor::new(family, family_options(memory)));
+        let families = families.into_iter().map(|family| {
+            let options = family_options(&family, memory);
+            ColumnFamilyDescriptor::new(family, options)
+        });
         let db = DB::open_cf_descriptors(&options, folder, families).map_err(failed(&name, "open"))?;
         let found = db.get(FORMAT_KEY).map_err(failed(&name, "read"))?;
         match found.as_deref().map(<[u8; 4]>::try_from) {
@@ -104,15 +111,20 @@ impl RocksBackend {
     }
 }
 
-fn family_options(memory: &RocksMemory) -> Options {
+fn family_options(family: &str, memory: &RocksMemory) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&memory.cache);
     table.set_bloom_filter(BLOOM_BITS, false);
     table.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    options.set_memtable_whole_key_filtering(true);
-    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+    if family == "default" {
+        options.set_write_buffer_size(OFFSETS_MEMTABLE_BYTES);
+    } else {
+        options.set_write_buffer_size(MEMTABLE_BYTES);
+        options.set_memtable_whole_key_filtering(true);
+        options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+    }
     options.set_compression_type(DBCompressionType::Lz4);
     options
 }
