@@ -44,6 +44,12 @@ pub trait Admin: Send + Sync {
     /// How many partitions a topic has; `None` if there is no such topic.
     fn partitions(&self, topic: &str) -> Result<Option<Partition>, ClientError>;
 
+    /// All topics with their partitions, by name.
+    fn topics(&self) -> Result<BTreeMap<String, Partition>, ClientError>;
+
+    /// Deletes a topic.
+    fn delete_topic(&self, topic: &str) -> Result<(), ClientError>;
+
     /// Makes a topic. One that exists already is no error.
     fn create_topic(
         &self,

@@ -34,7 +34,7 @@ mod app;
 mod log;
 
 pub use app::{AppBuilder, Tidewater, run_until_signal};
-pub use log::{Log, LogError};
+pub use log::{Log, LogError, inspect_partition};
 
 pub use tidewater_streams::*;
 pub use tidewater_types::{

@@ -8,10 +8,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tidewater_broker::{Broker, BrokerError, BrokerSettings};
 use tidewater_client::{Admin, ClientError, Consumer, NativeClient, Producer, partition_of};
-use tidewater_env::{Clock, SystemClock};
+use tidewater_env::{Clock, Disk, SystemClock};
 use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door};
 use tidewater_streams::{CodecError, Field, Topic};
-use tidewater_types::{Offset, Partition, Record, TopicPartition};
+use tidewater_types::{Offset, Partition, Record, Timestamp, TopicPartition};
 
 /// A batch of this size is sent.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -132,9 +132,22 @@ impl Log {
         partitions: Partition,
         settings: &[(&str, &str)],
     ) -> Result<(), LogError> {
+        self.create_topic_named(topic.name(), partitions, settings)
+    }
+
+    /// Makes a topic of any types.
+    ///
+    /// # Errors
+    /// When the name, the number of partitions or a setting is not allowed.
+    pub fn create_topic_named(
+        &self,
+        topic: &str,
+        partitions: Partition,
+        settings: &[(&str, &str)],
+    ) -> Result<(), LogError> {
         let settings: BTreeMap<String, String> =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Ok(self.client.create_topic(topic.name(), partitions, &settings)?)
+        Ok(self.client.create_topic(topic, partitions, &settings)?)
     }
 
     fn partitions(&self, topic: &str) -> Result<Partition, LogError> {
@@ -187,6 +200,57 @@ impl Log {
         Ok(())
     }
 
+    /// All topics with their partitions, by name.
+    ///
+    /// # Errors
+    /// When the log refuses.
+    pub fn topics(&self) -> Result<BTreeMap<String, Partition>, LogError> {
+        Ok(self.client.topics()?)
+    }
+
+    /// Deletes a topic with all its records.
+    ///
+    /// # Errors
+    /// When there is no such topic, or the disk refuses.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), LogError> {
+        self.partitions(topic)?;
+        Ok(self.client.delete_topic(topic)?)
+    }
+
+    /// The wall clock, for records whose time is now.
+    pub fn now(&self) -> Timestamp {
+        SystemClock::new().now()
+    }
+
+    /// The first offset of each partition.
+    ///
+    /// # Errors
+    /// When the topic does not exist.
+    pub fn start_offsets(&self, topic: &str) -> Result<Vec<Offset>, LogError> {
+        let partitions = 0..self.partitions(topic)?;
+        Ok(partitions
+            .map(|partition| self.client.earliest(&TopicPartition::new(topic, partition)))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// All records of a topic that there are now, with partition and offset.
+    ///
+    /// # Errors
+    /// When the topic does not exist, or a record is not of its types.
+    pub fn records<K: Field, V: Field>(
+        &self,
+        topic: &Topic<K, V>,
+    ) -> Result<Vec<(Partition, Offset, Record<K, V>)>, LogError> {
+        let mut all = Vec::new();
+        for (partition, start) in self.start_offsets(topic.name())?.into_iter().enumerate() {
+            let place = TopicPartition::new(topic.name(), partition as Partition);
+            let (mut position, mut found) = (start, Vec::new());
+            while self.read_chunk(topic, &place, &mut position, &mut found)? {}
+            all.extend(found.into_iter().map(|(offset, record)| (place.partition, offset, record)));
+        }
+        Ok(all)
+    }
+
     /// The offset behind the last record of each partition.
     ///
     /// # Errors
@@ -210,7 +274,7 @@ impl Log {
         let count = self.partitions(topic.name())?;
         let clock = SystemClock::new();
         let mut positions = vec![Offset::ZERO; count as usize];
-        let mut found: Vec<Vec<Record<K, V>>> = (0..count).map(|_| Vec::new()).collect();
+        let mut found: Vec<Vec<(Offset, Record<K, V>)>> = (0..count).map(|_| Vec::new()).collect();
         loop {
             for partition in 0..count {
                 let place = TopicPartition::new(topic.name(), partition);
@@ -220,7 +284,7 @@ impl Log {
             }
             let total: usize = found.iter().map(Vec::len).sum();
             if total >= at_least {
-                return Ok(found.into_iter().flatten().collect());
+                return Ok(found.into_iter().flatten().map(|(_, record)| record).collect());
             }
             if clock.monotonic() > READ_TIMEOUT {
                 return Err(LogError::TimedOut { topic: topic.name().to_owned(), found: total, wanted: at_least });
@@ -235,7 +299,7 @@ impl Log {
         topic: &Topic<K, V>,
         place: &TopicPartition,
         position: &mut Offset,
-        found: &mut Vec<Record<K, V>>,
+        found: &mut Vec<(Offset, Record<K, V>)>,
     ) -> Result<bool, LogError> {
         let (key_serde, value_serde) = (topic.key_serde(), topic.value_serde());
         let codec = |source| LogError::Codec { topic: topic.name().to_owned(), source };
@@ -258,7 +322,8 @@ impl Log {
                             offset: record.offset,
                         });
                     };
-                    found.push(Record { key, value, timestamp: record.timestamp, headers: record.headers() });
+                    let (timestamp, headers) = (record.timestamp, record.headers());
+                    found.push((record.offset, Record { key, value, timestamp, headers }));
                 }
             }
             *position = batch.next_offset().max(*position);
@@ -266,4 +331,15 @@ impl Log {
         }
         Ok(any)
     }
+}
+
+/// Visits the batches in a partition's folder as they stand on disk, without opening the log.
+///
+/// # Errors
+/// When a file cannot be read, or `visit` says so.
+pub fn inspect_partition<E: From<tidewater_log::LogError>>(
+    folder: &Path,
+    visit: impl FnMut(tidewater_log::Inspected) -> Result<(), E>,
+) -> Result<(), E> {
+    tidewater_log::inspect(&Disk::new(), folder, visit)
 }

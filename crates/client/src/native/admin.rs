@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use tidewater_protocol::messages::metadata_request::MetadataRequestTopic;
-use tidewater_protocol::messages::{CreateTopicsRequest, MetadataRequest};
+use tidewater_protocol::messages::metadata_response::MetadataResponseTopic;
+use tidewater_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest};
 use tidewater_types::{Partition, TopicPartition};
 
 use super::{NativeClient, call, text, topic_name};
@@ -22,6 +23,22 @@ impl Admin for NativeClient {
         }
         ClientError::check(found.error_code, "describing", &TopicPartition::new(topic, 0), None)?;
         Ok(Some(found.partitions.len() as Partition))
+    }
+
+    fn topics(&self) -> Result<BTreeMap<String, Partition>, ClientError> {
+        let response = call!(self, Metadata, MetadataRequest::default().with_topics(None), "list topics")?;
+        let named = |topic: &MetadataResponseTopic| {
+            Some((topic.name.as_ref()?.to_string(), topic.partitions.len() as Partition))
+        };
+        Ok(response.topics.iter().filter_map(named).collect())
+    }
+
+    fn delete_topic(&self, topic: &str) -> Result<(), ClientError> {
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name(topic)]);
+        let response = call!(self, DeleteTopics, request, "delete topics")?;
+        let deleted = response.responses.first().ok_or(ClientError::Unsupported("delete topics"))?;
+        let message = deleted.error_message.as_ref().map(ToString::to_string);
+        ClientError::check(deleted.error_code, "deleting", &TopicPartition::new(topic, 0), message)
     }
 
     fn create_topic(
