@@ -5,5 +5,6 @@
 mod examples;
 mod failures;
 mod kill;
+mod readme;
 mod restart;
 mod word_count;

@@ -1,9 +1,6 @@
 //! The program of the README's first screen.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-use std::time::Duration;
-use tidewater_streams::{BuildError, StreamsBuilder, Suppress, Topic, Topology, Tumbling, Windowed};
+use tidewater::prelude::*;
 use tidewater_testkit::TestDriver;
 
 const CLICKS: Topic<String, String> = Topic::new("clicks");
@@ -15,7 +12,7 @@ fn topology() -> Result<Topology, BuildError> {
         .stream(&CLICKS)
         .filter(|_, page| !page.starts_with("/health"))
         .group_by_key()
-        .windowed_by(Tumbling::of(Duration::from_secs(60)))
+        .windowed_by(Tumbling::of(minutes(1)))
         .count()
         .store("clicks") // names the store, and so its changelog topic
         .suppress(Suppress::until_window_closes())
