@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use hashbrown::HashMap;
 use tidewater_types::RecordContext;
 
 use crate::KeyRange;
@@ -32,10 +33,100 @@ pub struct DirtyEntry {
     pub context: RecordContext,
 }
 
+/// The entries by key: hashed where single reads count, sorted where each record scans a range.
+///
+/// No order of the hash map is ever seen: dirty entries leave in the order of their writes, ranges are sorted.
+#[derive(Debug)]
+enum Slots {
+    Hashed(HashMap<Vec<u8>, Slot>),
+    Sorted(BTreeMap<Vec<u8>, Slot>),
+}
+
+impl Slots {
+    fn get(&self, key: &[u8]) -> Option<&Slot> {
+        match self {
+            Slots::Hashed(slots) => slots.get(key),
+            Slots::Sorted(slots) => slots.get(key),
+        }
+    }
+
+    fn get_mut(&mut self, key: &[u8]) -> Option<&mut Slot> {
+        match self {
+            Slots::Hashed(slots) => slots.get_mut(key),
+            Slots::Sorted(slots) => slots.get_mut(key),
+        }
+    }
+
+    fn insert(&mut self, key: Vec<u8>, slot: Slot) {
+        match self {
+            Slots::Hashed(slots) => drop(slots.insert(key, slot)),
+            Slots::Sorted(slots) => drop(slots.insert(key, slot)),
+        }
+    }
+
+    fn clear(&mut self) {
+        match self {
+            Slots::Hashed(slots) => slots.clear(),
+            Slots::Sorted(slots) => slots.clear(),
+        }
+    }
+
+    /// The entries of a range, in key order.
+    fn range(&self, range: &KeyRange) -> Vec<(&[u8], Option<&[u8]>)> {
+        match self {
+            Slots::Hashed(slots) => {
+                let inside = slots.iter().filter(|(key, _)| range.contains(key));
+                let mut found: Vec<_> = inside.map(|(key, slot)| (key.as_slice(), slot.value.as_deref())).collect();
+                found.sort_unstable_by_key(|(key, _)| *key);
+                found
+            }
+            Slots::Sorted(slots) => slots
+                .range::<[u8], _>((Bound::Included(range.from.as_slice()), Bound::Unbounded))
+                .take_while(|(key, _)| range.contains(key))
+                .map(|(key, slot)| (key.as_slice(), slot.value.as_deref()))
+                .collect(),
+        }
+    }
+
+    /// Drops clean entries until so many bytes are free, or none is left. Gives the bytes.
+    fn drop_clean(&mut self, wanted: usize, hand: &mut Vec<u8>) -> usize {
+        let mut freed = 0;
+        let size = |key: &[u8], slot: &Slot| key.len() + ENTRY_OVERHEAD_BYTES + slot.value.as_ref().map_or(0, Vec::len);
+        match self {
+            Slots::Hashed(slots) => slots.retain(|key, slot| {
+                let goes = freed < wanted && slot.dirty.is_none();
+                freed += if goes { size(key, slot) } else { 0 };
+                !goes
+            }),
+            Slots::Sorted(slots) => {
+                // Goes round the keys, so that each stays about equally long.
+                let from = std::mem::take(hand);
+                let mut victims = Vec::new();
+                let after = slots.range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Unbounded));
+                let before = slots.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(from.as_slice())));
+                for (key, slot) in after.chain(before) {
+                    if freed >= wanted {
+                        hand.clone_from(key);
+                        break;
+                    }
+                    if slot.dirty.is_none() {
+                        freed += size(key, slot);
+                        victims.push(key.clone());
+                    }
+                }
+                for key in victims {
+                    slots.remove(&key);
+                }
+            }
+        }
+        freed
+    }
+}
+
 /// The cache of one store.
 #[derive(Debug)]
 pub(crate) struct RecordCache {
-    slots: BTreeMap<Vec<u8>, Slot>,
+    slots: Slots,
     /// Keys in the order of their writes; those whose number is not their slot's are stale.
     order: Vec<(u64, Vec<u8>)>,
     next_number: u64,
@@ -46,9 +137,10 @@ pub(crate) struct RecordCache {
 }
 
 impl RecordCache {
-    pub fn new(budget_bytes: usize) -> Self {
+    /// A cache of so many bytes; `sorted` for stores that scan ranges at each record.
+    pub fn new(budget_bytes: usize, sorted: bool) -> Self {
         RecordCache {
-            slots: BTreeMap::new(),
+            slots: if sorted { Slots::Sorted(BTreeMap::new()) } else { Slots::Hashed(HashMap::new()) },
             order: Vec::new(),
             next_number: 0,
             bytes: 0,
@@ -110,29 +202,12 @@ impl RecordCache {
         taken
     }
 
-    /// Drops clean entries until there is some room again, going round the keys so that each stays about equally long.
+    /// Drops clean entries until there is some room again.
     fn make_room(&mut self) {
-        if !self.is_over_budget() {
-            return;
+        if self.is_over_budget() {
+            let wanted = self.bytes - self.budget_bytes / 4 * 3;
+            self.bytes -= self.slots.drop_clean(wanted, &mut self.hand);
         }
-        let goal = self.budget_bytes / 4 * 3;
-        let from = std::mem::take(&mut self.hand);
-        let mut victims = Vec::new();
-        let mut freed = 0;
-        let after = self.slots.range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Unbounded));
-        let before = self.slots.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(from.as_slice())));
-        for (key, slot) in after.chain(before) {
-            if self.bytes - freed <= goal {
-                self.hand.clone_from(key);
-                break;
-            }
-            freed += key.len() + ENTRY_OVERHEAD_BYTES + slot.value.as_ref().map_or(0, Vec::len);
-            victims.push(key.clone());
-        }
-        for key in victims {
-            self.slots.remove(&key);
-        }
-        self.bytes -= freed;
     }
 
     /// The cached entries of a range, in key order; `None` values hide what is below.
@@ -140,11 +215,7 @@ impl RecordCache {
         if range.is_empty() {
             return Vec::new();
         }
-        self.slots
-            .range::<[u8], _>((Bound::Included(range.from.as_slice()), Bound::Unbounded))
-            .take_while(|(key, _)| range.contains(key))
-            .map(|(key, slot)| (key.as_slice(), slot.value.as_deref()))
-            .collect()
+        self.slots.range(range)
     }
 
     /// Forgets everything.
@@ -167,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_key_written_again_moves_to_the_end() {
-        let mut cache = RecordCache::new(1000);
+        let mut cache = RecordCache::new(1000, false);
         cache.put(b"a", Some(b"1"), context(1));
         cache.put(b"b", Some(b"2"), context(2));
         cache.put(b"a", None, context(3));
@@ -180,7 +251,7 @@ mod tests {
 
     #[test]
     fn over_budget_the_clean_entries_go() {
-        let mut cache = RecordCache::new(150);
+        let mut cache = RecordCache::new(150, true);
         cache.put(b"a", Some(b"1"), context(1));
         assert!(!cache.is_over_budget());
         cache.put(b"b", Some(b"2"), context(2));

@@ -36,7 +36,8 @@ impl Store {
     /// A store over an engine. `number` is what the changelog sink knows it by; `cache_bytes` counts if the spec asks for
     /// a cache.
     pub fn new(spec: StoreSpec, number: usize, engine: Box<dyn Engine>, cache_bytes: usize) -> Self {
-        let cache = (spec.cached && cache_bytes > 0).then(|| RecordCache::new(cache_bytes));
+        let sorted = !matches!(spec.kind, StoreKind::KeyValue { .. });
+        let cache = (spec.cached && cache_bytes > 0).then(|| RecordCache::new(cache_bytes, sorted));
         let expiry = spec.retention().map(|retention| Expiry::new(retention, spec.in_memory));
         Store { spec, number, engine, cache, expiry, next_sequence: 0 }
     }
