@@ -4,15 +4,25 @@ use std::collections::BTreeMap;
 
 use tidewater_types::Offset;
 
-use crate::{Engine, MemoryEngine, StateError, StoreSpec};
+use crate::{Engine, MemoryEngine, RowBytes, StateError, StoreSpec};
 
-/// Writes of one store that a commit makes last: the store's name, then keys with values or deletions.
-pub type StoreWrites = (String, Vec<(Vec<u8>, Option<Vec<u8>>)>);
+/// What a commit makes last of one store.
+#[derive(Debug, Default)]
+pub struct StoreWrites {
+    /// The store's name.
+    pub store: String,
+    /// Keys with values or deletions, in the order of the keys.
+    pub entries: Vec<(RowBytes, Option<RowBytes>)>,
+    /// For stores with a retention, the newest time that they were given.
+    pub newest_time: Option<i64>,
+    /// For stores with a retention, the time before which entries may be removed.
+    pub dead_before: Option<i64>,
+}
 
 /// The engines of one task.
 pub trait Backend: Send {
     /// Opens the engine of a store.
-    fn open(&mut self, spec: &StoreSpec) -> Result<Box<dyn Engine>, StateError>;
+    fn open(&mut self, spec: &StoreSpec) -> Result<Engine, StateError>;
 
     /// Makes writes last together with the changelog offsets up to which they reach, all or nothing.
     fn commit(&mut self, writes: Vec<StoreWrites>, offsets: &BTreeMap<String, Offset>) -> Result<(), StateError>;
@@ -29,8 +39,8 @@ pub trait Backend: Send {
 pub struct MemoryBackend;
 
 impl Backend for MemoryBackend {
-    fn open(&mut self, _: &StoreSpec) -> Result<Box<dyn Engine>, StateError> {
-        Ok(Box::new(MemoryEngine::default()))
+    fn open(&mut self, _: &StoreSpec) -> Result<Engine, StateError> {
+        Ok(Engine::Memory(MemoryEngine::default()))
     }
 
     fn commit(&mut self, _: Vec<StoreWrites>, _: &BTreeMap<String, Offset>) -> Result<(), StateError> {

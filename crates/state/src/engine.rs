@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::StateError;
+use crate::{MemoryEngine, StateError};
 
 /// A stretch of keys, by bytes: from `from` on, up to but without `to`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,23 +39,55 @@ impl KeyRange {
 /// Called with each key and value of a scan; breaking ends it.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
-/// Sorted bytes, with the writes since the last commit visible to reads.
-pub trait Engine: Send {
-    /// Hands the value of `key` to `read`, if there is one; says whether there was.
-    fn get(&self, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, StateError>;
+/// The bottom of a store.
+pub enum Engine {
+    /// A sorted map, which takes writes at once; after a roll-back it is restored from the changelog.
+    Memory(MemoryEngine),
+    /// What was committed, through [`crate::Backend::commit`]; writes wait in the store until then.
+    Committed(Box<dyn Committed>),
+}
 
-    /// Puts a value, or deletes it.
-    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError>;
+impl Engine {
+    /// Hands the value of `key` to `read`, if there is one.
+    pub(crate) fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
+        match self {
+            Engine::Memory(engine) => Ok(engine.get(key).map(read)),
+            Engine::Committed(engine) => {
+                let (mut read, mut result) = (Some(read), None);
+                engine.get(key, &mut |value| result = read.take().map(|read| read(value)))?;
+                Ok(result)
+            }
+        }
+    }
+
+    /// Visits the entries of a range in the order of their keys' bytes, or backwards.
+    pub(crate) fn scan(&self, range: &KeyRange, reverse: bool, visit: Visit<'_>) -> Result<(), StateError> {
+        match self {
+            Engine::Memory(engine) => engine.scan(range, reverse, visit),
+            Engine::Committed(engine) => engine.scan(range, reverse, visit),
+        }
+    }
+}
+
+/// Sorted bytes as of the last commit.
+pub trait Committed: Send {
+    /// Hands the value of `key` to `read`, if there is one.
+    fn get(&self, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<(), StateError>;
 
     /// Visits the entries of a range in the order of their keys' bytes, or backwards.
     fn scan(&self, range: &KeyRange, reverse: bool, visit: Visit<'_>) -> Result<(), StateError>;
 
-    /// Hands over the writes since the last commit, if this engine holds them back until then.
-    fn take_uncommitted(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)>;
+    /// The newest time that a commit named for this store, as it was when the engine was opened.
+    fn newest_time(&self) -> NewestTime;
+}
 
-    /// Bytes of writes that wait for a commit.
-    fn uncommitted_bytes(&self) -> usize;
-
-    /// Drops the writes since the last commit, if this engine holds them back.
-    fn roll_back(&mut self);
+/// What is known of the times of a store's entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewestTime {
+    /// There are no entries.
+    Empty,
+    /// None is later.
+    At(i64),
+    /// There are entries, and nothing is known of their times.
+    Unknown,
 }

@@ -3,20 +3,21 @@
 //! Three parts stack up in every [`Store`], whatever its kind:
 //!
 //! ```text
-//!   put ──> record cache (if asked for) ──flush──> changelog sink + engine
-//!   get <── record cache <────────────────────────── engine
+//!   put ──> record cache (if asked for) ──flush──> changelog sink + uncommitted rows ──commit──> engine
+//!   get <── rows in memory <────────────────────────────────────────────────────────────────── engine
 //! ```
 //!
-//! The [`Engine`] is a sorted map in memory, or a column family of RocksDB with the uncommitted writes over it. Stores
-//! hold bytes; the typed handles that programs use stand in the `streams` crate.
+//! The [`Engine`] is a sorted map in memory, or a column family of RocksDB. Record cache, uncommitted rows and lately read ones
+//! lie in one slab. Stores hold bytes; the typed handles that programs use stand in the `streams` crate.
 
 mod backend;
-mod cache;
 mod engine;
 mod error;
+mod filter;
 mod memory;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+mod rows;
 mod schema;
 mod session;
 mod spec;
@@ -24,12 +25,12 @@ mod store;
 mod window;
 
 pub use backend::{Backend, MemoryBackend, StoreWrites};
-pub use cache::DirtyEntry;
-pub use engine::{Engine, KeyRange, Visit};
+pub use engine::{Committed, Engine, KeyRange, NewestTime, Visit};
 pub use error::StateError;
 pub use memory::MemoryEngine;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksBackend, RocksMemory};
+pub use rows::{DirtyEntry, RowBytes};
 pub use schema::{session_key, split_session_key, split_window_key, window_key};
 pub use session::SessionEntry;
 pub use spec::{Logging, Retention, StoreKind, StoreSpec};

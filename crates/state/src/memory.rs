@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::{Engine, KeyRange, StateError, Visit};
+use crate::{KeyRange, StateError, Visit};
 
 /// A sorted map.
 #[derive(Debug, Default)]
@@ -11,16 +11,12 @@ pub struct MemoryEngine {
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-impl Engine for MemoryEngine {
-    fn get(&self, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, StateError> {
-        let value = self.entries.get(key);
-        if let Some(value) = value {
-            read(value);
-        }
-        Ok(value.is_some())
+impl MemoryEngine {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.entries.get(key).map(Vec::as_slice)
     }
 
-    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+    pub(crate) fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
         match value {
             None => {
                 self.entries.remove(key);
@@ -35,10 +31,9 @@ impl Engine for MemoryEngine {
                 }
             },
         }
-        Ok(())
     }
 
-    fn scan(&self, range: &KeyRange, reverse: bool, visit: Visit<'_>) -> Result<(), StateError> {
+    pub(crate) fn scan(&self, range: &KeyRange, reverse: bool, visit: Visit<'_>) -> Result<(), StateError> {
         if range.is_empty() {
             return Ok(());
         }
@@ -53,14 +48,4 @@ impl Engine for MemoryEngine {
         }
         Ok(())
     }
-
-    fn take_uncommitted(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        Vec::new()
-    }
-
-    fn uncommitted_bytes(&self) -> usize {
-        0
-    }
-
-    fn roll_back(&mut self) {}
 }

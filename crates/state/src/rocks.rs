@@ -1,26 +1,26 @@
 //! The engines of one task in RocksDB: one database a task, a column family a store.
 //!
-//! The write-ahead log is off, because the changelog is the log. Writes wait in the uncommitted buffer, a sorted map over
-//! RocksDB that reads and scans merge, until a commit writes them in one batch together with the changelog offsets that they
-//! reach; the database is opened with `atomic_flush`, so that after a crash all column families and the offsets are those of
-//! one commit. What was not flushed by then is restored from there on.
+//! The write-ahead log is off, because the changelog is the log. Writes wait in the store's rows until a commit writes them in
+//! one batch together with the changelog offsets that they reach; the database is opened with `atomic_flush`, so that after a
+//! crash all column families and the offsets are those of one commit. What was not flushed by then is restored from there on.
 //!
 //! The default column family holds `format` (4 bytes, the version of this layout) and, for each store, `offset:STORE` (8
-//! bytes, the changelog offset behind the last change written). Numbers are big-endian.
+//! bytes, the changelog offset behind the last change written) and `time:STORE` (8 bytes, the newest time of its entries, if
+//! it has a retention). Numbers are big-endian. Entries past retention leave when RocksDB compacts.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, FlushOptions,
-    IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType,
+    FlushOptions, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
 };
 use tidewater_types::Offset;
 
 use crate::backend::StoreWrites;
-use crate::{Backend, Engine, KeyRange, StateError, StoreSpec, Visit};
+use crate::{Backend, Committed, Engine, KeyRange, NewestTime, StateError, StoreKind, StoreSpec, Visit};
 
 /// Version of the layout described above.
 const FORMAT: u32 = 1;
@@ -33,8 +33,6 @@ const MEMTABLE_BLOOM_RATIO: f64 = 0.05;
 const MEMTABLE_BYTES: usize = 16 << 20;
 /// The largest memtable of the default column family, which holds a few offsets.
 const OFFSETS_MEMTABLE_BYTES: usize = 256 << 10;
-/// Memory of an entry of the uncommitted buffer beyond its bytes.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// All memory that RocksDB takes in this process: one block cache, and one budget for memtables, which counts against it.
 #[derive(Clone)]
@@ -62,6 +60,8 @@ impl RocksMemory {
 pub struct RocksBackend {
     folder: PathBuf,
     db: Arc<DB>,
+    /// For each store with a retention the time before which compaction removes entries.
+    dead_before: BTreeMap<String, Arc<AtomicI64>>,
 }
 
 fn failed(store: &str, action: &'static str) -> impl FnOnce(rocksdb::Error) -> StateError {
@@ -74,7 +74,7 @@ impl RocksBackend {
     ///
     /// # Errors
     /// When the folder is of a newer format, or RocksDB refuses.
-    pub fn open(folder: &Path, stores: &[&str], memory: &RocksMemory) -> Result<Self, StateError> {
+    pub fn open(folder: &Path, stores: &[&StoreSpec], memory: &RocksMemory) -> Result<Self, StateError> {
         let name = folder.display().to_string();
         let mut options = Options::default();
         options.create_if_missing(true);
@@ -84,11 +84,18 @@ impl RocksBackend {
         options.set_keep_log_file_num(2);
         let mut families: Vec<String> = DB::list_cf(&options, folder).unwrap_or_default();
         families.push("default".to_owned());
-        families.extend(stores.iter().map(|&store| store.to_owned()));
+        families.extend(stores.iter().map(|store| store.name.clone()));
         families.sort();
         families.dedup();
+        let mut dead_before = BTreeMap::new();
         let families = families.into_iter().map(|family| {
-            let options = family_options(&family, memory);
+            let mut options = family_options(&family, memory);
+            let spec = stores.iter().find(|store| store.name == family);
+            if let Some(spec) = spec.filter(|spec| spec.retention().is_some()) {
+                let dead = Arc::new(AtomicI64::new(i64::MIN));
+                expire(&mut options, spec.kind.clone(), dead.clone());
+                dead_before.insert(family.clone(), dead);
+            }
             ColumnFamilyDescriptor::new(family, options)
         });
         let db = DB::open_cf_descriptors(&options, folder, families).map_err(failed(&name, "open"))?;
@@ -103,7 +110,18 @@ impl RocksBackend {
                 return Err(StateError::NewerFormat { folder: name, found, known: FORMAT });
             }
         }
-        Ok(RocksBackend { folder: folder.to_owned(), db: Arc::new(db) })
+        Ok(RocksBackend { folder: folder.to_owned(), db: Arc::new(db), dead_before })
+    }
+
+    /// The newest time of a store's entries.
+    fn newest_time(&self, store: &str) -> Result<NewestTime, StateError> {
+        let raw = self.db.get(time_key(store)).map_err(failed(store, "read the time of"))?;
+        if let Some(eight) = raw.and_then(|raw| <[u8; 8]>::try_from(raw.as_slice()).ok()) {
+            return Ok(NewestTime::At(i64::from_be_bytes(eight)));
+        }
+        let mut entries = self.db.raw_iterator_cf(family(&self.db, store)?);
+        entries.seek_to_first();
+        Ok(if entries.valid() { NewestTime::Unknown } else { NewestTime::Empty })
     }
 
     fn name(&self) -> String {
@@ -129,10 +147,22 @@ fn family_options(family: &str, memory: &RocksMemory) -> Options {
     options
 }
 
+/// Has compaction remove the entries before a time.
+fn expire(options: &mut Options, kind: StoreKind, dead_before: Arc<AtomicI64>) {
+    options.set_compaction_filter("expiry", move |_, key, _| match crate::window::split(key, &kind) {
+        Some((_, time)) if time < dead_before.load(Ordering::Relaxed) => CompactionDecision::Remove,
+        _ => CompactionDecision::Keep,
+    });
+}
+
 fn without_log() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);
     options
+}
+
+fn time_key(store: &str) -> Vec<u8> {
+    [b"time:", store.as_bytes()].concat()
 }
 
 fn offset_key(store: &str) -> Vec<u8> {
@@ -148,34 +178,40 @@ fn family<'a>(db: &'a DB, store: &str) -> Result<&'a ColumnFamily, StateError> {
 }
 
 impl Backend for RocksBackend {
-    fn open(&mut self, spec: &StoreSpec) -> Result<Box<dyn Engine>, StateError> {
+    fn open(&mut self, spec: &StoreSpec) -> Result<Engine, StateError> {
         if spec.in_memory {
-            return Ok(Box::new(crate::MemoryEngine::default()));
+            return Ok(Engine::Memory(crate::MemoryEngine::default()));
         }
-        family(&self.db, &spec.name)?;
-        Ok(Box::new(RocksEngine {
-            db: self.db.clone(),
-            store: spec.name.clone(),
-            uncommitted: BTreeMap::new(),
-            bytes: 0,
-        }))
+        let newest_time = self.newest_time(&spec.name)?;
+        Ok(Engine::Committed(Box::new(RocksEngine { db: self.db.clone(), store: spec.name.clone(), newest_time })))
     }
 
     fn commit(&mut self, writes: Vec<StoreWrites>, offsets: &BTreeMap<String, Offset>) -> Result<(), StateError> {
         let mut batch = WriteBatch::default();
-        for (store, writes) in writes {
+        let mut reached = Vec::new();
+        for StoreWrites { store, entries, newest_time, dead_before } in writes {
             let family = family(&self.db, &store)?;
-            for (key, value) in writes {
+            for (key, value) in entries {
                 match value {
                     Some(value) => batch.put_cf(family, key, value),
                     None => batch.delete_cf(family, key),
                 }
             }
+            if let Some(time) = newest_time {
+                batch.put(time_key(&store), time.to_be_bytes());
+            }
+            if let (Some(before), Some(dead)) = (dead_before, self.dead_before.get(&store)) {
+                reached.push((dead.clone(), before));
+            }
         }
         for (store, offset) in offsets {
             batch.put(offset_key(store), offset.0.to_be_bytes());
         }
-        self.db.write_opt(batch, &without_log()).map_err(failed(&self.name(), "commit to"))
+        self.db.write_opt(batch, &without_log()).map_err(failed(&self.name(), "commit to"))?;
+        for (dead, before) in reached {
+            dead.fetch_max(before, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn offset(&self, store: &str) -> Result<Option<Offset>, StateError> {
@@ -193,40 +229,18 @@ impl Backend for RocksBackend {
     }
 }
 
-/// One column family with its uncommitted buffer.
+/// One column family.
 struct RocksEngine {
     db: Arc<DB>,
     store: String,
-    uncommitted: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    bytes: usize,
+    newest_time: NewestTime,
 }
 
-impl Engine for RocksEngine {
-    fn get(&self, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, StateError> {
-        if let Some(waiting) = self.uncommitted.get(key) {
-            if let Some(value) = waiting {
-                read(value);
-            }
-            return Ok(waiting.is_some());
-        }
+impl Committed for RocksEngine {
+    fn get(&self, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<(), StateError> {
         let found = self.db.get_pinned_cf(family(&self.db, &self.store)?, key).map_err(failed(&self.store, "read"))?;
         if let Some(value) = &found {
             read(value);
-        }
-        Ok(found.is_some())
-    }
-
-    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        let length = value.map_or(0, <[u8]>::len);
-        match self.uncommitted.get_mut(key) {
-            Some(waiting) => {
-                self.bytes = self.bytes + length - waiting.as_ref().map_or(0, Vec::len);
-                *waiting = value.map(<[u8]>::to_vec);
-            }
-            None => {
-                self.bytes += key.len() + length + ENTRY_OVERHEAD_BYTES;
-                self.uncommitted.insert(key.to_vec(), value.map(<[u8]>::to_vec));
-            }
         }
         Ok(())
     }
@@ -235,68 +249,31 @@ impl Engine for RocksEngine {
         if range.is_empty() {
             return Ok(());
         }
-        let to = range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let waiting = self.uncommitted.range::<[u8], _>((Bound::Included(range.from.as_slice()), to));
-        let mut waiting: Box<dyn Iterator<Item = _>> =
-            if reverse { Box::new(waiting.rev()) } else { Box::new(waiting) };
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(range.from.clone());
         if let Some(to) = &range.to {
             options.set_iterate_upper_bound(to.clone());
         }
-        let mode = match (reverse, &range.to) {
-            (false, _) => IteratorMode::From(&range.from, Direction::Forward),
-            (true, _) => IteratorMode::End,
-        };
-        let mut stored = self.db.iterator_cf_opt(family(&self.db, &self.store)?, options, mode);
-        let mut next_stored = || stored.next().transpose().map_err(failed(&self.store, "scan"));
-        let (mut left, mut right) = (waiting.next(), next_stored()?);
-        loop {
-            let order = match (&left, &right) {
-                (None, None) => return Ok(()),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some((key, _)), Some((other, _))) => {
-                    let order = key.as_slice().cmp(other);
-                    if reverse { order.reverse() } else { order }
-                }
-            };
-            // Where both have the key, what waits hides what is stored.
-            let flow = if order.is_le() {
-                let flow = match &left {
-                    Some((key, Some(value))) => visit(key, value),
-                    _ => ControlFlow::Continue(()),
-                };
-                left = waiting.next();
-                if order.is_eq() {
-                    right = next_stored()?;
-                }
-                flow
+        let mut entries = self.db.raw_iterator_cf_opt(family(&self.db, &self.store)?, options);
+        if reverse {
+            entries.seek_to_last();
+        } else {
+            entries.seek(&range.from);
+        }
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value).is_break() {
+                break;
+            }
+            if reverse {
+                entries.prev();
             } else {
-                let flow = match &right {
-                    Some((key, value)) => visit(key, value),
-                    None => ControlFlow::Continue(()),
-                };
-                right = next_stored()?;
-                flow
-            };
-            if flow.is_break() {
-                return Ok(());
+                entries.next();
             }
         }
+        entries.status().map_err(failed(&self.store, "scan"))
     }
 
-    fn take_uncommitted(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        self.bytes = 0;
-        std::mem::take(&mut self.uncommitted).into_iter().collect()
-    }
-
-    fn uncommitted_bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn roll_back(&mut self) {
-        self.bytes = 0;
-        self.uncommitted.clear();
+    fn newest_time(&self) -> NewestTime {
+        self.newest_time
     }
 }

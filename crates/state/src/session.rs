@@ -1,5 +1,6 @@
 //! What is particular to session stores: finding the sessions that a time range touches.
 
+use crate::store::Entries;
 use crate::{KeyRange, StateError, Store, session_key, split_session_key};
 
 /// An entry of a session store.
@@ -24,27 +25,34 @@ impl Store {
         latest_start: i64,
     ) -> Result<Vec<SessionEntry>, StateError> {
         let earliest_end = earliest_end.max(0);
+        if self.expiry.as_ref().is_some_and(|expiry| !expiry.may_have_key(key, earliest_end, i64::MAX)) {
+            return Ok(Vec::new());
+        }
         let range = KeyRange::inclusive(session_key(key, 0, earliest_end), session_key(key, i64::MAX, i64::MAX));
         let length = key.len();
-        let mut found = self.session_entries(&range)?;
+        let live_from = self.live_from(i64::MIN);
+        let found = self.scan_key(key, &range, false, |key| is_session_live(key, live_from))?;
+        let mut found = self.session_entries(found)?;
         found.retain(|entry| entry.key.len() == length && entry.end >= earliest_end && entry.start <= latest_start);
         Ok(found)
     }
 
     /// All sessions, by key and end.
-    pub fn all_sessions(&self) -> Result<Vec<SessionEntry>, StateError> {
-        self.session_entries(&KeyRange::all())
+    pub fn all_sessions(&mut self) -> Result<Vec<SessionEntry>, StateError> {
+        let live_from = self.live_from(i64::MIN);
+        let found = self.scan_all(|key| is_session_live(key, live_from))?;
+        self.session_entries(found)
     }
 
-    fn session_entries(&self, range: &KeyRange) -> Result<Vec<SessionEntry>, StateError> {
-        let live_from = self.live_from(i64::MIN);
-        let is_live = |key: &[u8]| split_session_key(key).is_none_or(|(_, _, end)| end >= live_from);
-        self.scan_live(range, false, is_live)?
-            .into_iter()
-            .map(|(full, value)| {
-                let (key, start, end) = split_session_key(&full).ok_or_else(|| self.malformed(&full))?;
-                Ok(SessionEntry { key: key.to_vec(), start, end, value })
-            })
-            .collect()
+    fn session_entries(&self, found: Entries) -> Result<Vec<SessionEntry>, StateError> {
+        let entry = |(full, value): (Vec<u8>, Vec<u8>)| {
+            let (key, start, end) = split_session_key(&full).ok_or_else(|| self.malformed(&full))?;
+            Ok(SessionEntry { key: key.to_vec(), start, end, value })
+        };
+        found.into_iter().map(entry).collect()
     }
+}
+
+fn is_session_live(full: &[u8], live_from: i64) -> bool {
+    split_session_key(full).is_none_or(|(_, _, end)| end >= live_from)
 }

@@ -1,14 +1,14 @@
 //! A store: an engine with a record cache before it and a changelog beside it. What is particular to windows and sessions
 //! stands in their files.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use tidewater_types::{Headers, RecordContext, Timestamp};
 
-use crate::cache::RecordCache;
+use crate::rows::{Known, Rows};
+use crate::schema::{SESSION_SUFFIX, WINDOW_SUFFIX};
 use crate::window::Expiry;
-use crate::{DirtyEntry, Engine, KeyRange, StateError, StoreKind, StoreSpec};
+use crate::{DirtyEntry, Engine, KeyRange, NewestTime, RowBytes, StateError, StoreKind, StoreSpec, StoreWrites};
 
 /// Takes the changes of the stores of one task, in order.
 pub trait ChangelogSink {
@@ -20,26 +20,33 @@ pub trait ChangelogSink {
 pub struct Store {
     spec: StoreSpec,
     number: usize,
-    engine: Box<dyn Engine>,
-    cache: Option<RecordCache>,
+    engine: Engine,
+    /// The rows in memory; none for a store in memory that asks for no record cache.
+    rows: Option<Rows>,
+    is_cached: bool,
     pub(crate) expiry: Option<Expiry>,
     pub(crate) next_sequence: u32,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("spec", &self.spec).field("cache", &self.cache).finish_non_exhaustive()
+        f.debug_struct("Store").field("spec", &self.spec).field("rows", &self.rows).finish_non_exhaustive()
     }
 }
 
 impl Store {
     /// A store over an engine. `number` is what the changelog sink knows it by; `cache_bytes` counts if the spec asks for
     /// a cache.
-    pub fn new(spec: StoreSpec, number: usize, engine: Box<dyn Engine>, cache_bytes: usize) -> Self {
-        let sorted = !matches!(spec.kind, StoreKind::KeyValue { .. });
-        let cache = (spec.cached && cache_bytes > 0).then(|| RecordCache::new(cache_bytes, sorted));
-        let expiry = spec.retention().map(|retention| Expiry::new(retention, spec.in_memory));
-        Store { spec, number, engine, cache, expiry, next_sequence: 0 }
+    pub fn new(spec: StoreSpec, number: usize, engine: Engine, cache_bytes: usize) -> Self {
+        let is_cached = spec.cached && cache_bytes > 0;
+        let newest = match &engine {
+            Engine::Memory(_) => NewestTime::Empty,
+            Engine::Committed(engine) => engine.newest_time(),
+        };
+        let needs_rows = is_cached || matches!(engine, Engine::Committed(_));
+        let rows = needs_rows.then(|| Rows::new(if is_cached { cache_bytes } else { 0 }, time_suffix(&spec.kind)));
+        let expiry = spec.retention().map(|retention| Expiry::new(retention, spec.in_memory, newest));
+        Store { spec, number, engine, rows, is_cached, expiry, next_sequence: 0 }
     }
 
     /// What the store is.
@@ -49,29 +56,39 @@ impl Store {
 
     /// Whether updates wait in a record cache for the next flush.
     pub fn is_cached(&self) -> bool {
-        self.cache.is_some()
+        self.is_cached
     }
 
     /// Reads the value of a key in the store's own layout.
     pub fn get<R>(&mut self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
         let is_live = self.is_live(key);
-        let Some(cache) = &mut self.cache else {
-            return if is_live { engine_get(&*self.engine, key, read) } else { Ok(None) };
+        let Some(rows) = &mut self.rows else {
+            return if is_live { self.engine.get(key, read) } else { Ok(None) };
         };
-        if let Some(cached) = cache.get(key) {
-            return Ok(cached.map(read));
+        // What the record cache has is found, live or not.
+        if (is_live || self.is_cached)
+            && let Known::Value(value) = rows.get(key)
+        {
+            return Ok(value.map(read));
         }
-        let mut found = None;
-        if is_live {
-            self.engine.get(key, &mut |value| found = Some(value.to_vec()))?;
+        if !is_live || self.expiry.as_ref().is_some_and(|expiry| !expiry.may_have(key, &self.spec.kind)) {
+            return Ok(None);
         }
-        cache.remember(key, found.as_deref());
+        let mut found: Option<RowBytes> = None;
+        self.engine.get(key, |value| found = Some(RowBytes::from_slice(value)))?;
+        rows.remember(key, found.as_deref());
         Ok(found.as_deref().map(read))
     }
 
     /// Reads past the record cache.
     pub fn get_flushed<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
-        if self.is_live(key) { engine_get(&*self.engine, key, read) } else { Ok(None) }
+        if !self.is_live(key) {
+            return Ok(None);
+        }
+        match self.rows.as_ref().map(|rows| rows.get_flushed(key)) {
+            Some(Known::Value(value)) => Ok(value.map(read)),
+            _ => self.engine.get(key, read),
+        }
     }
 
     /// Puts a value in the store's own layout, or deletes it: into the cache if there is one, else into changelog and engine.
@@ -84,12 +101,15 @@ impl Store {
         context: &RecordContext,
         changelog: &mut dyn ChangelogSink,
     ) -> Result<bool, StateError> {
-        match &mut self.cache {
-            Some(cache) => {
-                cache.put(key, value, context.clone());
+        match &mut self.rows {
+            Some(rows) if self.is_cached => {
+                rows.put(key, value, context.clone());
+                if let Some(expiry) = &mut self.expiry {
+                    expiry.add(key, &self.spec.kind);
+                }
                 Ok(true)
             }
-            None => self.write_through(key, value, context, changelog),
+            _ => self.write_through(key, value, context, changelog),
         }
     }
 
@@ -139,7 +159,19 @@ impl Store {
         if !self.note_time(key)? {
             return Ok(false);
         }
-        self.engine.put(key, value)?;
+        match (&mut self.engine, &mut self.rows) {
+            (Engine::Memory(engine), rows) => {
+                engine.put(key, value);
+                if let Some(rows) = rows {
+                    rows.written(key, value);
+                }
+            }
+            (Engine::Committed(_), Some(rows)) => rows.write(key, value),
+            (Engine::Committed(_), None) => unreachable!("writes to a committed engine wait in rows"),
+        }
+        if let Some(expiry) = &mut self.expiry {
+            expiry.add(key, &self.spec.kind);
+        }
         Ok(true)
     }
 
@@ -163,87 +195,122 @@ impl Store {
     }
 
     /// The entries of a range in the order of their keys' bytes, or backwards, with what waits in the cache.
-    pub fn scan(&self, range: &KeyRange, reverse: bool) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
-        self.scan_live(range, reverse, |_| true)
+    pub fn scan(&mut self, range: &KeyRange, reverse: bool) -> Result<Entries, StateError> {
+        let rows = self.rows.as_mut().map(|rows| rows.range(range)).unwrap_or_default();
+        merge(&self.engine, rows, range, reverse, |_| true)
     }
 
-    /// A scan that leaves out entries of the engine whose keys are not live. What the record cache still has is found.
-    pub(crate) fn scan_live(
+    /// The entries of one key of a window or session store in a range of full keys. Entries of the engine that are not live are
+    /// left out; what the record cache still has is found.
+    pub(crate) fn scan_key(
         &self,
+        key: &[u8],
         range: &KeyRange,
         reverse: bool,
         is_live: impl Fn(&[u8]) -> bool,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
-        let cached = self.cache.as_ref().map(|cache| cache.range(range)).unwrap_or_default();
-        if cached.is_empty() {
-            let mut found = Vec::new();
-            self.engine.scan(range, reverse, &mut |key, value| {
-                if is_live(key) {
-                    found.push((key.to_vec(), value.to_vec()));
-                }
-                ControlFlow::Continue(())
-            })?;
-            return Ok(found);
-        }
-        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        self.engine.scan(range, false, &mut |key, value| {
-            if is_live(key) {
-                merged.insert(key.to_vec(), value.to_vec());
-            }
-            ControlFlow::Continue(())
-        })?;
-        for (key, value) in cached {
-            match value {
-                Some(value) => merged.insert(key.to_vec(), value.to_vec()),
-                None => merged.remove(key),
-            };
-        }
-        let found = merged.into_iter();
-        Ok(if reverse { found.rev().collect() } else { found.collect() })
+    ) -> Result<Entries, StateError> {
+        let rows = self.rows.as_ref().map(|rows| rows.chain(key, range)).unwrap_or_default();
+        merge(&self.engine, rows, range, reverse, is_live)
     }
 
-    /// Visits the entries of a range without collecting them, as long as nothing waits in a cache: for stores without one.
-    pub fn visit(&self, range: &KeyRange, visit: crate::Visit<'_>) -> Result<(), StateError> {
-        debug_assert!(self.cache.is_none(), "a cached store must be scanned");
-        self.engine.scan(range, false, visit)
+    /// The entries of all keys of a window or session store, with those left out that are not live.
+    pub(crate) fn scan_all(&mut self, is_live: impl Fn(&[u8]) -> bool) -> Result<Entries, StateError> {
+        let range = KeyRange::all();
+        let rows = self.rows.as_mut().map(|rows| rows.range(&range)).unwrap_or_default();
+        merge(&self.engine, rows, &range, false, is_live)
     }
 
     /// Takes the updates that wait in the cache, in order. Each is to be written through and sent on.
     pub fn take_dirty(&mut self) -> Vec<DirtyEntry> {
-        self.cache.as_mut().map(RecordCache::take_dirty).unwrap_or_default()
+        match &mut self.rows {
+            Some(rows) if self.is_cached => rows.take_dirty(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether the cache wants to be flushed before the next commit.
     pub fn is_over_budget(&self) -> bool {
-        self.cache.as_ref().is_some_and(RecordCache::is_over_budget)
+        self.is_cached && self.rows.as_ref().is_some_and(Rows::is_over_budget)
     }
 
-    /// The engine's writes since the last commit; see [`Engine::take_uncommitted`].
-    pub fn take_uncommitted(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        self.engine.take_uncommitted()
+    /// The writes since the last commit, if the engine takes them only then.
+    pub fn take_uncommitted(&mut self) -> StoreWrites {
+        let entries = match (&self.engine, &mut self.rows) {
+            (Engine::Committed(_), Some(rows)) => rows.take_uncommitted(),
+            _ => Vec::new(),
+        };
+        StoreWrites {
+            store: self.spec.name.clone(),
+            entries,
+            newest_time: self.expiry.as_ref().map(Expiry::observed),
+            dead_before: self.expiry.as_ref().map(Expiry::dead_before),
+        }
     }
 
     /// Bytes that wait for a commit.
     pub fn uncommitted_bytes(&self) -> usize {
-        self.engine.uncommitted_bytes()
+        self.rows.as_ref().map_or(0, Rows::uncommitted_bytes)
     }
 
     /// Drops what was not committed, cache included.
     pub fn roll_back(&mut self) {
-        if let Some(cache) = &mut self.cache {
-            cache.clear();
+        if let Some(rows) = &mut self.rows {
+            rows.clear();
         }
-        self.engine.roll_back();
     }
 
-    pub(crate) fn engine(&mut self) -> &mut dyn Engine {
-        &mut *self.engine
+    pub(crate) fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
     }
 }
 
-fn engine_get<R>(engine: &dyn Engine, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
-    let mut read = Some(read);
-    let mut result = None;
-    engine.get(key, &mut |value| result = read.take().map(|read| read(value)))?;
-    Ok(result)
+/// Keys with values, in order.
+pub(crate) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The rows and the engine's live entries of a range as one; rows hide what the engine has.
+fn merge(
+    engine: &Engine,
+    rows: Vec<(&[u8], Option<&[u8]>)>,
+    range: &KeyRange,
+    reverse: bool,
+    is_live: impl Fn(&[u8]) -> bool,
+) -> Result<Entries, StateError> {
+    let mut found: Entries = Vec::new();
+    if range.is_empty() {
+        return Ok(found);
+    }
+    let mut rows: Box<dyn Iterator<Item = _>> =
+        if reverse { Box::new(rows.into_iter().rev()) } else { Box::new(rows.into_iter()) };
+    let mut next = rows.next();
+    engine.scan(range, reverse, &mut |key, value| {
+        while let Some((row, content)) = next {
+            let order = if reverse { key.cmp(row) } else { row.cmp(key) };
+            if order.is_gt() {
+                break;
+            }
+            if let Some(content) = content {
+                found.push((row.to_vec(), content.to_vec()));
+            }
+            next = rows.next();
+            if order.is_eq() {
+                return ControlFlow::Continue(());
+            }
+        }
+        if is_live(key) {
+            found.push((key.to_vec(), value.to_vec()));
+        }
+        ControlFlow::Continue(())
+    })?;
+    let rest = next.into_iter().chain(rows);
+    found.extend(rest.filter_map(|(key, value)| Some((key.to_vec(), value?.to_vec()))));
+    Ok(found)
+}
+
+/// The length of the time at the end of a store's keys.
+pub(crate) fn time_suffix(kind: &StoreKind) -> Option<usize> {
+    match kind {
+        StoreKind::Window { .. } => Some(WINDOW_SUFFIX),
+        StoreKind::Session { .. } => Some(SESSION_SUFFIX),
+        StoreKind::KeyValue { .. } | StoreKind::Internal => None,
+    }
 }

@@ -1,14 +1,17 @@
 //! What is particular to window stores: sequence numbers, retention, and the order of their entries.
 //!
 //! A store remembers the largest window start it was given. What lies `retention` or more behind it is not found any more,
-//! at once; the space comes back in sweeps.
+//! at once; the space comes back in sweeps of an engine in memory, and when RocksDB compacts.
 
 use std::ops::ControlFlow;
 
 use tidewater_types::RecordContext;
 
+use crate::filter::KeyFilters;
+use crate::store::Entries;
 use crate::{
-    ChangelogSink, KeyRange, Retention, StateError, Store, StoreKind, split_session_key, split_window_key, window_key,
+    ChangelogSink, Engine, KeyRange, NewestTime, Retention, StateError, Store, StoreKind, split_session_key,
+    split_window_key, window_key,
 };
 
 /// Kafka Streams' smallest segment of a persistent window store.
@@ -34,17 +37,47 @@ pub(crate) struct Expiry {
     /// The largest time the store was given.
     observed: i64,
     swept_to: i64,
+    filters: KeyFilters,
 }
 
 impl Expiry {
-    pub fn new(retention: Retention, in_memory: bool) -> Self {
+    pub fn new(retention: Retention, in_memory: bool, newest: NewestTime) -> Self {
+        let segment_ms = (retention.ms / 2).max(MIN_SEGMENT_MS);
+        let (observed, until) = match newest {
+            NewestTime::Empty => (-1, None),
+            NewestTime::At(time) => (time, Some(time)),
+            NewestTime::Unknown => (-1, Some(i64::MAX - segment_ms)),
+        };
         Expiry {
             retention_ms: retention.ms,
-            segment_ms: (retention.ms / 2).max(MIN_SEGMENT_MS),
+            segment_ms,
             by_segment: !in_memory,
-            observed: -1,
+            observed,
             swept_to: i64::MIN,
+            filters: KeyFilters::new(segment_ms, until),
         }
+    }
+
+    /// The largest time the store was given.
+    pub fn observed(&self) -> i64 {
+        self.observed
+    }
+
+    /// Notes that there is an entry.
+    pub fn add(&mut self, full: &[u8], kind: &StoreKind) {
+        if let Some((key, time)) = split(full, kind) {
+            self.filters.add(full, key, time);
+        }
+    }
+
+    /// Whether there may be an entry of this full key.
+    pub fn may_have(&self, full: &[u8], kind: &StoreKind) -> bool {
+        split(full, kind).is_none_or(|(_, time)| self.filters.may_have(full, time, time))
+    }
+
+    /// Whether there may be an entry of this key proper with a time between two, both included.
+    pub fn may_have_key(&self, key: &[u8], from: i64, to: i64) -> bool {
+        self.filters.may_have(key, from, to)
     }
 
     /// The earliest time that is still found.
@@ -69,28 +102,39 @@ impl Expiry {
         if self.by_segment { time.div_euclid(self.segment_ms) } else { time }
     }
 
-    /// The time up to which entries are to be removed, if it is worth a sweep.
-    fn sweep_due(&mut self) -> Option<i64> {
-        let dead = if self.by_segment {
+    /// The time before which entries may be removed.
+    pub fn dead_before(&self) -> i64 {
+        if self.by_segment {
             self.observed.saturating_sub(self.retention_ms).div_euclid(self.segment_ms) * self.segment_ms
         } else {
             self.live_from()
-        };
+        }
+    }
+
+    /// The time before which entries are to be removed, if it is worth a sweep.
+    fn sweep_due(&mut self) -> Option<i64> {
+        let dead = self.dead_before();
         let due = dead >= self.swept_to.saturating_add(self.segment_ms);
         due.then(|| {
             self.swept_to = dead;
+            self.filters.forget_before(dead);
             dead
         })
+    }
+}
+
+/// The key proper of a full key, and the time that retention goes by.
+pub(crate) fn split<'a>(full: &'a [u8], kind: &StoreKind) -> Option<(&'a [u8], i64)> {
+    match kind {
+        StoreKind::Session { .. } => split_session_key(full).map(|(key, _, end)| (key, end)),
+        _ => split_window_key(full).map(|(key, start, _)| (key, start)),
     }
 }
 
 impl Store {
     /// The time in a window or session key, which retention goes by.
     fn time_of(&self, key: &[u8]) -> Option<i64> {
-        match self.spec().kind {
-            StoreKind::Session { .. } => split_session_key(key).map(|(_, _, end)| end),
-            _ => split_window_key(key).map(|(_, start, _)| start),
-        }
+        split(key, &self.spec().kind).map(|(_, time)| time)
     }
 
     /// Whether the store still answers for a key.
@@ -115,23 +159,19 @@ impl Store {
         Ok(live)
     }
 
-    /// Removes the entries before a time.
+    /// Removes the entries before a time, of an engine in memory; others do so themselves, with a commit.
     fn sweep(&mut self, dead_before: i64) -> Result<(), StateError> {
-        let session = matches!(self.spec().kind, StoreKind::Session { .. });
+        let kind = self.spec().kind.clone();
+        let Engine::Memory(engine) = self.engine() else { return Ok(()) };
         let mut dead = Vec::new();
-        self.engine().scan(&KeyRange::all(), false, &mut |key, _| {
-            let time = if session {
-                split_session_key(key).map(|(_, _, end)| end)
-            } else {
-                split_window_key(key).map(|(_, start, _)| start)
-            };
-            if time.is_some_and(|time| time < dead_before) {
+        engine.scan(&KeyRange::all(), false, &mut |key, _| {
+            if split(key, &kind).is_some_and(|(_, time)| time < dead_before) {
                 dead.push(key.to_vec());
             }
             ControlFlow::Continue(())
         })?;
         for key in dead {
-            self.engine().put(&key, None)?;
+            engine.put(&key, None);
         }
         Ok(())
     }
@@ -177,18 +217,25 @@ impl Store {
         if to < from {
             return Ok(Vec::new());
         }
+        if self.expiry.as_ref().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
+            return Ok(Vec::new());
+        }
         let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));
         let length = key.len();
-        let mut found = self.window_entries(&range, reverse)?;
+        let live_from = self.live_from(i64::MIN);
+        let found = self.scan_key(key, &range, reverse, |key| is_window_live(key, live_from))?;
+        let mut found = self.window_entries(found)?;
         // Longer keys may lie between; their own key part differs in length.
         found.retain(|entry| entry.key.len() == length && (from..=to).contains(&entry.start));
         Ok(found)
     }
 
     /// The windows of all keys that begin between two times (both included), in the store's order.
-    pub fn fetch_all(&self, from: i64, to: i64) -> Result<Vec<WindowEntry>, StateError> {
+    pub fn fetch_all(&mut self, from: i64, to: i64) -> Result<Vec<WindowEntry>, StateError> {
         let from = from.max(0);
-        let mut found = self.window_entries(&KeyRange::all(), false)?;
+        let live_from = self.live_from(i64::MIN);
+        let found = self.scan_all(|key| is_window_live(key, live_from))?;
+        let mut found = self.window_entries(found)?;
         found.retain(|entry| (from..=to).contains(&entry.start));
         if let Some(expiry) = &self.expiry {
             found.sort_by_key(|entry| expiry.segment(entry.start));
@@ -200,15 +247,15 @@ impl Store {
         self.expiry.as_ref().map_or(from, |expiry| from.max(expiry.live_from()))
     }
 
-    fn window_entries(&self, range: &KeyRange, reverse: bool) -> Result<Vec<WindowEntry>, StateError> {
-        let live_from = self.live_from(i64::MIN);
-        let is_live = |key: &[u8]| split_window_key(key).is_none_or(|(_, start, _)| start >= live_from);
-        self.scan_live(range, reverse, is_live)?
-            .into_iter()
-            .map(|(full, value)| {
-                let (key, start, _) = split_window_key(&full).ok_or_else(|| self.malformed(&full))?;
-                Ok(WindowEntry { key: key.to_vec(), start, value })
-            })
-            .collect()
+    fn window_entries(&self, found: Entries) -> Result<Vec<WindowEntry>, StateError> {
+        let entry = |(full, value): (Vec<u8>, Vec<u8>)| {
+            let (key, start, _) = split_window_key(&full).ok_or_else(|| self.malformed(&full))?;
+            Ok(WindowEntry { key: key.to_vec(), start, value })
+        };
+        found.into_iter().map(entry).collect()
     }
+}
+
+fn is_window_live(full: &[u8], live_from: i64) -> bool {
+    split_window_key(full).is_none_or(|(_, start, _)| start >= live_from)
 }

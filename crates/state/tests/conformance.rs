@@ -89,7 +89,7 @@ fn run(backend: &mut dyn Backend, cached: bool, transactional: bool, steps: &[St
             Step::Flush => flush(&mut store, &mut log),
             Step::Commit => {
                 flush(&mut store, &mut log);
-                let writes = vec![("s".to_owned(), store.take_uncommitted())];
+                let writes = vec![store.take_uncommitted()];
                 let offset = Offset(log.0.len() as i64);
                 backend.commit(writes, &[("s".to_owned(), offset)].into()).unwrap();
                 committed = model.clone();
@@ -139,7 +139,8 @@ mod rocks {
         fn rocksdb(steps in proptest::collection::vec(step(), 1..80), cached: bool) {
             let folder = tempfile::tempdir().unwrap();
             let memory = RocksMemory::new(8 << 20);
-            run(&mut RocksBackend::open(folder.path(), &["s"], &memory).unwrap(), cached, true, &steps);
+            let spec = StoreSpec::new("s", StoreKind::KeyValue { timestamped: false });
+            run(&mut RocksBackend::open(folder.path(), &[&spec], &memory).unwrap(), cached, true, &steps);
         }
     }
 
@@ -149,16 +150,16 @@ mod rocks {
         let memory = RocksMemory::new(8 << 20);
         let spec = StoreSpec::new("s", StoreKind::KeyValue { timestamped: false });
         {
-            let mut backend = RocksBackend::open(folder.path(), &["s"], &memory).unwrap();
+            let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
             let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), 0);
             store.put(b"a", Some(b"1"), &context(), &mut Log::default()).unwrap();
-            let writes = vec![("s".to_owned(), store.take_uncommitted())];
+            let writes = vec![store.take_uncommitted()];
             backend.commit(writes, &[("s".to_owned(), Offset(1))].into()).unwrap();
             store.put(b"b", Some(b"2"), &context(), &mut Log::default()).unwrap();
             drop(store);
             backend.close().unwrap();
         }
-        let mut backend = RocksBackend::open(folder.path(), &["s"], &memory).unwrap();
+        let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
         let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), 0);
         assert_eq!(store.get(b"a", <[u8]>::to_vec).unwrap(), Some(b"1".to_vec()));
         assert_eq!(store.get(b"b", <[u8]>::to_vec).unwrap(), None);

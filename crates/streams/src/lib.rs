@@ -46,4 +46,5 @@ pub use task::{
     Handlers, KeyValueStore, OutRecord, PartitionBy, Processor, Punctuation, PunctuationClock, RawRecord, SessionStore,
     StoreDefinition, StoreHandle, Stores, Task, TaskOptions, TimestampedStore, WindowStore, every,
 };
+pub use tidewater_client::ClientError;
 pub use topology::{InternalTopicSettings, SubTopology, SubTopologyTopics, Topology};

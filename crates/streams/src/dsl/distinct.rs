@@ -17,12 +17,26 @@ use crate::task::{Core, DropReason, Node, NodeId, StoreAccess, take_record};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Distinct {
     within_ms: i64,
+    retention_ms: i64,
 }
 
 impl Distinct {
     /// Of the records of a key that lie this close together in event time, the first one that comes goes on.
     pub fn within(time: Duration) -> Self {
-        Distinct { within_ms: Timestamp::from(time).0 }
+        let within_ms = Timestamp::from(time).0;
+        // A sighting `within` before the newest record, and one `within` before that record's earliest repeat.
+        Distinct { within_ms, retention_ms: within_ms.saturating_mul(2).saturating_add(1) }
+    }
+
+    /// How long sightings are kept, in event time. Default: twice `within`; less than that is not taken.
+    ///
+    /// A record that is older than that when it comes is let through, for nothing is known any more. After a crash, records
+    /// come again that lie as far behind the newest one as one commit reaches; where that is more, as when years are read
+    /// within seconds, a longer retention keeps their repeats out.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention_ms = self.retention_ms.max(Timestamp::from(retention).0);
+        self
     }
 }
 
@@ -30,7 +44,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     /// Drops repeats of a key. Records without a key are left out.
     ///
     /// The store keeps for each key and time where the first sighting came from, and lets that same record through again:
-    /// so a replay after a crash loses nothing. It keeps `within` of event time; a repartition comes before it if the key
+    /// so a replay after a crash loses nothing. A repartition comes before it if the key
     /// may have changed.
     pub fn distinct(&self, distinct: Distinct) -> Self {
         let op = lock(&self.handle.plan).ops.len();
@@ -41,8 +55,7 @@ impl<K: Field, V: Field> KStream<K, V> {
             let seen = build.access(&store, &key, &Serde::<()>::default());
             DistinctNode::<K, V> { id: build.node, seen, within_ms, types: PhantomData }
         });
-        // A sighting `within` before the newest record, and one `within` before that record's earliest repeat.
-        let template = StoreTemplate::Window { size_ms: within_ms.saturating_mul(2).saturating_add(1), grace_ms: 0 };
+        let template = StoreTemplate::Window { size_ms: distinct.retention_ms, grace_ms: 0 };
         let kind = OpKind::Distinct(AggregateOp {
             prefix: "KSTREAM-DISTINCT-",
             is_count: false,

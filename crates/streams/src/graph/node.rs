@@ -114,11 +114,12 @@ pub(crate) struct Graph {
 
 pub(crate) const ROOT: GraphId = 0;
 
-impl Graph {
-    pub fn new() -> Self {
-        let root = GraphNode {
-            name: "root".to_owned(),
-            kind: GraphKind::Root,
+impl GraphNode {
+    /// A node that is not linked yet.
+    fn new(name: String, kind: GraphKind) -> Self {
+        GraphNode {
+            name,
+            kind,
             parents: Vec::new(),
             children: Vec::new(),
             priority: 0,
@@ -127,9 +128,14 @@ impl Graph {
             is_merge: false,
             relaxed_null_keys: false,
             grace_ms: None,
-        };
+        }
+    }
+}
+
+impl Graph {
+    pub fn new() -> Self {
         Graph {
-            nodes: vec![root],
+            nodes: vec![GraphNode::new("root".to_owned(), GraphKind::Root)],
             facts: Vec::new(),
             store_specs: BTreeMap::new(),
             copartitioned: Vec::new(),
@@ -152,18 +158,7 @@ impl Graph {
 
     /// A node that is not linked yet.
     pub fn create(&mut self, name: impl Into<String>, kind: GraphKind) -> GraphId {
-        self.nodes.push(GraphNode {
-            name: name.into(),
-            kind,
-            parents: Vec::new(),
-            children: Vec::new(),
-            priority: 0,
-            key_changing: false,
-            value_changing: false,
-            is_merge: false,
-            relaxed_null_keys: false,
-            grace_ms: None,
-        });
+        self.nodes.push(GraphNode::new(name.into(), kind));
         self.nodes.len() - 1
     }
 

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use thiserror::Error;
 use tidewater_client::{ClientError, Ports};
 use tidewater_env::spawn;
+use tidewater_types::TopicPartition;
 
 use super::plan::deploy;
 use super::settings::AppSettings;
@@ -41,6 +42,9 @@ pub enum StartError {
 
 /// An application at work. Dropping it asks the threads to commit and end, without waiting for them; [`App::stop`] waits.
 pub struct App {
+    ports: Ports,
+    /// Every partition that the application reads.
+    inputs: Vec<TopicPartition>,
     threads: Vec<(JoinHandle<Result<(), TaskError>>, Arc<Signals>)>,
 }
 
@@ -62,6 +66,13 @@ impl App {
         for (name, partitions, configs) in &deployment.topics {
             ports.admin.create_topic(name, *partitions, configs)?;
         }
+        let sources =
+            topology.subtopologies().iter().flat_map(|each| topology.topics(each, &settings.application_id).sources);
+        let inputs = sources.flat_map(|topic| {
+            let count = deployment.partitions.get(&topic).copied().unwrap_or_default();
+            (0..count).map(move |partition| TopicPartition::new(&*topic, partition))
+        });
+        let inputs = inputs.collect();
         let topology = Arc::new(topology);
         let mut threads = Vec::new();
         for (number, tasks) in ports.group.assign(&deployment.tasks, settings.threads).into_iter().enumerate() {
@@ -83,7 +94,7 @@ impl App {
             }));
             threads.push((handle, signals));
         }
-        Ok(App { threads })
+        Ok(App { ports, inputs, threads })
     }
 
     /// Whether all threads have restored their stores and are at work.
@@ -109,6 +120,25 @@ impl App {
     /// Commits so far.
     pub fn commits(&self) -> u64 {
         self.threads.iter().map(|(_, signals)| signals.commits.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many records wait in all topics that the application reads, its own repartition topics among them: those behind
+    /// the committed offsets. At 0 everything that was there is worked through and committed.
+    ///
+    /// # Errors
+    /// When the log refuses.
+    pub fn lag(&self) -> Result<u64, ClientError> {
+        // What was committed first: a record that was counted as worked through has its results in the ends read later.
+        let committed = self.ports.group.committed(&self.inputs)?;
+        let mut lag = 0;
+        for place in &self.inputs {
+            let from = match committed.get(place) {
+                Some(committed) => committed.offset,
+                None => self.ports.consumer.earliest(place)?,
+            };
+            lag += self.ports.consumer.latest(place)?.0.saturating_sub(from.0).max(0) as u64;
+        }
+        Ok(lag)
     }
 
     /// Commits, closes the stores, and ends.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidewater_client::{CommittedOffset, Ports};
 use tidewater_protocol::Batch;
-use tidewater_state::{Backend, MemoryBackend};
+use tidewater_state::{Backend, MemoryBackend, StoreSpec};
 use tidewater_types::{Offset, TaskId, Timestamp, TopicPartition};
 
 use super::collector::SharedBatches;
@@ -107,13 +107,8 @@ impl StreamThread {
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: self.settings.clock.now(),
         };
-        let stores: Vec<&str> = subtopology
-            .stores
-            .iter()
-            .map(|&store| self.topology.store(store))
-            .filter(|spec| !spec.in_memory)
-            .map(|spec| spec.name.as_str())
-            .collect();
+        let stores: Vec<&StoreSpec> =
+            subtopology.stores.iter().map(|&store| self.topology.store(store)).filter(|spec| !spec.in_memory).collect();
         let backend = self.backend(id, &stores)?;
         let mut task = Task::new(&self.topology, subtopology, options, backend, Box::new(batches.clone()))?;
 
@@ -159,7 +154,7 @@ impl StreamThread {
     }
 
     #[cfg(feature = "rocksdb")]
-    fn backend(&self, id: TaskId, stores: &[&str]) -> Result<Box<dyn Backend>, TaskError> {
+    fn backend(&self, id: TaskId, stores: &[&StoreSpec]) -> Result<Box<dyn Backend>, TaskError> {
         let Some(folder) = &self.settings.state_folder else { return Ok(Box::new(MemoryBackend)) };
         if stores.is_empty() {
             return Ok(Box::new(MemoryBackend));
@@ -173,7 +168,7 @@ impl StreamThread {
     }
 
     #[cfg(not(feature = "rocksdb"))]
-    fn backend(&self, _: TaskId, _: &[&str]) -> Result<Box<dyn Backend>, TaskError> {
+    fn backend(&self, _: TaskId, _: &[&StoreSpec]) -> Result<Box<dyn Backend>, TaskError> {
         Ok(Box::new(MemoryBackend))
     }
 

@@ -276,13 +276,8 @@ impl Task {
     /// # Errors
     /// When the disk refuses.
     pub fn commit_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
-        let writes = self
-            .core
-            .stores
-            .iter_mut()
-            .map(|store| (store.spec().name.clone(), store.take_uncommitted()))
-            .filter(|(_, writes)| !writes.is_empty())
-            .collect();
+        let writes = self.core.stores.iter_mut().map(Store::take_uncommitted);
+        let writes = writes.filter(|writes| !writes.entries.is_empty()).collect();
         Ok(self.backend.commit(writes, offsets)?)
     }
 

@@ -1,0 +1,517 @@
+//! The rows of one store that are in memory: the record cache, the uncommitted buffer, and lately read rows, in one slab.
+//!
+//! ```text
+//!            remember                  put                    take_dirty, then write
+//!   (none) ----------> clean  --------------------> dirty  ---------------------------> uncommitted
+//!                        ^                            ^                                   |    |
+//!                        |                            '-----------------------------------'    |
+//!                        '-------------------------- take_uncommitted -------------------------'
+//! ```
+//!
+//! - A *clean* row is as the engine has it. It may go at any time; a clock hand (CLOCK: a row that was read since the hand came
+//!   by is spared once) makes room for others.
+//! - A *dirty* row waits in the record cache to go downstream and into the changelog; dirty rows leave in the order of their
+//!   last writes.
+//! - An *uncommitted* row is in the changelog, and not yet in the engine.
+//!
+//! A row that is dirty over an uncommitted value keeps that value below, for those who read past the record cache.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::ops::Bound;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use smallvec::SmallVec;
+use tidewater_types::RecordContext;
+
+use crate::KeyRange;
+
+/// Bytes of a key or value; short ones take no memory of their own.
+pub type RowBytes = SmallVec<[u8; INLINE_BYTES]>;
+
+/// A key or value of so many bytes lies in its row.
+const INLINE_BYTES: usize = 24;
+/// Memory of a row's place in the index.
+const INDEX_BYTES: usize = 8;
+/// Rows that the clock hand looks at for each new row while there is no room.
+const CLOCK_STEPS: usize = 16;
+/// Stale entries in the order of dirty rows, beyond one for each dirty row, before they are weeded out.
+const STALE_LIMIT: usize = 4096;
+
+#[derive(Debug)]
+struct Row {
+    key: RowBytes,
+    value: RowBytes,
+    /// The flushed value under a dirty one, if the engine does not have it.
+    below: Option<Box<Option<RowBytes>>>,
+    /// Number of the last write in the order of dirty rows; 0 if the row is not dirty.
+    dirty: u32,
+    is_deleted: bool,
+    /// Whether the row was taken by `take_dirty` and not written since.
+    is_leaving: bool,
+    is_uncommitted: bool,
+    was_read: bool,
+}
+
+impl Row {
+    fn value(&self) -> Option<&[u8]> {
+        (!self.is_deleted).then_some(&*self.value)
+    }
+
+    fn set(&mut self, value: Option<&[u8]>) {
+        self.is_deleted = value.is_none();
+        let value = value.unwrap_or_default();
+        if self.value.len() == value.len() {
+            self.value.copy_from_slice(value);
+        } else {
+            self.value = SmallVec::from_slice(value);
+        }
+    }
+
+    fn is_clean(&self) -> bool {
+        self.dirty == 0 && !self.is_leaving && !self.is_uncommitted
+    }
+
+    fn bytes(&self) -> usize {
+        let heap = |bytes: &RowBytes| if bytes.spilled() { bytes.capacity() } else { 0 };
+        size_of::<Row>() + INDEX_BYTES + heap(&self.key) + heap(&self.value)
+    }
+}
+
+/// An update that leaves the record cache.
+#[derive(Clone, Debug)]
+pub struct DirtyEntry {
+    /// The key's bytes, in the store's layout.
+    pub key: RowBytes,
+    /// The newest value in the store's layout; `None` for a deletion.
+    pub value: Option<RowBytes>,
+    /// The record that wrote it last.
+    pub context: RecordContext,
+}
+
+/// What the rows know of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Known<'a> {
+    /// Nothing: the engine must be asked.
+    Nothing,
+    /// Its value, or that it has none.
+    Value(Option<&'a [u8]>),
+}
+
+/// The rows of one store. No order of a hash table is ever seen.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    hasher: DefaultHashBuilder,
+    slots: Vec<Option<Row>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    /// Rows by the part of their key before its time, in the order of their times; for stores whose keys end in one.
+    by_prefix: Option<Prefixes>,
+    /// Rows by key; made when a range is asked for, and kept until a commit finds it unused.
+    sorted: Option<BTreeMap<RowBytes, u32>>,
+    is_sorted_used: bool,
+    /// Dirty rows in the order of their writes; one whose number is not its row's is stale.
+    order: Vec<(u32, u32, RecordContext)>,
+    dirty_rows: usize,
+    uncommitted: Vec<u32>,
+    bytes: usize,
+    dirty_bytes: usize,
+    uncommitted_bytes: usize,
+    budget_bytes: usize,
+    hand: usize,
+}
+
+#[derive(Debug)]
+struct Prefixes {
+    suffix: usize,
+    chains: HashTable<SmallVec<[u32; 4]>>,
+}
+
+impl Rows {
+    /// Rows that together take about so many bytes, but for those that must not go. `suffix` is the length of the times at
+    /// the ends of keys, if there are any.
+    pub fn new(budget_bytes: usize, suffix: Option<usize>) -> Self {
+        Rows {
+            hasher: DefaultHashBuilder::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            by_prefix: suffix.map(|suffix| Prefixes { suffix, chains: HashTable::new() }),
+            sorted: None,
+            is_sorted_used: false,
+            order: Vec::new(),
+            dirty_rows: 0,
+            uncommitted: Vec::new(),
+            bytes: 0,
+            dirty_bytes: 0,
+            uncommitted_bytes: 0,
+            budget_bytes,
+            hand: 0,
+        }
+    }
+
+    fn row(&self, slot: u32) -> &Row {
+        match &self.slots[slot as usize] {
+            Some(row) => row,
+            None => unreachable!("indexes name rows that are there"),
+        }
+    }
+
+    fn row_mut(&mut self, slot: u32) -> &mut Row {
+        match &mut self.slots[slot as usize] {
+            Some(row) => row,
+            None => unreachable!("indexes name rows that are there"),
+        }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        self.index.find(hash, |&slot| *self.row(slot).key == *key).copied()
+    }
+
+    /// The newest value.
+    pub fn get(&mut self, key: &[u8]) -> Known<'_> {
+        match self.find(key) {
+            None => Known::Nothing,
+            Some(slot) => {
+                let row = self.row_mut(slot);
+                row.was_read = true;
+                Known::Value(row.value())
+            }
+        }
+    }
+
+    /// The value as it went downstream last.
+    pub fn get_flushed(&self, key: &[u8]) -> Known<'_> {
+        let Some(slot) = self.find(key) else { return Known::Nothing };
+        let row = self.row(slot);
+        match &row.below {
+            Some(below) => Known::Value(below.as_deref()),
+            None if row.dirty != 0 || row.is_leaving => Known::Nothing,
+            None => Known::Value(row.value()),
+        }
+    }
+
+    /// Keeps what a read found in the engine.
+    pub fn remember(&mut self, key: &[u8], value: Option<&[u8]>) {
+        if self.budget_bytes > 0 {
+            let slot = self.insert(key);
+            self.change(slot, value);
+        }
+    }
+
+    /// Writes a value into the record cache.
+    pub fn put(&mut self, key: &[u8], value: Option<&[u8]>, context: RecordContext) {
+        let slot = self.find(key).unwrap_or_else(|| self.insert(key));
+        let number = match self.order.last() {
+            Some((_, number, _)) => number + 1,
+            None => 1,
+        };
+        let row = self.row_mut(slot);
+        let was_dirty = row.dirty != 0;
+        if row.is_uncommitted && !was_dirty && row.below.is_none() {
+            row.below = Some(Box::new(row.value().map(SmallVec::from_slice)));
+        }
+        row.dirty = number;
+        if !was_dirty {
+            self.dirty_rows += 1;
+            self.dirty_bytes += self.row(slot).bytes();
+        }
+        self.change(slot, value);
+        self.order.push((slot, number, context));
+        if self.order.len() > 2 * self.dirty_rows + STALE_LIMIT {
+            let slots = &self.slots;
+            self.order
+                .retain(|(slot, number, _)| slots[*slot as usize].as_ref().is_some_and(|row| row.dirty == *number));
+        }
+    }
+
+    /// Writes a value that is in the changelog, and is to be committed.
+    pub fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let slot = self.find(key).unwrap_or_else(|| self.insert(key));
+        let row = self.row_mut(slot);
+        row.is_leaving = false;
+        let was_uncommitted = std::mem::replace(&mut row.is_uncommitted, true);
+        if row.dirty != 0 {
+            // It was written again meanwhile.
+            row.below = Some(Box::new(value.map(SmallVec::from_slice)));
+        } else {
+            row.below = None;
+            self.change(slot, value);
+        }
+        if !was_uncommitted {
+            self.uncommitted.push(slot);
+            self.uncommitted_bytes += self.row(slot).bytes();
+        }
+    }
+
+    /// Notes that the engine has a row's value now; for engines that take writes at once.
+    pub fn written(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let Some(slot) = self.find(key) else { return };
+        let row = self.row_mut(slot);
+        row.is_leaving = false;
+        if row.dirty == 0 {
+            self.change(slot, value);
+        }
+    }
+
+    fn change(&mut self, slot: u32, value: Option<&[u8]>) {
+        let row = self.row_mut(slot);
+        let before = row.bytes();
+        row.set(value);
+        let (after, is_dirty) = (row.bytes(), row.dirty != 0);
+        self.bytes = self.bytes + after - before;
+        if is_dirty {
+            self.dirty_bytes = self.dirty_bytes + after - before;
+        }
+    }
+
+    /// A new row without a value.
+    fn insert(&mut self, key: &[u8]) -> u32 {
+        self.make_room(CLOCK_STEPS);
+        let row = Row {
+            key: SmallVec::from_slice(key),
+            value: SmallVec::new(),
+            below: None,
+            dirty: 0,
+            is_deleted: true,
+            is_leaving: false,
+            is_uncommitted: false,
+            was_read: false,
+        };
+        self.bytes += row.bytes();
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(row);
+                slot
+            }
+            None => {
+                self.slots.push(Some(row));
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let (hasher, slots) = (&self.hasher, &self.slots);
+        let key_of = |slot: u32| slots[slot as usize].as_ref().map_or(&[][..], |row| &row.key);
+        self.index.insert_unique(hasher.hash_one(key), slot, |&slot| hasher.hash_one(key_of(slot)));
+        if let Some(Prefixes { suffix, chains }) = &mut self.by_prefix {
+            let prefix = |slot: u32| prefix(key_of(slot), *suffix);
+            let own = prefix(slot);
+            let entry = chains.entry(
+                hasher.hash_one(own),
+                |chain| prefix(chain[0]) == own,
+                |chain| hasher.hash_one(prefix(chain[0])),
+            );
+            let mut chain = entry.or_insert_with(SmallVec::new);
+            let chain = chain.get_mut();
+            let place = chain.partition_point(|&other| key_of(other) < key);
+            chain.insert(place, slot);
+        }
+        if let Some(sorted) = &mut self.sorted {
+            sorted.insert(SmallVec::from_slice(key), slot);
+        }
+        slot
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let Some(row) = self.slots[slot as usize].take() else { return };
+        self.bytes -= row.bytes();
+        let (hasher, slots) = (&self.hasher, &self.slots);
+        if let Ok(entry) = self.index.find_entry(hasher.hash_one(&*row.key), |&other| other == slot) {
+            entry.remove();
+        }
+        if let Some(Prefixes { suffix, chains }) = &mut self.by_prefix {
+            let own = prefix(&row.key, *suffix);
+            let is_own = |chain: &SmallVec<[u32; 4]>| {
+                // The row itself has left its slot; any other one of the chain tells whose it is.
+                chain.contains(&slot) || {
+                    let first = slots[chain[0] as usize].as_ref();
+                    first.is_some_and(|first| prefix(&first.key, *suffix) == own)
+                }
+            };
+            if let Ok(mut entry) = chains.find_entry(hasher.hash_one(own), is_own) {
+                entry.get_mut().retain(|other| *other != slot);
+                if entry.get().is_empty() {
+                    entry.remove();
+                }
+            }
+        }
+        if let Some(sorted) = &mut self.sorted {
+            sorted.remove(&row.key);
+        }
+        self.free.push(slot);
+    }
+
+    /// Lets clean rows go until the budget holds, or the hand has made so many steps.
+    fn make_room(&mut self, steps: usize) {
+        for _ in 0..steps {
+            if self.bytes <= self.budget_bytes || self.slots.is_empty() {
+                return;
+            }
+            self.hand = (self.hand + 1) % self.slots.len();
+            let Some(row) = &mut self.slots[self.hand] else { continue };
+            if !row.is_clean() {
+                continue;
+            }
+            if !std::mem::take(&mut row.was_read) || self.budget_bytes == 0 {
+                self.remove(self.hand as u32);
+            }
+        }
+    }
+
+    /// Whether the dirty rows alone take more than all should.
+    pub fn is_over_budget(&self) -> bool {
+        self.dirty_bytes > self.budget_bytes
+    }
+
+    /// Takes the dirty rows in the order of their writes. Each is to be written, or rolled back.
+    pub fn take_dirty(&mut self) -> Vec<DirtyEntry> {
+        let mut taken = Vec::with_capacity(self.dirty_rows);
+        for (slot, number, context) in std::mem::take(&mut self.order) {
+            let Some(row) = &mut self.slots[slot as usize] else { continue };
+            if row.dirty == number {
+                row.dirty = 0;
+                row.is_leaving = true;
+                let value = (!row.is_deleted).then(|| row.value.clone());
+                taken.push(DirtyEntry { key: row.key.clone(), value, context });
+            }
+        }
+        self.dirty_rows = 0;
+        self.dirty_bytes = 0;
+        taken
+    }
+
+    /// Bytes of the uncommitted rows.
+    pub fn uncommitted_bytes(&self) -> usize {
+        self.uncommitted_bytes
+    }
+
+    /// Takes what is to be committed, in the order of the keys.
+    pub fn take_uncommitted(&mut self) -> Vec<(RowBytes, Option<RowBytes>)> {
+        let mut taken = Vec::with_capacity(self.uncommitted.len());
+        for slot in std::mem::take(&mut self.uncommitted) {
+            let row = self.row_mut(slot);
+            row.is_uncommitted = false;
+            let value = match row.below.take() {
+                Some(below) => *below,
+                None => (!row.is_deleted).then(|| row.value.clone()),
+            };
+            taken.push((row.key.clone(), value));
+        }
+        taken.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        self.uncommitted_bytes = 0;
+        if !std::mem::take(&mut self.is_sorted_used) {
+            self.sorted = None;
+        }
+        self.make_room(2 * self.slots.len());
+        taken
+    }
+
+    /// The rows of a range in the order of their keys; `None` values hide what the engine has.
+    pub fn range(&mut self, range: &KeyRange) -> Vec<(&[u8], Option<&[u8]>)> {
+        if range.is_empty() {
+            return Vec::new();
+        }
+        self.is_sorted_used = true;
+        let slots = &self.slots;
+        let sorted = self.sorted.get_or_insert_with(|| {
+            let rows =
+                slots.iter().enumerate().filter_map(|(slot, row)| Some((row.as_ref()?.key.clone(), slot as u32)));
+            rows.collect()
+        });
+        let to = range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let slots = sorted.range::<[u8], _>((Bound::Included(&*range.from), to)).map(|(_, slot)| *slot);
+        slots.filter_map(|slot| self.slots[slot as usize].as_ref()).map(|row| (&*row.key, row.value())).collect()
+    }
+
+    /// The rows of a range whose keys begin with `prefix` and end in a time behind it, in order.
+    pub fn chain(&self, prefix_bytes: &[u8], range: &KeyRange) -> Vec<(&[u8], Option<&[u8]>)> {
+        let Some(Prefixes { suffix, chains }) = &self.by_prefix else { return Vec::new() };
+        let of = |slot: u32| prefix(&self.row(slot).key, *suffix);
+        let Some(chain) = chains.find(self.hasher.hash_one(prefix_bytes), |chain| of(chain[0]) == prefix_bytes) else {
+            return Vec::new();
+        };
+        let first = chain.partition_point(|&slot| *self.row(slot).key < *range.from);
+        let rows = chain[first..].iter().map(|&slot| self.row(slot));
+        rows.take_while(|row| range.contains(&row.key)).map(|row| (&*row.key, row.value())).collect()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        let suffix = self.by_prefix.as_ref().map(|prefixes| prefixes.suffix);
+        *self = Rows::new(self.budget_bytes, suffix);
+    }
+}
+
+/// A key without the time at its end.
+fn prefix(key: &[u8], suffix: usize) -> &[u8] {
+    &key[..key.len().saturating_sub(suffix)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewater_types::{Headers, Timestamp};
+
+    fn context(timestamp: i64) -> RecordContext {
+        RecordContext { place: None, timestamp: Timestamp(timestamp), headers: Headers::EMPTY }
+    }
+
+    #[test]
+    fn a_key_written_again_moves_to_the_end() {
+        let mut rows = Rows::new(1000, None);
+        rows.put(b"a", Some(b"1"), context(1));
+        rows.put(b"b", Some(b"2"), context(2));
+        rows.put(b"a", None, context(3));
+        let taken = rows.take_dirty();
+        let keys: Vec<_> = taken.iter().map(|entry| (&entry.key[..], entry.context.timestamp.0)).collect();
+        assert_eq!(keys, [(&b"b"[..], 2), (b"a", 3)]);
+        assert_eq!(rows.get(b"a"), Known::Value(None));
+        assert!(rows.take_dirty().is_empty());
+    }
+
+    #[test]
+    fn clean_rows_make_room_and_others_stay() {
+        let budget = 3 * (size_of::<Row>() + INDEX_BYTES);
+        let mut rows = Rows::new(budget, None);
+        rows.put(b"dirty", Some(b"1"), context(1));
+        rows.write(b"written", Some(b"2"));
+        for key in 0..100u8 {
+            rows.remember(&[key], Some(&[key]));
+        }
+        assert!(rows.bytes <= budget + size_of::<Row>() + INDEX_BYTES);
+        assert_eq!(rows.get(b"dirty"), Known::Value(Some(b"1")));
+        assert_eq!(rows.get(b"written"), Known::Value(Some(b"2")));
+        assert_eq!(rows.get(&[0]), Known::Nothing);
+    }
+
+    #[test]
+    fn who_reads_past_the_cache_sees_what_was_written_last() {
+        let mut rows = Rows::new(10_000, None);
+        rows.put(b"a", Some(b"1"), context(1));
+        assert_eq!(rows.get_flushed(b"a"), Known::Nothing);
+        assert_eq!(rows.take_dirty().len(), 1);
+        assert_eq!(rows.get_flushed(b"a"), Known::Nothing, "taken, not written yet");
+        rows.write(b"a", Some(b"1"));
+        rows.put(b"a", Some(b"2"), context(2));
+        rows.put(b"a", Some(b"3"), context(3));
+        assert_eq!(rows.get_flushed(b"a"), Known::Value(Some(b"1")));
+        assert_eq!(rows.get(b"a"), Known::Value(Some(b"3")));
+        let committed = rows.take_uncommitted();
+        assert_eq!(committed[0].1.as_deref(), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn a_chain_has_the_rows_of_one_prefix_by_time() {
+        let mut rows = Rows::new(10_000, Some(1));
+        for key in [b"a3", b"b1", b"a1", b"a2"] {
+            rows.write(key, Some(key));
+        }
+        let range = KeyRange::inclusive(b"a2".to_vec(), b"a9".to_vec());
+        let keys =
+            |found: Vec<(&[u8], Option<&[u8]>)>| found.into_iter().map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
+        assert_eq!(keys(rows.chain(b"a", &range)), [b"a2", b"a3"]);
+        assert_eq!(keys(rows.range(&KeyRange::all())), [b"a1", b"a2", b"a3", b"b1"]);
+        rows.clear();
+        assert!(rows.chain(b"a", &range).is_empty());
+    }
+}
