@@ -52,6 +52,8 @@ fn main() -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    println!("Kafka s/M was recorded before (Apache Kafka Streams 4.3, application and broker), not in this run.");
+    println!("The ratio is a direction, and becomes a figure only with both sides run by turns on one machine.");
     println!("workload  input              krec/s   CPU s/M   Kafka s/M   ratio  output");
     for workload in workloads::all().into_iter().filter(wanted) {
         measure(&workload, &arguments)?;

@@ -13,7 +13,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   setup [--yes]         finds what the build needs, and installs what is missing (with --yes, or CI=true)
-  demo                  runs the demonstration
+  demo [..]             runs the news pipeline on real newswire (--help lists its options)
   test [--long]         runs all tests; --long also those that take longer
   tidy                  format, lints, docs, arrows between crates, and the rest of what makes code tidy
   bench streams [..]    measures the workloads (--workload W, --threads N, --json FILE)
@@ -81,7 +81,7 @@ fn build() -> Step {
 
 fn demo(arguments: &[String]) -> Step {
     build()?;
-    let mut all = vec!["run", "--quiet", "--example", "word_count"];
+    let mut all = vec!["run", "--quiet", "--example", "news"];
     if !arguments.is_empty() {
         all.push("--");
         all.extend(arguments.iter().map(String::as_str));
