@@ -5,6 +5,7 @@
 mod examples;
 mod failures;
 mod kill;
+mod news;
 mod readme;
 mod restart;
 mod word_count;

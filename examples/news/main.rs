@@ -45,7 +45,7 @@ struct Options {
     /// `reuters` (fetched by npm), or a folder of files of that form.
     #[arg(long)]
     corpus: Option<String>,
-    /// A folder of RSS, Atom or JSON feeds.
+    /// A folder of RSS or Atom feeds.
     #[arg(long, conflicts_with = "corpus")]
     feeds: Option<PathBuf>,
     /// Live feeds, until ctrl-c.

@@ -93,7 +93,9 @@ fn test(arguments: &[String]) -> Step {
     if let Some(unknown) = arguments.iter().find(|argument| *argument != "--long") {
         return Err(format!("test takes --long only, not {unknown:?}"));
     }
-    run("tests", "cargo", &["test", "--workspace"])?;
+    let long = arguments.iter().any(|argument| argument == "--long");
+    let which: &[&str] = if long { &["--", "--include-ignored"] } else { &[] };
+    run("tests", "cargo", &[&["test", "--workspace"], which].concat())?;
     golden(&["tests/golden".to_owned()])
 }
 
