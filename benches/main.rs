@@ -1,6 +1,6 @@
 //! What the embedded runtime takes for each workload: CPU seconds a million records, log included.
 //!
-//! `cargo xtask bench streams [--workload W] [--threads N] [--passes N] [--json FILE] [--hashes]`
+//! `cargo xtask bench streams [--workload W] [--input I] [--threads N] [--passes N] [--json FILE] [--hashes]`
 //!
 //! The input is in the log before the clock starts; a pass is a new application id from offset 0, until all is committed.
 
@@ -27,6 +27,9 @@ struct Arguments {
     /// One workload by name; all without it.
     #[arg(long)]
     workload: Option<String>,
+    /// One input of the workloads by name; all without it.
+    #[arg(long)]
+    input: Option<String>,
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Measured passes, after one that is not.
@@ -43,7 +46,10 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     anyhow::ensure!(arguments.what == "streams", "there is no bench {:?}", arguments.what);
-    let wanted = |workload: &Workload| arguments.workload.as_ref().is_none_or(|name| *name == workload.name);
+    let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
+    let wanted = |workload: &Workload| {
+        is(&arguments.workload, workload.name) && is(&arguments.input, workload.input_name)
+    };
     if arguments.hashes {
         for workload in workloads::all().iter().filter(|workload| wanted(workload)) {
             for (topic, input) in &workload.inputs {

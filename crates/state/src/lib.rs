@@ -34,5 +34,5 @@ pub use rows::{DirtyEntry, RowBytes};
 pub use schema::{session_key, split_session_key, split_window_key, window_key};
 pub use session::SessionEntry;
 pub use spec::{Logging, Retention, StoreKind, StoreSpec};
-pub use store::{ChangelogSink, Store};
+pub use store::{ChangelogSink, Store, StoreMemory};
 pub use window::WindowEntry;

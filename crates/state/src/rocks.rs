@@ -50,7 +50,8 @@ impl std::fmt::Debug for RocksMemory {
 impl RocksMemory {
     /// A budget of this many bytes, half of it at most for memtables.
     pub fn new(bytes: usize) -> Self {
-        let cache = Cache::new_lru_cache(bytes);
+        // Not the LRU cache: its many shards are smaller than some filter blocks, which then are read again and again.
+        let cache = Cache::new_hyper_clock_cache(bytes, 0);
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(bytes / 2, false, cache.clone());
         RocksMemory { cache, write_buffers }
     }
@@ -134,6 +135,7 @@ fn family_options(family: &str, memory: &RocksMemory) -> Options {
     table.set_block_cache(&memory.cache);
     table.set_bloom_filter(BLOOM_BITS, false);
     table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     if family == "default" {

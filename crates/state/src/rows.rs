@@ -1,7 +1,7 @@
 //! The rows of one store that are in memory: the record cache, the uncommitted buffer, and lately read rows, in one slab.
 //!
 //! ```text
-//!            remember                  put                    take_dirty, then write
+//!            remember                  put                    next_dirty, then write
 //!   (none) ----------> clean  --------------------> dirty  ---------------------------> uncommitted
 //!                        ^                            ^                                   |    |
 //!                        |                            '-----------------------------------'    |
@@ -47,7 +47,7 @@ struct Row {
     /// Number of the last write in the order of dirty rows; 0 if the row is not dirty.
     dirty: u32,
     is_deleted: bool,
-    /// Whether the row was taken by `take_dirty` and not written since.
+    /// Whether the row was taken by `next_dirty` and not written since.
     is_leaving: bool,
     is_uncommitted: bool,
     was_read: bool,
@@ -111,12 +111,19 @@ pub(crate) struct Rows {
     sorted: Option<BTreeMap<RowBytes, u32>>,
     is_sorted_used: bool,
     /// Dirty rows in the order of their writes; one whose number is not its row's is stale.
-    order: Vec<(u32, u32, RecordContext)>,
+    order: Vec<(u32, u32, Option<RecordContext>)>,
+    /// How many of them have left.
+    left: usize,
+    /// The row that left last.
+    leaving: Option<u32>,
     dirty_rows: usize,
     uncommitted: Vec<u32>,
     bytes: usize,
     dirty_bytes: usize,
     uncommitted_bytes: usize,
+    /// Dirty rows of more bytes are to be flushed.
+    cache_bytes: usize,
+    /// Clean rows go while all are of more bytes.
     budget_bytes: usize,
     hand: usize,
 }
@@ -128,9 +135,9 @@ struct Prefixes {
 }
 
 impl Rows {
-    /// Rows that together take about so many bytes, but for those that must not go. `suffix` is the length of the times at
-    /// the ends of keys, if there are any.
-    pub fn new(budget_bytes: usize, suffix: Option<usize>) -> Self {
+    /// Rows of at most so many bytes that are dirty, and so many more for others, but for those that must not go. `suffix` is
+    /// the length of the times at the ends of keys, if there are any.
+    pub fn new(cache_bytes: usize, row_bytes: usize, suffix: Option<usize>) -> Self {
         Rows {
             hasher: DefaultHashBuilder::default(),
             slots: Vec::new(),
@@ -140,12 +147,15 @@ impl Rows {
             sorted: None,
             is_sorted_used: false,
             order: Vec::new(),
+            left: 0,
+            leaving: None,
             dirty_rows: 0,
             uncommitted: Vec::new(),
             bytes: 0,
             dirty_bytes: 0,
             uncommitted_bytes: 0,
-            budget_bytes,
+            cache_bytes,
+            budget_bytes: cache_bytes + row_bytes,
             hand: 0,
         }
     }
@@ -218,8 +228,9 @@ impl Rows {
             self.dirty_bytes += self.row(slot).bytes();
         }
         self.change(slot, value);
-        self.order.push((slot, number, context));
+        self.order.push((slot, number, Some(context)));
         if self.order.len() > 2 * self.dirty_rows + STALE_LIMIT {
+            self.order.drain(..std::mem::take(&mut self.left));
             let slots = &self.slots;
             self.order
                 .retain(|(slot, number, _)| slots[*slot as usize].as_ref().is_some_and(|row| row.dirty == *number));
@@ -358,26 +369,36 @@ impl Rows {
         }
     }
 
-    /// Whether the dirty rows alone take more than all should.
+    /// Whether the dirty rows take more than they should.
     pub fn is_over_budget(&self) -> bool {
-        self.dirty_bytes > self.budget_bytes
+        self.dirty_bytes > self.cache_bytes
     }
 
-    /// Takes the dirty rows in the order of their writes. Each is to be written, or rolled back.
-    pub fn take_dirty(&mut self) -> Vec<DirtyEntry> {
-        let mut taken = Vec::with_capacity(self.dirty_rows);
-        for (slot, number, context) in std::mem::take(&mut self.order) {
-            let Some(row) = &mut self.slots[slot as usize] else { continue };
-            if row.dirty == number {
-                row.dirty = 0;
-                row.is_leaving = true;
-                let value = (!row.is_deleted).then(|| row.value.clone());
-                taken.push(DirtyEntry { key: row.key.clone(), value, context });
+    /// Takes the dirty row that was written first; `None` if there is none. It is to be written, or all rolled back.
+    pub fn next_dirty(&mut self) -> Option<DirtyEntry> {
+        // One that was not written deletes what is not there: the row is as the engine has it.
+        if let Some(row) = self.leaving.take().and_then(|slot| self.slots[slot as usize].as_mut()) {
+            row.is_leaving = false;
+        }
+        while let Some((slot, number, context)) = self.order.get_mut(self.left) {
+            self.left += 1;
+            let Some(row) = &mut self.slots[*slot as usize] else { continue };
+            if row.dirty != *number {
+                continue;
+            }
+            self.dirty_rows -= 1;
+            self.dirty_bytes -= row.bytes();
+            row.dirty = 0;
+            row.is_leaving = true;
+            self.leaving = Some(*slot);
+            let (key, value) = (SmallVec::from_slice(&row.key), row.value().map(SmallVec::from_slice));
+            if let Some(context) = context.take() {
+                return Some(DirtyEntry { key, value, context });
             }
         }
-        self.dirty_rows = 0;
-        self.dirty_bytes = 0;
-        taken
+        self.order.clear();
+        self.left = 0;
+        None
     }
 
     /// Bytes of the uncommitted rows.
@@ -393,9 +414,9 @@ impl Rows {
             row.is_uncommitted = false;
             let value = match row.below.take() {
                 Some(below) => *below,
-                None => (!row.is_deleted).then(|| row.value.clone()),
+                None => row.value().map(SmallVec::from_slice),
             };
-            taken.push((row.key.clone(), value));
+            taken.push((SmallVec::from_slice(&row.key), value));
         }
         taken.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         self.uncommitted_bytes = 0;
@@ -438,7 +459,7 @@ impl Rows {
     /// Forgets everything.
     pub fn clear(&mut self) {
         let suffix = self.by_prefix.as_ref().map(|prefixes| prefixes.suffix);
-        *self = Rows::new(self.budget_bytes, suffix);
+        *self = Rows::new(self.cache_bytes, self.budget_bytes - self.cache_bytes, suffix);
     }
 }
 
@@ -458,21 +479,21 @@ mod tests {
 
     #[test]
     fn a_key_written_again_moves_to_the_end() {
-        let mut rows = Rows::new(1000, None);
+        let mut rows = Rows::new(1000, 0, None);
         rows.put(b"a", Some(b"1"), context(1));
         rows.put(b"b", Some(b"2"), context(2));
         rows.put(b"a", None, context(3));
-        let taken = rows.take_dirty();
+        let taken: Vec<_> = std::iter::from_fn(|| rows.next_dirty()).collect();
         let keys: Vec<_> = taken.iter().map(|entry| (&entry.key[..], entry.context.timestamp.0)).collect();
         assert_eq!(keys, [(&b"b"[..], 2), (b"a", 3)]);
         assert_eq!(rows.get(b"a"), Known::Value(None));
-        assert!(rows.take_dirty().is_empty());
+        assert!(rows.next_dirty().is_none());
     }
 
     #[test]
     fn clean_rows_make_room_and_others_stay() {
         let budget = 3 * (size_of::<Row>() + INDEX_BYTES);
-        let mut rows = Rows::new(budget, None);
+        let mut rows = Rows::new(budget, 0, None);
         rows.put(b"dirty", Some(b"1"), context(1));
         rows.write(b"written", Some(b"2"));
         for key in 0..100u8 {
@@ -486,10 +507,10 @@ mod tests {
 
     #[test]
     fn who_reads_past_the_cache_sees_what_was_written_last() {
-        let mut rows = Rows::new(10_000, None);
+        let mut rows = Rows::new(10_000, 0, None);
         rows.put(b"a", Some(b"1"), context(1));
         assert_eq!(rows.get_flushed(b"a"), Known::Nothing);
-        assert_eq!(rows.take_dirty().len(), 1);
+        assert!(rows.next_dirty().is_some());
         assert_eq!(rows.get_flushed(b"a"), Known::Nothing, "taken, not written yet");
         rows.write(b"a", Some(b"1"));
         rows.put(b"a", Some(b"2"), context(2));
@@ -502,7 +523,7 @@ mod tests {
 
     #[test]
     fn a_chain_has_the_rows_of_one_prefix_by_time() {
-        let mut rows = Rows::new(10_000, Some(1));
+        let mut rows = Rows::new(10_000, 0, Some(1));
         for key in [b"a3", b"b1", b"a1", b"a2"] {
             rows.write(key, Some(key));
         }

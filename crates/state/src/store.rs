@@ -16,6 +16,15 @@ pub trait ChangelogSink {
     fn log(&mut self, store: usize, key: &[u8], value: Option<&[u8]>, timestamp: Timestamp, headers: &Headers);
 }
 
+/// What a store may keep in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreMemory {
+    /// Of a record cache, if the store asks for one.
+    pub cache_bytes: usize,
+    /// Of rows that were read or written lately, for an engine that is not in memory itself.
+    pub row_bytes: usize,
+}
+
 /// A store of one task, in bytes.
 pub struct Store {
     spec: StoreSpec,
@@ -35,16 +44,18 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// A store over an engine. `number` is what the changelog sink knows it by; `cache_bytes` counts if the spec asks for
-    /// a cache.
-    pub fn new(spec: StoreSpec, number: usize, engine: Engine, cache_bytes: usize) -> Self {
-        let is_cached = spec.cached && cache_bytes > 0;
+    /// A store over an engine. `number` is what the changelog sink knows it by.
+    pub fn new(spec: StoreSpec, number: usize, engine: Engine, memory: StoreMemory) -> Self {
+        let is_cached = spec.cached && memory.cache_bytes > 0;
         let newest = match &engine {
             Engine::Memory(_) => NewestTime::Empty,
             Engine::Committed(engine) => engine.newest_time(),
         };
-        let needs_rows = is_cached || matches!(engine, Engine::Committed(_));
-        let rows = needs_rows.then(|| Rows::new(if is_cached { cache_bytes } else { 0 }, time_suffix(&spec.kind)));
+        let is_committed = matches!(engine, Engine::Committed(_));
+        let cache_bytes = if is_cached { memory.cache_bytes } else { 0 };
+        // Windows and sessions move on: what was committed of them is seldom read again.
+        let row_bytes = if is_committed && spec.retention().is_none() { memory.row_bytes } else { 0 };
+        let rows = (is_cached || is_committed).then(|| Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind)));
         let expiry = spec.retention().map(|retention| Expiry::new(retention, spec.in_memory, newest));
         Store { spec, number, engine, rows, is_cached, expiry, next_sequence: 0 }
     }
@@ -213,6 +224,13 @@ impl Store {
         merge(&self.engine, rows, range, reverse, is_live)
     }
 
+    /// Whether an entry of one key of a window or session store in a range of full keys is in memory.
+    pub(crate) fn has_row(&self, key: &[u8], range: &KeyRange) -> bool {
+        let of_key = |found: &[u8]| found.len() == range.from.len() && self.is_live(found);
+        let rows = self.rows.as_ref().map(|rows| rows.chain(key, range)).unwrap_or_default();
+        rows.iter().any(|(found, value)| value.is_some() && of_key(found))
+    }
+
     /// The entries of all keys of a window or session store, with those left out that are not live.
     pub(crate) fn scan_all(&mut self, is_live: impl Fn(&[u8]) -> bool) -> Result<Entries, StateError> {
         let range = KeyRange::all();
@@ -220,12 +238,9 @@ impl Store {
         merge(&self.engine, rows, &range, false, is_live)
     }
 
-    /// Takes the updates that wait in the cache, in order. Each is to be written through and sent on.
-    pub fn take_dirty(&mut self) -> Vec<DirtyEntry> {
-        match &mut self.rows {
-            Some(rows) if self.is_cached => rows.take_dirty(),
-            _ => Vec::new(),
-        }
+    /// Takes the update that waits longest in the cache, until none does. It is to be written through and sent on.
+    pub fn next_dirty(&mut self) -> Option<DirtyEntry> {
+        self.rows.as_mut().and_then(Rows::next_dirty)
     }
 
     /// Whether the cache wants to be flushed before the next commit.

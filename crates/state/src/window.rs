@@ -230,6 +230,19 @@ impl Store {
         Ok(found)
     }
 
+    /// Whether `key` has a window that begins between two times (both included).
+    pub fn has_window(&self, key: &[u8], from: i64, to: i64) -> Result<bool, StateError> {
+        let from = from.max(0);
+        if to < from || self.expiry.as_ref().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
+            return Ok(false);
+        }
+        let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));
+        if self.has_row(key, &range) {
+            return Ok(true);
+        }
+        Ok(!self.fetch(key, from, to, false)?.is_empty())
+    }
+
     /// The windows of all keys that begin between two times (both included), in the store's order.
     pub fn fetch_all(&mut self, from: i64, to: i64) -> Result<Vec<WindowEntry>, StateError> {
         let from = from.max(0);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tidewater_state::{Backend, ChangelogSink, KeyRange, MemoryBackend, Store, StoreKind, StoreSpec};
+use tidewater_state::{Backend, ChangelogSink, KeyRange, MemoryBackend, Store, StoreKind, StoreMemory, StoreSpec};
 use tidewater_types::{Headers, Offset, RecordContext, Timestamp};
 
 /// Remembers what was logged.
@@ -44,16 +44,19 @@ fn context() -> RecordContext {
 }
 
 fn flush(store: &mut Store, log: &mut Log) {
-    for entry in store.take_dirty() {
+    while let Some(entry) = store.next_dirty() {
         store.write_through(&entry.key, entry.value.as_deref(), &entry.context, log).unwrap();
     }
 }
 
+/// So little that a few entries fill it.
+const SMALL: StoreMemory = StoreMemory { cache_bytes: 300, row_bytes: 0 };
+
 /// Runs the steps against a store and a model; `transactional` engines take uncommitted writes back.
-fn run(backend: &mut dyn Backend, cached: bool, transactional: bool, steps: &[Step]) {
+fn run(backend: &mut dyn Backend, memory: StoreMemory, cached: bool, transactional: bool, steps: &[Step]) {
     let mut spec = StoreSpec::new("s", StoreKind::KeyValue { timestamped: false });
     spec.cached = cached;
-    let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), 300);
+    let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
     let mut log = Log::default();
     let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let mut committed = model.clone();
@@ -123,7 +126,7 @@ proptest! {
 
     #[test]
     fn memory(steps in proptest::collection::vec(step(), 1..80), cached: bool) {
-        run(&mut MemoryBackend, cached, false, &steps);
+        run(&mut MemoryBackend, SMALL, cached, false, &steps);
     }
 }
 
@@ -136,11 +139,12 @@ mod rocks {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
         #[test]
-        fn rocksdb(steps in proptest::collection::vec(step(), 1..80), cached: bool) {
+        fn rocksdb(steps in proptest::collection::vec(step(), 1..80), cached: bool, row_bytes in 0usize..1000) {
             let folder = tempfile::tempdir().unwrap();
             let memory = RocksMemory::new(8 << 20);
             let spec = StoreSpec::new("s", StoreKind::KeyValue { timestamped: false });
-            run(&mut RocksBackend::open(folder.path(), &[&spec], &memory).unwrap(), cached, true, &steps);
+            let small = StoreMemory { row_bytes, ..SMALL };
+            run(&mut RocksBackend::open(folder.path(), &[&spec], &memory).unwrap(), small, cached, true, &steps);
         }
     }
 
@@ -151,7 +155,7 @@ mod rocks {
         let spec = StoreSpec::new("s", StoreKind::KeyValue { timestamped: false });
         {
             let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
-            let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), 0);
+            let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), StoreMemory::default());
             store.put(b"a", Some(b"1"), &context(), &mut Log::default()).unwrap();
             let writes = vec![store.take_uncommitted()];
             backend.commit(writes, &[("s".to_owned(), Offset(1))].into()).unwrap();
@@ -160,7 +164,7 @@ mod rocks {
             backend.close().unwrap();
         }
         let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
-        let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), 0);
+        let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), StoreMemory::default());
         assert_eq!(store.get(b"a", <[u8]>::to_vec).unwrap(), Some(b"1".to_vec()));
         assert_eq!(store.get(b"b", <[u8]>::to_vec).unwrap(), None);
         assert_eq!(backend.offset("s").unwrap(), Some(Offset(1)));

@@ -119,6 +119,7 @@ impl TestDriver {
             id: TaskId { subtopology: 0, partition: 0 },
             application_id: settings.application_id,
             cache_bytes: settings.cache_bytes,
+            row_bytes: 0,
             handlers: settings.handlers,
             emit_interval_ms: 0,
             wall_clock: settings.wall_clock,

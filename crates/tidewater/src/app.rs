@@ -55,7 +55,7 @@ impl<L> AppBuilder<L> {
         self
     }
 
-    /// Memory of all persistent stores together. Default: 64 MiB.
+    /// Memory of all persistent stores together. Default: 96 MiB.
     #[must_use]
     pub fn state_memory(mut self, bytes: usize) -> Self {
         self.settings.state_memory = StateMemory::new(bytes);

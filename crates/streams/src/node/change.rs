@@ -1,6 +1,12 @@
 //! What flows between tables: a row's new value with the one it replaces.
 
+use std::sync::Arc;
+
+use tidewater_types::Timestamp;
+
 use crate::codec::{Codec, CodecError, Data, Serde};
+use crate::error::TaskError;
+use crate::task::{Core, DropReason, FlushListener, StoreId};
 
 /// A change of a table's row. Both sides missing stands for a delete of a row that was never there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +19,32 @@ impl<V> Change<V> {
     pub fn new(new: Option<V>, old: Option<V>) -> Self {
         Change { new, old }
     }
+}
+
+/// Sends what leaves a store's record cache on as a change against what the store holds. `read` reads a value of the store and
+/// its timestamp, if it has one; `send` gets the full key, the change, and the time of the new value, or else the record's.
+pub(crate) fn change_listener<V: 'static>(
+    store: StoreId,
+    send_old: bool,
+    read: impl Fn(&[u8]) -> Result<(V, Option<Timestamp>), CodecError> + Send + Sync + 'static,
+    send: impl Fn(&mut Core, &[u8], Change<V>, Timestamp) -> Result<(), TaskError> + Send + Sync + 'static,
+) -> FlushListener {
+    Arc::new(move |core, key, value| {
+        let new = value.map(&read).transpose()?;
+        let mut old = None;
+        if send_old || new.is_none() {
+            old = core.stores[store].get_flushed(key, &read)?.transpose()?;
+            if old.is_none() && new.is_none() {
+                return Ok(());
+            }
+        }
+        if !core.write_through(store, key, value)? {
+            core.drop_record(DropReason::Expired);
+        }
+        let timestamp = new.as_ref().and_then(|(_, timestamp)| *timestamp).unwrap_or(core.context.timestamp);
+        let change = Change::new(new.map(|(new, _)| new), old.filter(|_| send_old).map(|(old, _)| old));
+        send(core, key, change, timestamp)
+    })
 }
 
 /// The bytes of a change in a table's repartition topic: `NEW 01`, `OLD 00`, or the length of NEW as a zig-zag varint, NEW,

@@ -1,18 +1,17 @@
 //! Aggregating a grouped stream in sessions: records of a key that follow each other within a gap.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use tidewater_state::{session_key, split_session_key};
 use tidewater_types::{Headers, Record, Timestamp};
 
 use super::aggregate::{Add, Init, Merge};
-use super::change::Change;
+use super::change::{Change, change_listener};
 use super::table::ValueGetter;
 use super::{Boxed, user};
 use crate::codec::{Data, Field, SessionWindowed, Window};
 use crate::error::TaskError;
-use crate::task::{Core, DropReason, FlushListener, Node, NodeId, StoreAccess, TaskBuild, take_record};
+use crate::task::{Core, DropReason, Node, NodeId, StoreAccess, TaskBuild, take_record};
 
 /// The node of the sessions' `count`, `reduce` and `aggregate`.
 pub(crate) struct SessionAggregate<K: Field, V: Field, A: Data> {
@@ -89,28 +88,15 @@ impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
 
 /// Lets the updates that leave the cache of a session store go on.
 pub(crate) fn listen<K: Data, A: Data>(build: &mut TaskBuild<'_>, access: &StoreAccess<K, A>, send_old: bool) {
-    let (node, access) = (build.node, access.clone());
-    let store_id = access.id;
-    let listener: FlushListener = Arc::new(move |core, entry| {
-        let new = entry.value.as_deref().map(|raw| access.value.read(raw)).transpose()?;
-        let mut old = None;
-        if send_old || new.is_none() {
-            old = core.stores[access.id].get_flushed(&entry.key, |raw| access.value.read(raw))?.transpose()?;
-            if old.is_none() && new.is_none() {
-                return Ok(());
-            }
-        }
-        let store = &mut core.stores[access.id];
-        let kept = store.write_through(&entry.key, entry.value.as_deref(), &entry.context, &mut core.outbox)?;
-        if !kept {
-            core.drop_record(DropReason::Expired);
-        }
-        let Some((raw_key, start, end)) = split_session_key(&entry.key) else {
+    let (node, store_id, values, access) = (build.node, access.id, access.clone(), access.clone());
+    let read = move |raw: &[u8]| values.value.read(raw).map(|value| (value, None));
+    let listener = change_listener(store_id, send_old, read, move |core, full, value, _| {
+        let Some((raw_key, start, end)) = split_session_key(full) else {
             unreachable!("session keys are put with their suffix")
         };
-        let key = SessionWindowed { key: access.key.read(raw_key)?, window: Window { start, end } };
-        let value = Change::new(new, old.filter(|_| send_old));
-        core.forward(node, Record { key, value, timestamp: Timestamp(end), headers: entry.context.headers })
+        let (key, headers) = (access.key.read(raw_key)?, core.context.headers.clone());
+        let key = SessionWindowed { key, window: Window { start, end } };
+        core.forward(node, Record { key, value, timestamp: Timestamp(end), headers })
     });
     build.listen(store_id, listener);
 }

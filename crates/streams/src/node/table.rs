@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidewater_types::{Record, Timestamp};
 
-use super::change::Change;
+use super::change::{Change, change_listener};
 use super::{Boxed, user};
 use crate::codec::{Data, Field};
 use crate::error::{TaskError, UserError};
@@ -64,22 +64,11 @@ impl<K: Data, V: Data> TableStore<K, V> {
 
 /// Sends on what leaves the cache of a key-value store: the change against what the store holds.
 fn flush_listener<K: Data, V: Data>(node: NodeId, access: StoreAccess<K, V>, send_old: bool) -> FlushListener {
-    Arc::new(move |core, entry| {
-        let new = entry.value.as_deref().map(|raw| access.read_stamped(raw)).transpose()?;
-        let mut old = None;
-        if send_old || new.is_none() {
-            old = access.get_flushed(core, &entry.key)?;
-            if old.is_none() && new.is_none() {
-                return Ok(());
-            }
-        }
-        let store = &mut core.stores[access.id];
-        store.write_through(&entry.key, entry.value.as_deref(), &entry.context, &mut core.outbox)?;
-        let timestamp = new.as_ref().map_or(entry.context.timestamp, |(_, timestamp)| *timestamp);
-        let old = old.filter(|_| send_old).map(|(old, _)| old);
-        let change = Change::new(new.map(|(new, _)| new), old);
-        let key = access.key.read(&entry.key)?;
-        core.forward(node, Record { key, value: change, timestamp, headers: entry.context.headers })
+    let (store, values) = (access.id, access.clone());
+    let read = move |raw: &[u8]| values.read_stamped(raw).map(|(value, timestamp)| (value, Some(timestamp)));
+    change_listener(store, send_old, read, move |core, key, change, timestamp| {
+        let (key, headers) = (access.key.read(key)?, core.context.headers.clone());
+        core.forward(node, Record { key, value: change, timestamp, headers })
     })
 }
 

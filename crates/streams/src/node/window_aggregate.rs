@@ -1,18 +1,17 @@
 //! Aggregating a grouped stream in time windows: one row a key and window.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use tidewater_state::split_window_key;
 use tidewater_types::Record;
 
 use super::aggregate::{Add, Init};
-use super::change::Change;
+use super::change::{Change, change_listener};
 use super::table::ValueGetter;
 use super::{Boxed, user};
 use crate::codec::{Data, Field, Window, Windowed};
 use crate::error::TaskError;
-use crate::task::{Core, DropReason, FlushListener, Node, NodeId, StoreAccess, TaskBuild, take_record};
+use crate::task::{Core, DropReason, Node, NodeId, StoreAccess, TaskBuild, take_record};
 
 /// Windows of one length that begin at the multiples of an advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,31 +84,15 @@ pub(crate) fn listen<K: Data, A: Data>(
     size_ms: i64,
     send_old: bool,
 ) {
-    let (node, access) = (build.node, access.clone());
-    let store_id = access.id;
-    let listener: FlushListener = Arc::new(move |core, entry| {
-        let new = entry.value.as_deref().map(|raw| access.read_stamped(raw)).transpose()?;
-        let mut old = None;
-        if send_old || new.is_none() {
-            old = access.get_flushed(core, &entry.key)?;
-            if old.is_none() && new.is_none() {
-                return Ok(());
-            }
-        }
-        let store = &mut core.stores[access.id];
-        let kept = store.write_through(&entry.key, entry.value.as_deref(), &entry.context, &mut core.outbox)?;
-        if !kept {
-            core.drop_record(DropReason::Expired);
-        }
-        let Some((raw_key, start, _)) = split_window_key(&entry.key) else {
+    let (node, store_id, values, access) = (build.node, access.id, access.clone(), access.clone());
+    let read = move |raw: &[u8]| values.read_stamped(raw).map(|(value, timestamp)| (value, Some(timestamp)));
+    let listener = change_listener(store_id, send_old, read, move |core, full, value, timestamp| {
+        let Some((raw_key, start, _)) = split_window_key(full) else {
             unreachable!("window keys are put with their suffix")
         };
-        let key =
-            Windowed { key: access.key.read(raw_key)?, window: Window { start, end: start.saturating_add(size_ms) } };
-        let timestamp = new.as_ref().map_or(entry.context.timestamp, |(_, timestamp)| *timestamp);
-        let old = old.filter(|_| send_old).map(|(old, _)| old);
-        let value = Change::new(new.map(|(new, _)| new), old);
-        core.forward(node, Record { key, value, timestamp, headers: entry.context.headers })
+        let window = Window { start, end: start.saturating_add(size_ms) };
+        let (key, headers) = (access.key.read(raw_key)?, core.context.headers.clone());
+        core.forward(node, Record { key: Windowed { key, window }, value, timestamp, headers })
     });
     build.listen(store_id, listener);
 }

@@ -11,17 +11,21 @@ use crate::task::Handlers;
 /// Memory of all state stores of a process together.
 #[derive(Clone, Debug)]
 pub struct StateMemory {
+    /// For rows that were read or written lately: cheaper to find than in RocksDB.
+    #[cfg_attr(not(feature = "rocksdb"), allow(dead_code))]
+    pub(crate) row_bytes: usize,
     #[cfg(feature = "rocksdb")]
     pub(crate) rocks: tidewater_state::RocksMemory,
 }
 
 impl StateMemory {
-    /// A budget in bytes: RocksDB's block cache and write buffers.
-    #[cfg_attr(not(feature = "rocksdb"), allow(unused_variables))]
+    /// A budget in bytes: a third for rows in memory, the rest for RocksDB's block cache and write buffers.
     pub fn new(bytes: usize) -> Self {
+        let row_bytes = bytes / 3;
         StateMemory {
+            row_bytes,
             #[cfg(feature = "rocksdb")]
-            rocks: tidewater_state::RocksMemory::new(bytes),
+            rocks: tidewater_state::RocksMemory::new(bytes - row_bytes),
         }
     }
 }
@@ -41,7 +45,7 @@ pub struct AppSettings {
     pub uncommitted_bytes: usize,
     /// `state.dir`: folders of persistent stores. `None` keeps all state in memory.
     pub state_folder: Option<PathBuf>,
-    /// Memory of persistent stores. Default 64 MiB.
+    /// Memory of persistent stores. Default 96 MiB.
     pub state_memory: StateMemory,
     /// What happens to records that fail. Default: the application stops.
     pub handlers: Handlers,
@@ -59,7 +63,7 @@ impl AppSettings {
             cache_bytes: 10 << 20,
             uncommitted_bytes: 64 << 20,
             state_folder: None,
-            state_memory: StateMemory::new(64 << 20),
+            state_memory: StateMemory::new(96 << 20),
             handlers: Handlers::default(),
             clock: Arc::new(SystemClock::new()),
         }

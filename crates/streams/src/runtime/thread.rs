@@ -99,10 +99,12 @@ impl StreamThread {
             return Err(TaskError::new(FailureKind::State, format!("there is no sub-topology for task {id}")));
         };
         let batches = SharedBatches::new(self.ports.clone(), self.settings.clock.now());
+        let tasks = self.settings.threads.max(1) * self.tasks.len().max(1);
         let options = TaskOptions {
             id,
             application_id: self.settings.application_id.clone(),
-            cache_bytes: self.settings.cache_bytes / self.settings.threads.max(1) / self.tasks.len().max(1),
+            cache_bytes: self.settings.cache_bytes / tasks,
+            row_bytes: self.settings.state_memory.row_bytes / tasks,
             handlers: self.settings.handlers.clone(),
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: self.settings.clock.now(),

@@ -106,8 +106,8 @@ pub enum DropReason {
     Unsent,
 }
 
-/// What sends an update on that leaves a record cache.
-pub(crate) type FlushListener = Arc<dyn Fn(&mut Core, DirtyEntry) -> Result<(), TaskError> + Send + Sync>;
+/// What sends an update on that leaves a record cache: its key and value. The context is that of the record that wrote it.
+pub(crate) type FlushListener = Arc<dyn Fn(&mut Core, &[u8], Option<&[u8]>) -> Result<(), TaskError> + Send + Sync>;
 
 pub(crate) struct NodeSlot {
     pub name: String,
@@ -247,22 +247,27 @@ impl Core {
 
     /// Sends the updates that wait in a store's cache on, in order.
     pub(crate) fn flush_cache(&mut self, store: StoreId) -> Result<(), TaskError> {
-        for entry in self.stores[store].take_dirty() {
-            match self.listeners[store].clone() {
-                Some(listener) => {
-                    let saved = std::mem::replace(&mut self.context, entry.context.clone());
-                    let result = listener(self, entry);
-                    self.context = saved;
-                    result?;
-                }
-                None => {
-                    let context = entry.context;
-                    let store = &mut self.stores[store];
-                    store.write_through(&entry.key, entry.value.as_deref(), &context, &mut self.outbox)?;
-                }
-            }
+        let listener = self.listeners[store].clone();
+        while let Some(DirtyEntry { key, value, context }) = self.stores[store].next_dirty() {
+            let saved = std::mem::replace(&mut self.context, context);
+            let result = match &listener {
+                Some(listener) => listener(self, &key, value.as_deref()),
+                None => self.write_through(store, &key, value.as_deref()).map(drop),
+            };
+            self.context = saved;
+            result?;
         }
         self.check_changelog()
+    }
+
+    /// Writes a flushed update to changelog and store; says whether the store kept it.
+    pub(crate) fn write_through(
+        &mut self,
+        store: StoreId,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<bool, TaskError> {
+        Ok(self.stores[store].write_through(key, value, &self.context, &mut self.outbox)?)
     }
 
     /// Reports a change that could not be sent.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tidewater_state::{Backend, Store};
+use tidewater_state::{Backend, Store, StoreMemory};
 use tidewater_types::{Headers, Offset, Partition, RecordContext, RecordPlace, TaskId, Timestamp, Topic};
 
 use super::TaskBuild;
@@ -23,6 +23,8 @@ pub struct TaskOptions {
     pub application_id: String,
     /// Bytes of the record caches of all stores of this task together.
     pub cache_bytes: usize,
+    /// Bytes of the rows of persistent stores that are kept in memory beyond that.
+    pub row_bytes: usize,
     /// What happens to records that fail.
     pub handlers: Handlers,
     /// The least wall-clock time between two searches for unmatched records of joins. Kafka Streams: 1,000; its driver: 0.
@@ -76,7 +78,11 @@ impl Task {
             if topology.is_source_changelog(index) {
                 spec.logging = tidewater_state::Logging::Off;
             }
-            stores.push(Store::new(spec, number, engine, options.cache_bytes / cached));
+            let memory = StoreMemory {
+                cache_bytes: options.cache_bytes / cached,
+                row_bytes: options.row_bytes / subtopology.stores.len(),
+            };
+            stores.push(Store::new(spec, number, engine, memory));
         }
 
         let mut listeners = vec![None; stores.len()];

@@ -58,11 +58,6 @@ impl<K, V> StoreAccess<K, V> {
         Ok(core.stores[self.id].get(key, |raw| self.read_stamped(raw))?.transpose()?)
     }
 
-    /// The timestamped value of a key, without what waits in the record cache.
-    pub fn get_flushed(&self, core: &mut Core, key: &[u8]) -> Result<Option<Stamped<V>>, TaskError> {
-        Ok(core.stores[self.id].get_flushed(key, |raw| self.read_stamped(raw))?.transpose()?)
-    }
-
     /// Puts a timestamped value, or deletes it.
     pub fn put(&self, core: &mut Core, key: &[u8], value: Option<&V>, timestamp: Timestamp) -> Result<(), TaskError> {
         let raw = self.write_stamped(value, timestamp)?;
@@ -359,7 +354,7 @@ impl<K: Data, V: Data> WindowStore<K, V> {
         to: impl Into<Timestamp>,
     ) -> Result<bool, TaskError> {
         let raw = self.0.key_bytes(key)?;
-        Ok(!ctx.core().stores[self.0.id].fetch(&raw, from.into().0, to.into().0, false)?.is_empty())
+        Ok(ctx.core().stores[self.0.id].has_window(&raw, from.into().0, to.into().0)?)
     }
 
     /// All windows that the store still answers for.
