@@ -14,10 +14,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use tidewater::App;
 use tidewater::prelude::*;
 use workloads::{OUT, Workload};
 
 const PARTITIONS: i32 = 4;
+/// How often the end is looked for.
+const POLL: Duration = Duration::from_millis(30);
 
 #[derive(Parser)]
 struct Arguments {
@@ -47,9 +50,8 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     anyhow::ensure!(arguments.what == "streams", "there is no bench {:?}", arguments.what);
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    let wanted = |workload: &Workload| {
-        is(&arguments.workload, workload.name) && is(&arguments.input, workload.input_name)
-    };
+    let wanted =
+        |workload: &Workload| is(&arguments.workload, workload.name) && is(&arguments.input, workload.input_name);
     if arguments.hashes {
         for workload in workloads::all().iter().filter(|workload| wanted(workload)) {
             for (topic, input) in &workload.inputs {
@@ -80,14 +82,14 @@ fn measure(workload: &Workload, arguments: &Arguments) -> anyhow::Result<()> {
         let total: u64 = workload.inputs.iter().map(|(_, input)| input.records).sum();
         let records = workload.inputs[0].1.records;
 
-        let (started, cpu) = (Instant::now(), cpu_seconds());
+        // As for Kafka Streams: from the first record until the committed offsets have reached the ends.
         let app = Tidewater::app("bench").log(&log).threads(arguments.threads).start((workload.topology)()?)?;
-        while app.processed() < total {
-            anyhow::ensure!(!app.has_failed(), "{:?}", app.stop());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        app.stop()?;
+        wait_until(&app, Duration::from_millis(1), || Ok(app.processed() > 0))?;
+        let (started, cpu) = (Instant::now(), cpu_seconds());
+        wait_until(&app, POLL, || Ok(app.lag()? == 0))?;
         let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+        anyhow::ensure!(app.processed() == total, "{} of {total} records were worked through", app.processed());
+        app.stop()?;
         let output = log.end_offsets(OUT.name())?.iter().map(|offset| offset.0).sum::<i64>();
         if pass == 0 {
             continue;
@@ -118,6 +120,15 @@ fn measure(workload: &Workload, arguments: &Arguments) -> anyhow::Result<()> {
         workload.kafka_cpu_s_per_m,
         workload.kafka_cpu_s_per_m / cpu,
     );
+    Ok(())
+}
+
+/// Waits for an application, and fails when it does.
+fn wait_until(app: &App, pause: Duration, done: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    while !done()? {
+        anyhow::ensure!(!app.has_failed(), "the application failed");
+        std::thread::sleep(pause);
+    }
     Ok(())
 }
 

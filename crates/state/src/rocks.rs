@@ -81,6 +81,9 @@ impl RocksBackend {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
+        // With this, an insertion into a memtable begins where the batch's last one ended; the keys of a batch are sorted. What
+        // it gives up is that a snapshot taken amid a write stays as it is, and only the task's thread writes.
+        options.set_unordered_write(true);
         options.set_write_buffer_manager(&memory.write_buffers);
         options.set_keep_log_file_num(2);
         let mut families: Vec<String> = DB::list_cf(&options, folder).unwrap_or_default();
@@ -160,6 +163,7 @@ fn expire(options: &mut Options, kind: StoreKind, dead_before: Arc<AtomicI64>) {
 fn without_log() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);
+    options.set_memtable_insert_hint_per_batch(true);
     options
 }
 
