@@ -1,4 +1,6 @@
-//! What the embedded runtime takes for each workload: CPU seconds a million records, log included.
+//! What the log costs, and what the embedded runtime takes for each workload: CPU seconds a million records, log included.
+//!
+//! `cargo xtask bench log [--passes N]`
 //!
 //! `cargo xtask bench streams [--workload W] [--input I] [--threads N] [--passes N] [--json FILE] [--hashes]`
 //!
@@ -7,13 +9,14 @@
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock, and writes its results")]
 
 mod input;
+mod log;
 mod workloads;
 
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tidewater::App;
 use tidewater::prelude::*;
 use workloads::{OUT, Workload};
@@ -24,9 +27,9 @@ const POLL: Duration = Duration::from_millis(30);
 
 #[derive(Parser)]
 struct Arguments {
-    /// What to measure; only `streams` so far.
-    #[arg(default_value = "streams")]
-    what: String,
+    /// What to measure.
+    #[arg(value_enum, default_value = "streams")]
+    what: What,
     /// One workload by name; all without it.
     #[arg(long)]
     workload: Option<String>,
@@ -46,9 +49,19 @@ struct Arguments {
     hashes: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum What {
+    /// The log, through its door.
+    Log,
+    /// The workloads on the embedded log.
+    Streams,
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    anyhow::ensure!(arguments.what == "streams", "there is no bench {:?}", arguments.what);
+    if arguments.what == What::Log {
+        return log::measure(arguments.passes);
+    }
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let wanted =
         |workload: &Workload| is(&arguments.workload, workload.name) && is(&arguments.input, workload.input_name);

@@ -16,6 +16,7 @@ cargo xtask COMMAND
   demo [..]             runs the news pipeline on real newswire (--help lists its options)
   test [--long]         runs all tests; --long also those that take longer
   tidy                  format, lints, docs, arrows between crates, and the rest of what makes code tidy
+  bench log             measures the log: append, fetch, recovery
   bench streams [..]    measures the workloads (--workload W, --threads N, --json FILE)
   golden PATH...        runs recorded cases of Kafka Streams (files or folders; --show NAME prints one)
 ";
