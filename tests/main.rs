@@ -4,8 +4,10 @@
 
 mod examples;
 mod failures;
+mod golden_embedded;
 mod kill;
 mod news;
 mod readme;
 mod restart;
+mod window_restore;
 mod word_count;

@@ -26,7 +26,8 @@ fn main() {
     let mut with_shingle: HashMap<String, Vec<usize>> = HashMap::new();
     let mut output = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
-        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        // Whoever writes may be killed amid a line.
+        let Ok(line) = serde_json::from_str::<serde_json::Value>(&line.unwrap()) else { std::process::exit(1) };
         let (id, at_ms) = (line["id"].as_str().unwrap().to_owned(), line["at_ms"].as_i64().unwrap());
         let text = line["text"].as_str().unwrap().to_lowercase();
         let words: Vec<&str> = text.split_whitespace().collect();

@@ -1,7 +1,7 @@
 //! The broker itself: what it holds, how it is opened and closed, and which request goes where.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -12,8 +12,8 @@ use tidewater_protocol::messages::{RequestKind, ResponseKind};
 use tidewater_protocol::{Batch, BatchBuilder, Compression, Door, Wake};
 use tidewater_types::{Headers, Offset, Timestamp, TopicPartition};
 
-use crate::folder::{DataFolder, RECOVERY_POINTS};
-use crate::metadata::{MetadataLog, TopicRecord};
+use crate::folder::{DELETED, DataFolder, RECOVERY_POINTS};
+use crate::metadata::{METADATA_TOPIC, MetadataLog, TopicRecord};
 use crate::offsets::{GroupOffsets, OFFSETS_TOPIC};
 use crate::topics::{OpenTopic, is_legal_name};
 use crate::{BrokerError, api, maintenance, parse_topic_settings};
@@ -82,6 +82,8 @@ impl Broker {
             let topic = OpenTopic::open(&folder, &name, record, &config, &points)?;
             topics.insert(name, Arc::new(topic));
         }
+        folder.remove_deleted()?;
+        folder.mark_in_use()?;
         let mut offsets = GroupOffsets::default();
         if let Some(topic) = topics.get(OFFSETS_TOPIC) {
             replay_offsets(topic, &mut offsets)?;
@@ -198,7 +200,7 @@ impl Shared {
         partitions: i32,
         configs: BTreeMap<String, String>,
     ) -> Result<Arc<OpenTopic>, CreateError> {
-        if !is_legal_name(name) {
+        if !is_legal_name(name) || name == METADATA_TOPIC {
             return Err(CreateError::InvalidName);
         }
         let partitions = if partitions == -1 { self.settings.default_partitions } else { partitions };
@@ -212,7 +214,18 @@ impl Shared {
             return Err(CreateError::Exists);
         }
         let record = TopicRecord::new(random_id(), partitions, configs);
-        let topic = OpenTopic::open(&self.folder, name, record.clone(), &config, &BTreeMap::new()).map_err(storage)?;
+        let folders: Vec<PathBuf> =
+            (0..partitions).map(|number| self.folder.path.join(format!("{name}-{number}"))).collect();
+        if let Some(stranger) = folders.iter().find(|folder| self.folder.disk.exists(folder)) {
+            return Err(storage(BrokerError::Foreign(stranger.clone())));
+        }
+        let opened = OpenTopic::open(&self.folder, name, record.clone(), &config, &BTreeMap::new());
+        let topic = opened.map_err(|error| {
+            for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
+                let _ = self.folder.disk.remove_folder(folder); // What stays is named when the topic is made again.
+            }
+            storage(error)
+        })?;
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, Some(&record), self.now()).map_err(storage)?;
         let topic = Arc::new(topic);
@@ -220,14 +233,27 @@ impl Shared {
         Ok(topic)
     }
 
-    /// Deletes a topic: first its record, then its files. Says whether there was one.
+    /// Deletes a topic: its folders lose their names, its record goes, then its files. Says whether there was one.
     pub fn delete_topic(&self, name: &str) -> Result<bool, BrokerError> {
+        if name == OFFSETS_TOPIC {
+            return Err(BrokerError::Setting {
+                name: name.to_owned(),
+                what: "holds the offsets of all groups, and cannot be deleted".to_owned(),
+            });
+        }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = topics.remove(name) else { return Ok(false) };
+        let mut renamed = Vec::new();
+        for partition in &topic.partitions {
+            let mut log = partition.lock();
+            log.retire();
+            let (folder, away) = (log.folder().to_owned(), log.folder().with_added_extension(DELETED));
+            self.folder.disk.rename(&folder, &away).map_err(BrokerError::io("rename", folder))?;
+            renamed.push(away);
+        }
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, None, self.now())?;
-        for partition in &topic.partitions {
-            let folder = partition.lock().folder().to_owned();
+        for folder in renamed {
             self.folder.disk.remove_folder(&folder).map_err(BrokerError::io("remove", folder))?;
         }
         Ok(true)

@@ -19,6 +19,8 @@ use crate::BrokerError;
 /// Version of the folder's layout.
 const LAYOUT: u32 = 1;
 const META: &str = "meta.properties";
+/// Ending of a folder that is on its way out.
+pub(crate) const DELETED: &str = "deleted";
 const CLEAN: &str = ".kafka_cleanshutdown";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const CLEANER_POINTS: &str = "cleaner-offset-checkpoint";
@@ -62,11 +64,13 @@ impl DataFolder {
             }
             value("cluster.id").unwrap_or_default()
         } else {
+            // A process that was killed here once left this.
+            let unfinished = path.join(format!("{META}.tmp"));
             if let Some(foreign) = disk
                 .list(path)
                 .map_err(BrokerError::io("list", path))?
                 .into_iter()
-                .find(|entry| !entry.ends_with(".lock"))
+                .find(|entry| !entry.ends_with(".lock") && *entry != unfinished)
             {
                 return Err(BrokerError::Foreign(foreign));
             }
@@ -79,8 +83,23 @@ impl DataFolder {
         };
         let clean = path.join(CLEAN);
         let was_clean = disk.exists(&clean);
-        disk.remove_file(&clean).map_err(BrokerError::io("remove", &clean))?;
         Ok(DataFolder { disk, path: path.to_owned(), cluster_id, was_clean, _lock: lock })
+    }
+
+    /// Removes the mark of a clean close, once all logs are open: from now on they may be written.
+    pub fn mark_in_use(&self) -> Result<(), BrokerError> {
+        let path = self.path.join(CLEAN);
+        self.disk.remove_file(&path).map_err(BrokerError::io("remove", path))
+    }
+
+    /// Removes the folders of topics whose deletion a crash interrupted.
+    pub fn remove_deleted(&self) -> Result<(), BrokerError> {
+        for path in self.disk.list(&self.path).map_err(BrokerError::io("list", &self.path))? {
+            if path.extension().is_some_and(|extension| extension == DELETED) {
+                self.disk.remove_folder(&path).map_err(BrokerError::io("remove", path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Says that all logs were closed in good order.

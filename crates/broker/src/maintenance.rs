@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use tidewater_env::spawn;
-use tidewater_log::Compactor;
-use tidewater_types::TopicPartition;
+use tidewater_log::{Compactor, LogError};
+use tidewater_types::{Offset, Timestamp, TopicPartition};
 
 use crate::BrokerError;
 use crate::broker::Shared;
 use crate::folder::CLEANER_POINTS;
+use crate::topics::SharedPartition;
 
 /// Starts the thread, if the settings want one.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, BrokerError> {
@@ -30,6 +31,26 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, Brok
     thread.map(Some).map_err(BrokerError::io("start a thread for", path))
 }
 
+/// Retention, then compaction of one partition; gives the offset up to which it is compacted now, if it was.
+fn maintain(
+    partition: &SharedPartition,
+    compactor: &mut Compactor,
+    clean_to: Offset,
+    now: Timestamp,
+) -> Result<Option<Offset>, LogError> {
+    let plan = {
+        let mut log = partition.lock();
+        log.expire(now)?;
+        log.plan_compaction(clean_to, now)
+    };
+    let Some(plan) = plan else { return Ok(None) };
+    // The log is not locked while its closed segments are read and written anew.
+    let result = compactor.run(&plan)?;
+    let clean_to = result.clean_to;
+    partition.lock().finish_compaction(result)?;
+    Ok(Some(clean_to))
+}
+
 /// One round over all partitions.
 pub(crate) fn run_once(shared: &Shared) -> Result<(), BrokerError> {
     let mut points = shared.folder.read_points(CLEANER_POINTS);
@@ -41,20 +62,17 @@ pub(crate) fn run_once(shared: &Shared) -> Result<(), BrokerError> {
             if shared.stopping.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            let now = shared.now();
             let place = TopicPartition::new(name.as_str(), number as i32);
             let clean_to = points.get(&place).copied().unwrap_or_default();
-            let plan = {
-                let mut log = partition.lock();
-                log.expire(now)?;
-                log.plan_compaction(clean_to, now)
-            };
-            let Some(plan) = plan else { continue };
-            // The log is not locked while its closed segments are read and written anew.
-            let result = compactor.run(&plan)?;
-            points.insert(place, result.clean_to);
-            moved = true;
-            partition.lock().finish_compaction(result)?;
+            match maintain(partition, &mut compactor, clean_to, shared.now()) {
+                Ok(None) => {}
+                Ok(Some(clean_to)) => {
+                    points.insert(place, clean_to);
+                    moved = true;
+                }
+                // The others go on.
+                Err(error) => tracing::error!(%place, %error, "retention or compaction failed; it is tried again"),
+            }
         }
     }
     if moved { shared.folder.write_points(CLEANER_POINTS, &points) } else { Ok(()) }

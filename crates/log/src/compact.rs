@@ -52,9 +52,11 @@ pub struct CompactionResult {
 impl PartitionLog {
     /// What there is to compact, if enough is: the closed segments whose records are old enough.
     pub fn plan_compaction(&self, clean_to: Offset, now: Timestamp) -> Option<CompactionPlan> {
-        if !self.config.cleanup.compact {
+        if !self.config.cleanup.compact || self.is_retired() {
             return None;
         }
+        // A mark behind the end is that of another log, which was here before.
+        let clean_to = if clean_to > self.log_end() { Offset::ZERO } else { clean_to };
         let lag = Timestamp::from(self.config.min_compaction_lag).0;
         let segments: Vec<_> = self
             .closed
@@ -79,6 +81,10 @@ impl PartitionLog {
     /// When files cannot be renamed.
     pub fn finish_compaction(&mut self, result: CompactionResult) -> Result<(), LogError> {
         for (old, new) in result.replaced {
+            if self.is_retired() {
+                new.files.remove(&self.disk)?;
+                continue;
+            }
             let Some(at) = self.closed.iter().position(|segment| Arc::ptr_eq(segment, &old)) else {
                 new.files.remove(&self.disk)?; // Retention was faster.
                 continue;
@@ -122,7 +128,7 @@ impl Compactor {
         let clean_to = self.map_keys(plan)?;
         let mut result = CompactionResult { replaced: Vec::new(), clean_to, bytes_before: 0, bytes_after: 0 };
         for segment in plan.segments.iter().take_while(|segment| segment.base < clean_to) {
-            let compacted = self.rewrite(plan, segment)?;
+            let compacted = self.rewrite(plan, segment, clean_to)?;
             result.bytes_before += segment.size;
             result.bytes_after += compacted.size;
             result.replaced.push((segment.clone(), compacted));
@@ -145,6 +151,7 @@ impl Compactor {
             );
             while let Some(batch) = scan.next_batch()? {
                 let batch = batch?;
+                batch.check_crc()?;
                 if self.newest.len() + batch.record_count() as usize > self.capacity && !self.newest.is_empty() {
                     return Ok(reached);
                 }
@@ -163,14 +170,16 @@ impl Compactor {
         Ok(reached)
     }
 
-    fn rewrite(&self, plan: &CompactionPlan, old: &Segment) -> Result<Segment, LogError> {
+    fn rewrite(&self, plan: &CompactionPlan, old: &Segment, clean_to: Offset) -> Result<Segment, LogError> {
         let mut new = Segment::create(&plan.disk, old.files.with_suffix(".cleaned"))?;
         let path = old.files.log();
         let mut scan = BatchScan::new(&old.log, &path, 0, old.size);
         while let Some(batch) = scan.next_batch()? {
             let batch = batch?;
+            // What is damaged is not to come out with a CRC that says it is not.
+            batch.check_crc()?;
             let is_last = batch.next_offset() == old.next_offset;
-            if let Some(bytes) = self.filter(plan, &batch, is_last)? {
+            if let Some(bytes) = self.filter(plan, &batch, is_last, clean_to)? {
                 let kept = Batch::parse(&bytes)?;
                 new.append(&bytes, &kept, plan.config.index_interval_bytes)?;
             }
@@ -181,7 +190,16 @@ impl Compactor {
     }
 
     /// The batch with the records that stay; `None` if none do.
-    fn filter(&self, plan: &CompactionPlan, batch: &Batch, is_last: bool) -> Result<Option<Bytes>, LogError> {
+    ///
+    /// Tombstones are given a horizon, and go at it, only below `clean_to`: above it older values of their keys may be left.
+    fn filter(
+        &self,
+        plan: &CompactionPlan,
+        batch: &Batch,
+        is_last: bool,
+        clean_to: Offset,
+    ) -> Result<Option<Bytes>, LogError> {
+        let is_mapped = batch.next_offset() <= clean_to;
         if batch.is_control() {
             return Ok(Some(batch.bytes().clone()));
         }
@@ -193,13 +211,13 @@ impl Compactor {
             let record = record?;
             let Some(key) = record.key else { continue };
             let superseded = self.newest.get(&hash(key)).is_some_and(|&newest| record.offset < newest);
-            let expired = record.value.is_none() && horizon.is_some_and(|horizon| plan.now >= horizon);
+            let expired = is_mapped && record.value.is_none() && horizon.is_some_and(|horizon| plan.now >= horizon);
             if !superseded && !expired {
                 tombstones |= record.value.is_none();
                 kept.push(record);
             }
         }
-        let set_horizon = tombstones && horizon.is_none();
+        let set_horizon = is_mapped && tombstones && horizon.is_none();
         if kept.len() == batch.record_count() as usize && !set_horizon {
             return Ok(Some(batch.bytes().clone()));
         }

@@ -72,8 +72,11 @@ pub(crate) struct Index<E> {
 }
 
 impl<E: Entry> Index<E> {
-    /// Opens the file and reads its entries. `None` stands for a file that cannot be right.
+    /// Opens the file and reads its entries. `None` stands for a file that is not there or cannot be right.
     pub fn open(disk: &Disk, path: PathBuf) -> Result<Option<Self>, LogError> {
+        if !disk.exists(&path) {
+            return Ok(None);
+        }
         let file = disk.open(&path).map_err(LogError::io("open", &path))?;
         let raw = disk.read(&path).map_err(LogError::io("read", &path))?;
         if raw.len() % E::LENGTH != 0 {

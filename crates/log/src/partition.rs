@@ -139,7 +139,10 @@ pub struct PartitionLog {
     high_watermark: Offset,
     leader_epoch: i32,
     records_since_sync: u64,
+    /// How many of the last closed segments were not synced.
+    unsynced: usize,
     stopped: Option<String>,
+    retired: bool,
 }
 
 impl PartitionLog {
@@ -166,7 +169,9 @@ impl PartitionLog {
             active,
             leader_epoch,
             records_since_sync: 0,
+            unsynced: 0,
             stopped: None,
+            retired: false,
         };
         Ok((log, recovered))
     }
@@ -301,8 +306,7 @@ impl PartitionLog {
             at += length;
         }
         if self.config.flush_messages.is_some_and(|limit| self.records_since_sync >= limit) {
-            self.active.sync()?;
-            self.records_since_sync = 0;
+            self.sync()?;
         }
         Ok(())
     }
@@ -327,6 +331,7 @@ impl PartitionLog {
         let files = SegmentFiles::new(&self.folder, self.log_end());
         let next = Segment::create(&self.disk, files)?;
         self.closed.push(Arc::new(std::mem::replace(&mut self.active, next)));
+        self.unsynced += 1;
         Ok(())
     }
 
@@ -421,6 +426,21 @@ impl PartitionLog {
     /// Makes everything durable.
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.records_since_sync = 0;
+        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced));
+        for segment in &self.closed[first..] {
+            segment.sync()?;
+        }
         self.active.sync()
+    }
+
+    /// Takes the log out of service, as its topic is deleted: no more is appended, and no file is touched under its old path.
+    pub fn retire(&mut self) {
+        self.stopped = Some("its topic was deleted".to_owned());
+        self.retired = true;
+    }
+
+    /// Whether the log is out of service.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired
     }
 }

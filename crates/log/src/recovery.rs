@@ -51,6 +51,7 @@ pub(crate) fn open_segments(
             continue;
         };
         // A crash tears only the last segment that was written to: what follows must be empty.
+        let mut empty = Vec::new();
         let later = bases[index + 1..].iter().map(|&base| SegmentFiles::new(folder, base));
         for later in later {
             let length =
@@ -58,8 +59,12 @@ pub(crate) fn open_segments(
             if length > 0 {
                 return Err(LogError::Damaged { path, position: segment.size, source });
             }
+            empty.push(later);
+        }
+        for later in empty {
             later.remove(disk)?;
         }
+        segment.cut()?;
         recovered.cut_bytes = bytes;
         recovered.reason = Some(source.to_string());
         segments.push(segment);

@@ -15,7 +15,7 @@ impl PartitionLog {
     /// # Errors
     /// When the files cannot be removed.
     pub fn expire(&mut self, now: Timestamp) -> Result<usize, LogError> {
-        if !self.config.cleanup.delete {
+        if !self.config.cleanup.delete || self.is_retired() {
             return Ok(0);
         }
         let now = if self.config.cleanup.compact { now.min(self.max_timestamp()) } else { now };

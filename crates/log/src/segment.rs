@@ -110,7 +110,7 @@ impl Segment {
         let size = log.len().map_err(LogError::io("measure", &path))?;
         let [offsets_path, times_path, _] = files.all();
         let (Some(offsets), Some(times)) = (Index::open(disk, offsets_path)?, Index::open(disk, times_path)?) else {
-            return Ok(Segment::recover(disk, files, index_interval)?.0);
+            return Segment::rebuild(disk, files, index_interval);
         };
         let base = files.base;
         let mut segment = Segment {
@@ -130,27 +130,54 @@ impl Segment {
             segment.max_timestamp = Timestamp(entry.timestamp);
             segment.max_timestamp_offset = Offset(base.0 + i64::from(entry.relative_offset));
         }
-        if size > 0 {
-            segment.first_timestamp = Some(segment.header_at(0)?.max_timestamp);
-            let from = segment.offsets.last().map_or(0, |entry| u64::from(entry.position));
-            let mut position = from;
-            while position < size {
-                let header = segment.header_at(position)?;
-                segment.note_time(header.max_timestamp, header.last_offset);
-                segment.next_offset = header.last_offset.next();
-                position += header.length;
-            }
-            if position != size {
-                return Ok(Segment::recover(disk, segment.files, index_interval)?.0);
-            }
-            segment.bytes_since_entry = size - from;
+        // An index that leads astray is made anew; only what a scan finds is damage.
+        match segment.walk_to_end() {
+            Ok(()) => Ok(segment),
+            Err(LogError::Damaged { .. }) => Segment::rebuild(disk, segment.files, index_interval),
+            Err(error) => Err(error),
         }
-        Ok(segment)
     }
 
-    /// Reads a segment batch by batch, checks each, makes the indexes anew, and cuts the file at the first bad batch.
+    /// Goes from the last entry of the offset index to the end of the file, header by header.
+    fn walk_to_end(&mut self) -> Result<(), LogError> {
+        if self.size == 0 {
+            return Ok(());
+        }
+        self.first_timestamp = Some(self.header_at(0)?.max_timestamp);
+        let from = self.offsets.last().map_or(0, |entry| u64::from(entry.position));
+        let mut position = from;
+        while position < self.size {
+            let header = self.header_at(position)?;
+            self.note_time(header.max_timestamp, header.last_offset);
+            self.next_offset = header.last_offset.next();
+            position += header.length;
+        }
+        if position != self.size {
+            let source = BatchError::Cut { have: self.size as usize, need: position as usize };
+            return Err(LogError::Damaged { path: self.files.log(), position: self.size, source });
+        }
+        self.bytes_since_entry = self.size - from;
+        Ok(())
+    }
+
+    /// Scans a segment that should be whole, and makes its indexes anew.
+    fn rebuild(disk: &Disk, files: SegmentFiles, index_interval: u64) -> Result<Self, LogError> {
+        let path = files.log();
+        let (segment, bad) = Segment::recover(disk, files, index_interval)?;
+        match bad {
+            None => Ok(segment),
+            Some((_, source)) => Err(LogError::Damaged { path, position: segment.size, source }),
+        }
+    }
+
+    /// Cuts off what lies behind the last good batch that [`Segment::recover`] found.
+    pub fn cut(&self) -> Result<(), LogError> {
+        self.log.set_len(self.size).map_err(LogError::io("cut", self.files.log()))
+    }
+
+    /// Reads a segment batch by batch up to the first bad one, checks each, and makes the indexes anew. The file stays as it is.
     ///
-    /// Gives the bytes that were cut, and why.
+    /// Gives the bytes from the first bad batch on, and what is wrong with it.
     pub fn recover(
         disk: &Disk,
         files: SegmentFiles,
@@ -191,9 +218,6 @@ impl Segment {
             }
         }
         let lost = length - segment.size;
-        if lost > 0 {
-            segment.log.set_len(segment.size).map_err(LogError::io("cut", &path))?;
-        }
         Ok((segment, bad.map(|error| (lost, error))))
     }
 
@@ -319,8 +343,11 @@ impl Segment {
         let raw = self.log.read_at(HEADER_LENGTH, position).map_err(LogError::io("read", &path))?;
         let damaged = |source| LogError::Damaged { path: path.clone(), position, source };
         let length = batch_length(&raw).map_err(damaged)? as u64;
-        if raw.len() < HEADER_LENGTH || raw[16] != 2 {
+        if raw.len() < HEADER_LENGTH {
             return Err(damaged(BatchError::Cut { have: raw.len(), need: HEADER_LENGTH }));
+        }
+        if raw[16] != 2 {
+            return Err(damaged(BatchError::BadMagic(raw[16] as i8)));
         }
         let long = |at: usize| {
             let mut eight = [0; 8];

@@ -16,7 +16,7 @@
 //!
 //! A row that is dirty over an uncommitted value keeps that value below, for those who read past the record cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::ops::Bound;
 
@@ -131,7 +131,8 @@ pub(crate) struct Rows {
 #[derive(Debug)]
 struct Prefixes {
     suffix: usize,
-    chains: HashTable<SmallVec<[u32; 4]>>,
+    /// Rows leave mostly from the front, as times go on.
+    chains: HashTable<VecDeque<u32>>,
 }
 
 impl Rows {
@@ -270,8 +271,11 @@ impl Rows {
         let row = self.row_mut(slot);
         let before = row.bytes();
         row.set(value);
-        let (after, is_dirty) = (row.bytes(), row.dirty != 0);
+        let (after, is_dirty, is_uncommitted) = (row.bytes(), row.dirty != 0, row.is_uncommitted);
         self.bytes = self.bytes + after - before;
+        if is_uncommitted {
+            self.uncommitted_bytes = (self.uncommitted_bytes + after).saturating_sub(before);
+        }
         if is_dirty {
             self.dirty_bytes = self.dirty_bytes + after - before;
         }
@@ -312,7 +316,7 @@ impl Rows {
                 |chain| prefix(chain[0]) == own,
                 |chain| hasher.hash_one(prefix(chain[0])),
             );
-            let mut chain = entry.or_insert_with(SmallVec::new);
+            let mut chain = entry.or_insert_with(VecDeque::new);
             let chain = chain.get_mut();
             let place = chain.partition_point(|&other| key_of(other) < key);
             chain.insert(place, slot);
@@ -324,30 +328,30 @@ impl Rows {
     }
 
     fn remove(&mut self, slot: u32) {
-        let Some(row) = self.slots[slot as usize].take() else { return };
-        self.bytes -= row.bytes();
         let (hasher, slots) = (&self.hasher, &self.slots);
-        if let Ok(entry) = self.index.find_entry(hasher.hash_one(&*row.key), |&other| other == slot) {
+        let key_of = |slot: u32| slots[slot as usize].as_ref().map_or(&[][..], |row| &row.key);
+        let key = key_of(slot);
+        if let Ok(entry) = self.index.find_entry(hasher.hash_one(key), |&other| other == slot) {
             entry.remove();
         }
         if let Some(Prefixes { suffix, chains }) = &mut self.by_prefix {
-            let own = prefix(&row.key, *suffix);
-            let is_own = |chain: &SmallVec<[u32; 4]>| {
-                // The row itself has left its slot; any other one of the chain tells whose it is.
-                chain.contains(&slot) || {
-                    let first = slots[chain[0] as usize].as_ref();
-                    first.is_some_and(|first| prefix(&first.key, *suffix) == own)
-                }
-            };
-            if let Ok(mut entry) = chains.find_entry(hasher.hash_one(own), is_own) {
-                entry.get_mut().retain(|other| *other != slot);
-                if entry.get().is_empty() {
+            let own = prefix(key, *suffix);
+            if let Ok(mut entry) =
+                chains.find_entry(hasher.hash_one(own), |chain| prefix(key_of(chain[0]), *suffix) == own)
+            {
+                let chain = entry.get_mut();
+                let place = chain.partition_point(|&other| key_of(other) < key);
+                chain.remove(place);
+                if chain.is_empty() {
                     entry.remove();
                 }
             }
         }
         if let Some(sorted) = &mut self.sorted {
-            sorted.remove(&row.key);
+            sorted.remove(key);
+        }
+        if let Some(row) = self.slots[slot as usize].take() {
+            self.bytes -= row.bytes();
         }
         self.free.push(slot);
     }
@@ -452,7 +456,7 @@ impl Rows {
             return Vec::new();
         };
         let first = chain.partition_point(|&slot| *self.row(slot).key < *range.from);
-        let rows = chain[first..].iter().map(|&slot| self.row(slot));
+        let rows = chain.range(first..).map(|&slot| self.row(slot));
         rows.take_while(|row| range.contains(&row.key)).map(|row| (&*row.key, row.value())).collect()
     }
 

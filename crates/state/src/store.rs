@@ -220,7 +220,8 @@ impl Store {
         reverse: bool,
         is_live: impl Fn(&[u8]) -> bool,
     ) -> Result<Entries, StateError> {
-        let rows = self.rows.as_ref().map(|rows| rows.chain(key, range)).unwrap_or_default();
+        let mut rows = self.rows.as_ref().map(|rows| rows.chain(key, range)).unwrap_or_default();
+        rows.retain(|(key, _)| self.is_cached || is_live(key));
         merge(&self.engine, rows, range, reverse, is_live)
     }
 
@@ -233,8 +234,9 @@ impl Store {
 
     /// The entries of all keys of a window or session store, with those left out that are not live.
     pub(crate) fn scan_all(&mut self, is_live: impl Fn(&[u8]) -> bool) -> Result<Entries, StateError> {
-        let range = KeyRange::all();
-        let rows = self.rows.as_mut().map(|rows| rows.range(&range)).unwrap_or_default();
+        let (range, is_cached) = (KeyRange::all(), self.is_cached);
+        let mut rows = self.rows.as_mut().map(|rows| rows.range(&range)).unwrap_or_default();
+        rows.retain(|(key, _)| is_cached || is_live(key));
         merge(&self.engine, rows, &range, false, is_live)
     }
 

@@ -307,6 +307,7 @@ impl Log {
         let any = !chunk.is_empty();
         while !chunk.is_empty() {
             let batch = Batch::parse(&chunk)?;
+            batch.check_crc()?;
             if !batch.is_control() {
                 for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
                     let record = record?;

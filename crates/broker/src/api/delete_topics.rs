@@ -5,6 +5,7 @@ use tidewater_protocol::messages::delete_topics_response::DeletableTopicResult;
 use tidewater_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
 use super::text;
+use crate::BrokerError;
 use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
@@ -16,6 +17,9 @@ pub(crate) fn handle(shared: &Shared, request: &DeleteTopicsRequest) -> DeleteTo
             match shared.delete_topic(&name) {
                 Ok(true) => result,
                 Ok(false) => result.with_error_code(ResponseError::UnknownTopicOrPartition.code()),
+                Err(error @ BrokerError::Setting { .. }) => result
+                    .with_error_code(ResponseError::InvalidRequest.code())
+                    .with_error_message(Some(text(error.to_string()))),
                 Err(error) => result
                     .with_error_code(ResponseError::KafkaStorageError.code())
                     .with_error_message(Some(text(error.to_string()))),

@@ -164,7 +164,9 @@ impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> StreamJoi
         let (_, after) = self.reach();
         let is_open =
             |time: i64, after: i64| time.saturating_add(after).saturating_add(self.span.grace_ms) >= stream_time;
-        if is_open(times.min_time, after) || now < times.next_emit_ms {
+        // After a restart it is not known whether any wait, nor since when.
+        let is_known = times.min_time != i64::MAX;
+        if is_known && is_open(times.min_time, after) || now < times.next_emit_ms {
             return Ok(());
         }
         times.next_emit_ms = now + interval;

@@ -5,13 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewater_client::{ClientError, Ports, partition_of};
 use tidewater_protocol::{BatchBuilder, Compression};
-use tidewater_types::{Offset, Partition, Timestamp, Topic, TopicPartition};
+use tidewater_types::{Header, Offset, Partition, Timestamp, Topic, TopicPartition};
 
 use crate::error::UserError;
 use crate::task::{Collector, OutRecord, PartitionBy};
 
 /// A batch of this size is sent without waiting for the commit.
 const BATCH_BYTES: usize = 256 * 1024;
+/// A record that is larger is not sent: `max.request.size`, Kafka's default.
+const MAX_REQUEST_BYTES: usize = 1_048_576;
+/// The lengths and deltas of a record.
+const RECORD_OVERHEAD_BYTES: usize = 32;
 
 struct TopicBatches {
     topic: Topic,
@@ -77,6 +81,7 @@ impl Batches {
     }
 
     fn send(&mut self, topic: usize, partition: usize) -> Result<(), ClientError> {
+        // If this fails the task fails: no handler is asked, since the records in it have gone past theirs.
         let Some(batch) = self.topics[topic].partitions[partition].take() else { return Ok(()) };
         let place = TopicPartition { topic: self.topics[topic].topic.clone(), partition: partition as Partition };
         let count = batch.count() as i64;
@@ -85,6 +90,14 @@ impl Batches {
         self.ends.insert(place, Offset(first.0 + count));
         Ok(())
     }
+}
+
+/// What a record takes in a batch, at most.
+fn record_bytes(record: &OutRecord<'_>) -> usize {
+    let bytes = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let header = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, |value| value.len()) + 10;
+    let headers: usize = record.headers.iter().map(header).sum();
+    RECORD_OVERHEAD_BYTES + bytes(record.key) + bytes(record.value) + headers
 }
 
 impl Collector for SharedBatches {
@@ -106,8 +119,19 @@ impl Collector for SharedBatches {
         let Some(slot) = topic.partitions.get_mut(partition) else {
             return Err(format!("topic {} has {count} partitions, but {partition} is wanted", record.topic).into());
         };
+        let size = record_bytes(&record);
+        if size > MAX_REQUEST_BYTES {
+            let limit = format!("more than max.request.size = {MAX_REQUEST_BYTES}");
+            return Err(
+                format!("a record of {size} bytes for topic {} is {limit}; make it smaller", record.topic).into()
+            );
+        }
+        if slot.as_ref().is_some_and(|waiting| waiting.size() + size > BATCH_BYTES) {
+            batches.send(index, partition)?;
+        }
+        let slot = &mut batches.topics[index].partitions[partition];
         let batch = slot.get_or_insert_with(|| BatchBuilder::with_capacity(Compression::None, BATCH_BYTES / 4));
         batch.push(record.timestamp.unwrap_or(now), record.key, record.value, record.headers);
-        if batch.size() >= BATCH_BYTES { Ok(batches.send(index, partition)?) } else { Ok(()) }
+        Ok(())
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn restore(
         while !chunk.is_empty() {
             let unreadable = |error| TaskError::new(FailureKind::State, format!("{changelog}: {error}"));
             let batch = Batch::parse(&chunk).map_err(unreadable)?;
+            batch.check_crc().map_err(unreadable)?;
             if !batch.is_control() {
                 for record in batch.records(UNPACK_LIMIT_BYTES).map_err(unreadable)?.iter() {
                     let record = record.map_err(unreadable)?;

@@ -41,11 +41,18 @@ pub(crate) struct Signals {
     pub commits: AtomicU64,
 }
 
+/// Where to read on in an input.
+struct Position {
+    offset: Offset,
+    /// The end of what there was to read when it was last looked at.
+    high_watermark: Offset,
+}
+
 struct RunningTask {
     task: Task,
     batches: SharedBatches,
-    /// The next offset to read of each input.
-    positions: BTreeMap<TopicPartition, Offset>,
+    /// Where to read on in each input.
+    positions: BTreeMap<TopicPartition, Position>,
     /// Stores by name, with their changelog partitions.
     changelogs: Vec<(String, TopicPartition)>,
     /// Whether anything happened since the last commit.
@@ -131,7 +138,7 @@ impl StreamThread {
                 }
                 None => self.ports.consumer.earliest(&place).map_err(failed)?,
             };
-            positions.insert(place, position);
+            positions.insert(place, Position { offset: position, high_watermark: position });
         }
 
         let mut changelogs = Vec::new();
@@ -144,7 +151,7 @@ impl StreamThread {
             let place = TopicPartition::new(topic, id.partition);
             // A source topic that serves as changelog counts only as far as it was worked through.
             let end = match self.topology.is_source_changelog(store) {
-                true => positions.get(&place).copied().unwrap_or_default(),
+                true => positions.get(&place).map(|position| position.offset).unwrap_or_default(),
                 false => self.ports.consumer.latest(&place).map_err(failed)?,
             };
             let restored = restore(&mut task, number, &place, end, &self.ports)?;
@@ -181,17 +188,19 @@ impl StreamThread {
             if running.task.waiting(&place.topic) >= WAITING_RECORDS {
                 continue;
             }
-            let fetched = self.ports.consumer.fetch(place, *position, FETCH_BYTES).map_err(failed)?;
+            let fetched = self.ports.consumer.fetch(place, position.offset, FETCH_BYTES).map_err(failed)?;
             let mut chunk = fetched.records;
+            position.high_watermark = if chunk.is_empty() { position.offset } else { fetched.high_watermark };
             while !chunk.is_empty() {
                 let unreadable = |error| TaskError::new(FailureKind::Deserialization, format!("{place}: {error}"));
                 let batch = Batch::parse(&chunk).map_err(unreadable)?;
+                batch.check_crc().map_err(unreadable)?;
                 if !batch.is_control() {
                     let records = batch.records(UNPACK_LIMIT_BYTES).map_err(unreadable)?;
                     let mut raw = Vec::with_capacity(batch.record_count().max(0) as usize);
                     for record in records.iter() {
                         let record = record.map_err(unreadable)?;
-                        if record.offset >= *position {
+                        if record.offset >= position.offset {
                             raw.push(RawRecord {
                                 offset: record.offset,
                                 timestamp: record.timestamp,
@@ -203,11 +212,13 @@ impl StreamThread {
                     }
                     running.task.add_records(&place.topic, raw)?;
                 }
-                *position = batch.next_offset().max(*position);
+                position.offset = batch.next_offset().max(position.offset);
                 chunk = chunk.slice(batch.len()..);
                 any = true;
             }
         }
+        // Also what was skipped at once, for want of a time, is consumed and to be committed.
+        running.dirty |= any;
         Ok(any)
     }
 
@@ -215,7 +226,12 @@ impl StreamThread {
     fn work(&self, running: &mut RunningTask) -> Result<bool, TaskError> {
         let mut worked = running.task.punctuate_wall_clock(self.settings.clock.now())?;
         let mut count = 0;
-        while count < ROUND_RECORDS && running.task.process_next()? {
+        // While one input has run dry here and has more in the log, its next record may be the earliest: read first.
+        let behind = running.positions.iter().filter(|(_, position)| position.offset < position.high_watermark);
+        let behind: Vec<usize> = behind.filter_map(|(place, _)| running.task.input(&place.topic)).collect();
+        let is_alone = running.positions.len() == 1;
+        let may_go_on = |task: &Task| is_alone || behind.iter().all(|&input| task.has_waiting(input));
+        while count < ROUND_RECORDS && may_go_on(&running.task) && running.task.process_next()? {
             running.task.punctuate_stream_time()?;
             count += 1;
         }
@@ -230,7 +246,8 @@ impl StreamThread {
         let mut offsets = BTreeMap::new();
         for running in tasks.iter_mut().filter(|running| running.dirty) {
             running.task.flush_caches()?;
-            running.batches.flush(self.settings.clock.now()).map_err(failed)?;
+            let flushed = running.batches.flush(self.settings.clock.now());
+            flushed.map_err(|error| TaskError::new(FailureKind::Production, error))?;
             let partition = running.task.partition();
             for (topic, offset, time) in running.task.consumed() {
                 let place = TopicPartition { topic: topic.clone(), partition };
@@ -238,10 +255,13 @@ impl StreamThread {
                 offsets.insert(place, CommittedOffset { offset, metadata });
             }
         }
-        if offsets.is_empty() {
+        if !tasks.iter().any(|running| running.dirty) {
             return Ok(());
         }
-        self.ports.group.commit(&offsets).map_err(failed)?;
+        // A task that only punctuates has nothing consumed, and yet writes to its stores.
+        if !offsets.is_empty() {
+            self.ports.group.commit(&offsets).map_err(failed)?;
+        }
         for running in tasks.iter_mut().filter(|running| running.dirty) {
             running.dirty = false;
             let reached = running.changelogs.iter().filter_map(|(store, place)| {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidewater_client::ClientError;
 use tidewater_types::{Headers, Topic};
 
 use super::core::{Core, DropReason, NodeId, OutRecord, PartitionBy};
@@ -76,6 +77,11 @@ impl Core {
         error.node.get_or_insert_with(|| self.nodes[node].name.clone());
         if error.place.is_none() {
             error.place = self.context.place.clone();
+        }
+        // A batch that the log refused holds more than the record at work: what failed is not one record.
+        if error.kind == FailureKind::Production && error.source.is::<ClientError>() {
+            error.handled = true;
+            return Err(error);
         }
         let (handler, reason) = match error.kind {
             FailureKind::Deserialization => (self.handlers.deserialization.clone(), DropReason::Undecodable),

@@ -139,7 +139,9 @@ impl Task {
     pub fn init(&mut self) -> Result<(), TaskError> {
         for node in 0..self.core.nodes.len() {
             if self.core.nodes[node].node.is_some() {
-                self.core.with_node(node, |node, core| node.init(core))?;
+                let core = &mut self.core;
+                let result = catch_unwind(AssertUnwindSafe(|| core.with_node(node, |node, core| node.init(core))));
+                result.unwrap_or_else(|panic| Err(panicked(&panic, None)))?;
             }
         }
         Ok(())
@@ -163,6 +165,16 @@ impl Task {
         if was_waiting { Ok(()) } else { self.find_head(input) }
     }
 
+    /// The place of a topic among the inputs.
+    pub fn input(&self, topic: &str) -> Option<usize> {
+        self.by_topic.get(topic).copied()
+    }
+
+    /// Whether a record of the input in this place waits.
+    pub fn has_waiting(&self, input: usize) -> bool {
+        !self.inputs[input].queue.waiting.is_empty()
+    }
+
     /// How many records wait for the topic.
     pub fn waiting(&self, topic: &str) -> usize {
         self.by_topic.get(topic).map_or(0, |&input| self.inputs[input].queue.waiting.len())
@@ -173,7 +185,10 @@ impl Task {
         let Input { topic, source, queue, consumed } = &mut self.inputs[input];
         queue.head_time = None;
         while let Some(raw) = queue.waiting.front() {
-            match source.timestamp(raw, queue.partition_time) {
+            let partition_time = queue.partition_time;
+            let found = catch_unwind(AssertUnwindSafe(|| source.timestamp(raw, partition_time)));
+            let place = || RecordPlace { topic: topic.clone(), partition: self.id.partition, offset: raw.offset };
+            match found.unwrap_or_else(|panic| Err(panicked(&panic, Some(place())))) {
                 Ok(Some(timestamp)) => {
                     queue.partition_time = queue.partition_time.max(timestamp);
                     queue.head_time = Some(timestamp);
@@ -186,8 +201,7 @@ impl Task {
                     self.core.drop_record(DropReason::NoTimestamp);
                 }
                 Err(mut error) => {
-                    error.place =
-                        Some(RecordPlace { topic: topic.clone(), partition: self.id.partition, offset: raw.offset });
+                    error.place = Some(place());
                     let node = source.node();
                     let (offset, key, value) = (raw.offset, raw.key.clone(), raw.value.clone());
                     if self.core.handlers.dead_letters.is_some() {

@@ -8,10 +8,11 @@ use serde_json::{Value as Json, json};
 use tidewater_state::StoreKind;
 use tidewater_streams::{Decision, Handlers, InternalTopicSettings, TaskError, Topology};
 use tidewater_testkit::{DriverSettings, SentRecord, StoreView, TestDriver};
-use tidewater_types::{Header, Headers, ms};
+use tidewater_types::ms;
 
-use crate::program::{Program, Trouble, write};
-use crate::value::{Type, from_hex, to_hex, to_json};
+use super::event::Event;
+use super::program::{Program, Trouble, write};
+use super::value::{Type, to_hex, to_json};
 
 /// The application id of all cases.
 const APPLICATION_ID: &str = "golden";
@@ -216,27 +217,8 @@ fn feed(driver: &TestDriver, program: &Program, event: &Json) -> (Vec<SentRecord
             Err(error) => (vec![], Err(error)),
         };
     }
-    let topic = event.get("topic").and_then(Json::as_str).unwrap_or_default();
-    let (key, value) = program.inputs.get(topic).cloned().unwrap_or((Type::Str, Type::Str));
-    let bytes = |raw: &str, field: &str, of: &Type| -> Option<Bytes> {
-        if let Some(hex) = event.get(raw) {
-            return hex.as_str().and_then(from_hex).map(Bytes::from);
-        }
-        let value = of.parse_json(event.get(field)?)?;
-        of.serde().to_bytes(&value).ok().map(Bytes::from)
-    };
-    let headers: Headers = event
-        .get("headers")
-        .and_then(Json::as_array)
-        .into_iter()
-        .flatten()
-        .map(|header| Header {
-            name: header[0].as_str().unwrap_or_default().into(),
-            value: header[1].as_str().map(|text| Bytes::copy_from_slice(text.as_bytes())),
-        })
-        .collect();
-    let timestamp = event.get("ts").and_then(Json::as_i64).unwrap_or(0);
-    driver.pipe(topic, bytes("keyHex", "key", &key), bytes("valueHex", "value", &value), timestamp, headers)
+    let Event { topic, key, value, timestamp, headers } = Event::parse(event, program);
+    driver.pipe(&topic, key, value, timestamp, headers)
 }
 
 fn hex(bytes: Option<&Bytes>) -> Json {

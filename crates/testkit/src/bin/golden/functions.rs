@@ -2,7 +2,7 @@
 
 use tidewater_streams::UserError;
 
-use crate::value::{Type, Val, text};
+use super::value::{Type, Val, text};
 
 /// Splits a function into name and argument.
 pub fn split(function: &str) -> (&str, &str) {

@@ -5,6 +5,7 @@
 //! one case, `.ndjson` one a line. The last line counts; the exit status is 1 if a case failed.
 
 mod compare;
+mod event;
 mod functions;
 mod processors;
 mod program;

@@ -7,8 +7,8 @@ use tidewater_streams::{
 };
 use tidewater_types::{Headers, Record, Timestamp, ms};
 
-use crate::functions::predicate;
-use crate::value::{Type, Val, text};
+use super::functions::predicate;
+use super::value::{Type, Val, text};
 
 type Key = Option<Val>;
 type Value = Option<Val>;

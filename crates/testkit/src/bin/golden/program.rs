@@ -11,9 +11,9 @@ use tidewater_streams::{
 };
 use tidewater_types::{Timestamp, ms};
 
-use crate::functions as f;
-use crate::processors::{Dynamic, FixedDynamic, Spec, StoreOf};
-use crate::value::{Type, Val};
+use super::functions as f;
+use super::processors::{Dynamic, FixedDynamic, Spec, StoreOf};
+use super::value::{Type, Val};
 
 type Key = Option<Val>;
 type Value = Option<Val>;
@@ -935,7 +935,7 @@ fn timestamp_extractor(name: &str) -> Result<TimestampExtractor<Key, Value>, Tro
         "partition_time" => TimestampExtractor::PartitionTimeOnInvalid,
         "value" => TimestampExtractor::By(Arc::new(|record, _| Timestamp(number(record.value.as_ref())))),
         "field" => TimestampExtractor::By(Arc::new(|record, _| {
-            let text = crate::value::text(record.value.as_ref());
+            let text = super::value::text(record.value.as_ref());
             Timestamp(text.split('|').next().and_then(|field| field.parse().ok()).unwrap_or(-1))
         })),
         "value_or_partition_time" => TimestampExtractor::By(Arc::new(|record, partition_time| {
