@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod bad_input;
+mod event_order;
 mod examples;
 mod failures;
 mod golden_embedded;

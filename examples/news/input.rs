@@ -83,6 +83,7 @@ pub fn folder(folder: &Path) -> anyhow::Result<Corpus> {
     for path in files(folder, &["json"])? {
         items.extend(stories(&fs::read(&path)?).with_context(|| path.display().to_string())?);
     }
+    ensure!(!items.is_empty(), "there is no .json file with a story in {}", folder.display());
     Ok(Corpus::new(folder.display().to_string(), items))
 }
 

@@ -1,7 +1,7 @@
 //! `tidewater log dump` and `tidewater log verify`: segments on disk, without opening the log.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -53,6 +53,7 @@ pub fn run(command: &LogCommand, json: bool) -> anyhow::Result<()> {
                 }
                 Ok(())
             })?;
+            check_found(batches, folder)?;
             let mut out = std::io::stdout().lock();
             if json {
                 writeln!(out, "{}", json!({"batches": batches, "records": records, "bytes": bytes}))?;
@@ -66,7 +67,9 @@ pub fn run(command: &LogCommand, json: bool) -> anyhow::Result<()> {
 
 fn dump(command: &Dump, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
+    let mut batches = 0;
     inspect_partition(&command.folder, |found| {
+        batches += 1;
         let segment = found.segment.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let batch = match found.batch {
             Ok(batch) => batch,
@@ -109,6 +112,18 @@ fn dump(command: &Dump, json: bool) -> anyhow::Result<()> {
                 }
             }
         }
-        Ok(())
-    })
+        anyhow::Ok(())
+    })?;
+    check_found(batches, &command.folder)
+}
+
+/// A folder without a batch is empty, or not that of a partition.
+fn check_found(batches: u64, folder: &Path) -> anyhow::Result<()> {
+    let is_partition = folder.join("partition.metadata").exists();
+    anyhow::ensure!(
+        batches > 0 || is_partition,
+        "{} is not the folder of a partition; those are DATA/log/TOPIC-NUMBER",
+        folder.display()
+    );
+    Ok(())
 }

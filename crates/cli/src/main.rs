@@ -4,10 +4,11 @@ mod log;
 mod records;
 mod topics;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tidewater::Log;
 
 /// The bundled log at a shell.
 #[derive(Parser)]
@@ -39,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let Arguments { data, json, command } = Arguments::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
     let result = match command {
         Command::Topics(command) => topics::run(command, &data, json),
         Command::Produce(command) => records::produce(&command, &data),
@@ -50,10 +52,45 @@ fn main() -> ExitCode {
         // The reader of our output went away, as `head` does: no failure of ours.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", whole_reason(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with those of its causes that it does not name itself.
+fn whole_reason(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said {
+        said if said.is_empty() => cause,
+        said if said.contains(&cause) => said,
+        said => format!("{said}: {cause}"),
+    })
+}
+
+/// Opens the log in a folder, which must hold one, does something with it, and closes it whatever came of that.
+fn with_log<T>(data: &Path, work: impl FnOnce(&Log) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let here = data.display();
+    anyhow::ensure!(Log::exists(data), "there is no log in {here}; name its folder with --data, or begin one with `tidewater topics create`");
+    with_new_log(data, work)
+}
+
+/// The same with a folder that may be new.
+fn with_new_log<T>(data: &Path, work: impl FnOnce(&Log) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let log = Log::open(data)?;
+    let result = work(&log);
+    let closed = log.close();
+    let result = result?;
+    closed?;
+    Ok(result)
+}
+
+/// A topic's name, if there is a topic of it.
+fn check_topic(log: &Log, topic: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        log.topics()?.contains_key(topic),
+        "topic {topic} does not exist; `tidewater topics list` shows those that do, `tidewater topics create {topic}` makes it"
+    );
+    Ok(())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,12 +1,15 @@
 //! `tidewater produce` and `tidewater consume`.
 
 use std::io::{BufRead, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
-use tidewater::{Log, Record, Timestamp, Topic};
+use tidewater::{Record, Timestamp, Topic};
+
+use crate::{check_topic, with_log};
 
 /// Lines that are gathered before they are written to the log.
 const LINES_AT_ONCE: usize = 10_000;
@@ -26,6 +29,9 @@ pub struct Produce {
 pub struct Consume {
     /// The topic.
     topic: String,
+    /// From the first record on, which is what it does anyway; as Kafka's own tool has it.
+    #[arg(long)]
+    from_beginning: bool,
     /// Ends after this many records.
     #[arg(long)]
     count: Option<usize>,
@@ -34,52 +40,71 @@ pub struct Consume {
 type Raw = Topic<Option<Bytes>, Option<Bytes>>;
 
 pub fn produce(command: &Produce, data: &Path) -> anyhow::Result<()> {
-    let log = Log::open(data)?;
-    let topic = Raw::named(command.topic.clone());
-    let (mut waiting, mut sent) = (Vec::new(), 0);
-    for line in std::io::stdin().lock().split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).into_owned();
-        let (key, value) = match command.key_separator.as_ref().and_then(|separator| line.split_once(separator)) {
-            Some((key, value)) => (Some(Bytes::from(key.to_owned())), value.to_owned()),
-            None => (None, line),
-        };
-        waiting.push(Record::new(key, Some(Bytes::from(value)), log.now()));
-        if waiting.len() >= LINES_AT_ONCE {
-            sent += log.send(&topic, std::mem::take(&mut waiting))?;
+    let sent = with_log(data, |log| {
+        check_topic(log, &command.topic)?;
+        let topic = Raw::named(command.topic.clone());
+        let (mut waiting, mut sent) = (Vec::new(), 0);
+        for line in std::io::stdin().lock().split(b'\n') {
+            let (key, value) = key_and_value(Bytes::from(line?), command.key_separator.as_deref());
+            waiting.push(Record::new(key, Some(value), log.now()));
+            if waiting.len() >= LINES_AT_ONCE {
+                sent += log.send(&topic, std::mem::take(&mut waiting))?;
+            }
         }
-    }
-    sent += log.send(&topic, waiting)?;
-    log.close()?;
+        Ok(sent + log.send(&topic, waiting)?)
+    })?;
     eprintln!("{sent} records written to {}", command.topic);
     Ok(())
 }
 
-pub fn consume(command: &Consume, data: &Path, json: bool) -> anyhow::Result<()> {
-    let log = Log::open(data)?;
-    let topic = Raw::named(command.topic.clone());
-    let mut out = std::io::stdout().lock();
-    let mut left = command.count.unwrap_or(usize::MAX);
-    let text = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    for (partition, offset, record) in log.records(&topic)? {
-        if left == 0 {
-            break;
-        }
-        left -= 1;
-        let Timestamp(timestamp) = record.timestamp;
-        let (key, value) = (text(&record.key), text(&record.value));
-        if json {
-            let headers: Vec<_> =
-                record.headers.iter().map(|header| json!([&*header.name, text(&header.value)])).collect();
-            let line = json!({
-                "topic": command.topic, "partition": partition, "offset": offset.0, "timestamp": timestamp,
-                "key": key, "value": value, "headers": headers,
-            });
-            writeln!(out, "{line}")?;
-        } else {
-            let key = key.map(|key| key + "\t").unwrap_or_default();
-            writeln!(out, "{key}{}", value.unwrap_or_else(|| "(null)".to_owned()))?;
-        }
+/// The parts of a line before and behind the separator; all of it is the value if there is none.
+fn key_and_value(line: Bytes, separator: Option<&str>) -> (Option<Bytes>, Bytes) {
+    let Some(separator) = separator.map(str::as_bytes).filter(|separator| !separator.is_empty()) else {
+        return (None, line);
+    };
+    match line.windows(separator.len()).position(|part| part == separator) {
+        Some(at) => (Some(line.slice(..at)), line.slice(at + separator.len()..)),
+        None => (None, line),
     }
-    log.close()?;
-    Ok(())
+}
+
+pub fn consume(command: &Consume, data: &Path, json: bool) -> anyhow::Result<()> {
+    with_log(data, |log| {
+        check_topic(log, &command.topic)?;
+        let topic = Raw::named(command.topic.clone());
+        let mut out = std::io::stdout().lock();
+        let mut left = command.count.unwrap_or(usize::MAX);
+        let mut result = Ok(());
+        log.visit(&topic, |partition, offset, record| {
+            if left > 0 {
+                left -= 1;
+                result = print(&mut out, &command.topic, (partition, offset.0), &record, json);
+            }
+            if left == 0 || result.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(result?)
+    })
+}
+
+fn print(
+    out: &mut impl Write,
+    topic: &str,
+    (partition, offset): (i32, i64),
+    record: &Record<Option<Bytes>, Option<Bytes>>,
+    json: bool,
+) -> std::io::Result<()> {
+    let text = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let Timestamp(timestamp) = record.timestamp;
+    let (key, value) = (text(&record.key), text(&record.value));
+    if json {
+        let headers: Vec<_> = record.headers.iter().map(|header| json!([&*header.name, text(&header.value)])).collect();
+        let line = json!({
+            "topic": topic, "partition": partition, "offset": offset, "timestamp": timestamp,
+            "key": key, "value": value, "headers": headers,
+        });
+        writeln!(out, "{line}")
+    } else {
+        let key = key.map(|key| key + "\t").unwrap_or_default();
+        writeln!(out, "{key}{}", value.unwrap_or_else(|| "(null)".to_owned()))
+    }
 }

@@ -8,12 +8,14 @@ use clap::Subcommand;
 use serde_json::json;
 use tidewater::Log;
 
+use crate::{check_topic, with_log, with_new_log};
+
 /// What can be done with topics.
 #[derive(Subcommand)]
 pub enum Topics {
     /// Lists all topics.
     List,
-    /// Makes a topic.
+    /// Makes a topic. Example: tidewater topics create words --partitions 3 --config retention.ms=-1
     Create {
         /// Its name.
         topic: String,
@@ -24,7 +26,7 @@ pub enum Topics {
         #[arg(long = "config", value_name = "NAME=VALUE")]
         configs: Vec<String>,
     },
-    /// Shows a topic's partitions with their first and last offsets.
+    /// Shows a topic's partitions with their first and last offsets. Example: tidewater topics describe words
     Describe {
         /// Its name.
         topic: String,
@@ -37,44 +39,58 @@ pub enum Topics {
 }
 
 pub fn run(command: Topics, data: &Path, json: bool) -> anyhow::Result<()> {
-    let log = Log::open(data)?;
-    let mut out = std::io::stdout().lock();
     match command {
-        Topics::List => {
-            for (name, partitions) in log.topics()? {
-                if json {
-                    writeln!(out, "{}", json!({"topic": name, "partitions": partitions}))?;
-                } else {
-                    writeln!(out, "{name}  {partitions} partitions")?;
-                }
-            }
-        }
         Topics::Create { topic, partitions, configs } => {
-            let mut settings = Vec::new();
-            for config in &configs {
-                let Some((name, value)) = config.split_once('=') else {
-                    bail!("--config {config:?} is not NAME=VALUE, such as retention.ms=-1");
-                };
-                settings.push((name, value));
-            }
-            if log.topics()?.iter().any(|(name, _)| *name == topic) {
-                bail!("topic {topic} exists already; `tidewater topics describe {topic}` shows it");
-            }
-            log.create_topic_named(&topic, partitions, &settings)?;
+            with_new_log(data, |log| create(log, &topic, partitions, &configs))?;
+            eprintln!("topic {topic} with {partitions} partitions made");
+            Ok(())
         }
-        Topics::Describe { topic } => {
-            let (starts, ends) = (log.start_offsets(&topic)?, log.end_offsets(&topic)?);
-            for (partition, (start, end)) in starts.iter().zip(&ends).enumerate() {
-                if json {
-                    let line = json!({"topic": topic, "partition": partition, "start": start.0, "end": end.0});
-                    writeln!(out, "{line}")?;
-                } else {
-                    writeln!(out, "{topic}-{partition}  offsets {start} to {end}")?;
-                }
-            }
-        }
-        Topics::Delete { topic } => log.delete_topic(&topic)?,
+        Topics::List => with_log(data, |log| list(log, json)),
+        Topics::Describe { topic } => with_log(data, |log| describe(log, &topic, json)),
+        Topics::Delete { topic } => with_log(data, |log| {
+            check_topic(log, &topic)?;
+            Ok(log.delete_topic(&topic)?)
+        }),
     }
-    log.close()?;
+}
+
+fn create(log: &Log, topic: &str, partitions: i32, configs: &[String]) -> anyhow::Result<()> {
+    let mut settings = Vec::new();
+    for config in configs {
+        let Some((name, value)) = config.split_once('=') else {
+            bail!("--config {config:?} is not NAME=VALUE, such as retention.ms=-1");
+        };
+        settings.push((name, value));
+    }
+    if log.topics()?.contains_key(topic) {
+        bail!("topic {topic} exists already; `tidewater topics describe {topic}` shows it");
+    }
+    Ok(log.create_topic_named(topic, partitions, &settings)?)
+}
+
+fn list(log: &Log, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for (name, partitions) in log.topics()? {
+        if json {
+            writeln!(out, "{}", json!({"topic": name, "partitions": partitions}))?;
+        } else {
+            writeln!(out, "{name}  {partitions} partitions")?;
+        }
+    }
+    Ok(())
+}
+
+fn describe(log: &Log, topic: &str, json: bool) -> anyhow::Result<()> {
+    check_topic(log, topic)?;
+    let (starts, ends) = (log.start_offsets(topic)?, log.end_offsets(topic)?);
+    let mut out = std::io::stdout().lock();
+    for (partition, (start, end)) in starts.iter().zip(&ends).enumerate() {
+        if json {
+            let line = json!({"topic": topic, "partition": partition, "start": start.0, "end": end.0});
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "{topic}-{partition}  offsets {start} to {end}")?;
+        }
+    }
     Ok(())
 }

@@ -48,8 +48,17 @@ fn lines_go_in_and_come_out() {
 fn what_goes_wrong_is_said_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
-    let missing = tidewater(data, &["consume", "nothing"], "");
+    let nowhere = tidewater(data, &["consume", "nothing"], "");
+    assert!(text(&nowhere.stderr).contains("there is no log in"), "{}", text(&nowhere.stderr));
+    assert!(std::fs::read_dir(data).unwrap().next().is_none(), "looking makes nothing");
+    tidewater(data, &["topics", "create", "words"], "");
+    let missing = tidewater(data, &["consume", "nothing", "--from-beginning"], "");
     assert!(!missing.status.success());
+    let no_partition = tidewater(data, &["log", "verify", data.to_str().unwrap()], "");
+    assert!(text(&no_partition.stderr).contains("is not the folder of a partition"), "{}", text(&no_partition.stderr));
+    for (action, name) in [("create", "__cluster_metadata"), ("delete", "__cluster_metadata")] {
+        assert!(!tidewater(data, &["topics", action, name], "").status.success(), "{action} {name}");
+    }
     assert!(text(&missing.stderr).contains("topic nothing does not exist"), "{}", text(&missing.stderr));
     let unknown = tidewater(data, &["topics", "create", "t", "--config", "retention.mss=1"], "");
     assert!(text(&unknown.stderr).contains("did you mean retention.ms?"), "{}", text(&unknown.stderr));

@@ -2,7 +2,6 @@
 
 use thiserror::Error;
 use tidewater_protocol::ResponseError;
-use tidewater_types::TopicPartition;
 
 /// A failed request.
 #[derive(Debug, Error)]
@@ -30,7 +29,7 @@ impl ClientError {
     pub(crate) fn check(
         code: i16,
         action: &'static str,
-        place: &TopicPartition,
+        place: &impl std::fmt::Display,
         message: Option<String>,
     ) -> Result<(), Self> {
         match code {

@@ -208,10 +208,67 @@ fn a_segment_damaged_in_the_middle_is_not_taken_for_a_torn_tail() {
     let path = folder.path().join("00000000000000000000.log");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[80] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-    let options = OpenOptions { config: small_segments(), clean_shutdown: false, recovery_point: Offset::ZERO };
-    let error = PartitionLog::open(&Disk::new(), folder.path(), options).unwrap_err();
-    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+    std::fs::write(&path, &bytes).unwrap();
+    // However often it is tried, with whatever mark, nothing is cut.
+    for clean_shutdown in [false, true, false] {
+        let options = OpenOptions { config: small_segments(), clean_shutdown, recovery_point: Offset::ZERO };
+        let opened = PartitionLog::open(&Disk::new(), folder.path(), options);
+        if !clean_shutdown {
+            assert!(matches!(opened.unwrap_err(), LogError::Damaged { .. }));
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn after_a_clean_close_a_cut_or_foreign_segment_is_an_error_each_time() {
+    let open_closed = |folder: &Path| {
+        let options = OpenOptions { config: small_segments(), clean_shutdown: true, recovery_point: Offset::ZERO };
+        PartitionLog::open(&Disk::new(), folder, options)
+    };
+    let last_segment = |folder: &Path| {
+        let segments = Disk::new().list(folder).unwrap().into_iter();
+        segments.filter(|path| path.extension().is_some_and(|extension| extension == "log")).next_back().unwrap()
+    };
+    for change in [|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 7), |bytes: &mut Vec<u8>| bytes[16] = 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = open(folder.path());
+        fill(&mut log, 30);
+        log.close().unwrap();
+        drop(log);
+        let path = last_segment(folder.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        change(&mut bytes);
+        std::fs::write(&path, &bytes).unwrap();
+        for _ in 0..2 {
+            let error = open_closed(folder.path()).unwrap_err();
+            assert!(matches!(&error, LogError::Damaged { path: named, .. } if *named == path), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+    }
+}
+
+#[test]
+fn a_missing_or_misleading_index_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 30);
+    log.close().unwrap();
+    drop(log);
+    let index = folder.path().join("00000000000000000000.index");
+    let good = std::fs::read(&index).unwrap();
+    assert!(!good.is_empty());
+    let mut misleading = good.clone();
+    *misleading.last_mut().unwrap() += 1;
+    for bad in [None, Some(misleading)] {
+        match bad {
+            None => std::fs::remove_file(&index).unwrap(),
+            Some(bytes) => std::fs::write(&index, bytes).unwrap(),
+        }
+        let (log, _) = open_with(&Disk::new(), folder.path(), small_segments(), true);
+        assert_eq!(std::fs::read(&index).unwrap(), good);
+        assert_eq!(read_all(&log, Offset::ZERO).len(), 30);
+    }
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub enum FailureKind {
 
 /// A failure while a task runs.
 #[derive(Debug, Error)]
-#[error("{}{}: {source}", self.what(), self.at())]
+#[error("{}{}: {source}{}", self.what(), self.at(), self.remedy())]
 pub struct TaskError {
     /// The kind of failure.
     pub kind: FailureKind,
@@ -118,6 +118,16 @@ impl TaskError {
             FailureKind::Panic => "processing panicked",
             FailureKind::State => "a store failed",
             FailureKind::Production => "a record cannot be sent",
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self.kind {
+            FailureKind::Deserialization => {
+                ". Read the topic by its own type, or let `Handlers::deserialization` skip such records"
+            }
+            FailureKind::Timestamp => ". Take another `TimestampExtractor`, one that skips such records or dates them",
+            _ => "",
         }
     }
 

@@ -100,13 +100,18 @@ impl AppBuilder<Log> {
     }
 }
 
-/// Waits for ctrl-c or SIGTERM, then stops the application in good order.
+/// How often a waiting program looks for a signal, or a failure.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits for ctrl-c or SIGTERM, then stops the application in good order; ends at once when the application fails.
 ///
 /// # Errors
-/// When a thread of the application had failed, or the system takes no signal handler.
+/// When a thread of the application has failed.
 pub fn run_until_signal(app: App) -> Result<(), TaskError> {
-    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
-        let _ = signals.forever().next();
+    let mut signals = Signals::new([SIGINT, SIGTERM]);
+    let mut is_signalled = || signals.as_mut().is_ok_and(|signals| signals.pending().next().is_some());
+    while !app.has_failed() && !is_signalled() {
+        std::thread::park_timeout(LOOK);
     }
     app.stop()
 }

@@ -1,6 +1,7 @@
 //! The log that a program works on.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub enum LogError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A topic does not exist.
-    #[error("topic {0} does not exist; create it with `create_topic`")]
+    #[error("topic {0} does not exist; create it first, in a program with `create_topic`, at a shell with `tidewater topics create {0}`")]
     MissingTopic(String),
     /// A key or value has no bytes, or bytes are not of the topic's type.
     #[error("topic {topic}: {source}")]
@@ -90,6 +91,11 @@ impl Log {
         let broker = Arc::new(Broker::open(&folder.join("log"), BrokerSettings::default())?);
         let client = NativeClient::new(broker.clone(), "");
         Ok(Log { broker, client, folder })
+    }
+
+    /// Whether there is a log in a folder.
+    pub fn exists(folder: impl AsRef<Path>) -> bool {
+        Disk::new().exists(&folder.as_ref().join("log").join("meta.properties"))
     }
 
     /// Where persistent stores go unless the application says otherwise.
@@ -233,6 +239,29 @@ impl Log {
             .collect::<Result<_, _>>()?)
     }
 
+    /// Visits the records of a topic that there are now, with partition and offset, until `visit` breaks.
+    ///
+    /// # Errors
+    /// When the topic does not exist, or a record is not of its types.
+    pub fn visit<K: Field, V: Field>(
+        &self,
+        topic: &Topic<K, V>,
+        mut visit: impl FnMut(Partition, Offset, Record<K, V>) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        for (partition, start) in self.start_offsets(topic.name())?.into_iter().enumerate() {
+            let place = TopicPartition::new(topic.name(), partition as Partition);
+            let (mut position, mut found) = (start, Vec::new());
+            while self.read_chunk(topic, &place, &mut position, &mut found)? {
+                for (offset, record) in found.drain(..) {
+                    if visit(place.partition, offset, record).is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// All records of a topic that there are now, with partition and offset.
     ///
     /// # Errors
@@ -242,12 +271,10 @@ impl Log {
         topic: &Topic<K, V>,
     ) -> Result<Vec<(Partition, Offset, Record<K, V>)>, LogError> {
         let mut all = Vec::new();
-        for (partition, start) in self.start_offsets(topic.name())?.into_iter().enumerate() {
-            let place = TopicPartition::new(topic.name(), partition as Partition);
-            let (mut position, mut found) = (start, Vec::new());
-            while self.read_chunk(topic, &place, &mut position, &mut found)? {}
-            all.extend(found.into_iter().map(|(offset, record)| (place.partition, offset, record)));
-        }
+        self.visit(topic, |partition, offset, record| {
+            all.push((partition, offset, record));
+            ControlFlow::Continue(())
+        })?;
         Ok(all)
     }
 

@@ -7,7 +7,7 @@ use tidewater_protocol::messages::create_topics_request::{CreatableTopic, Creata
 use tidewater_protocol::messages::metadata_request::MetadataRequestTopic;
 use tidewater_protocol::messages::metadata_response::MetadataResponseTopic;
 use tidewater_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest};
-use tidewater_types::{Partition, TopicPartition};
+use tidewater_types::Partition;
 
 use super::{NativeClient, call, text, topic_name};
 use crate::{Admin, ClientError};
@@ -21,7 +21,7 @@ impl Admin for NativeClient {
         if found.error_code == ResponseError::UnknownTopicOrPartition.code() {
             return Ok(None);
         }
-        ClientError::check(found.error_code, "describing", &TopicPartition::new(topic, 0), None)?;
+        ClientError::check(found.error_code, "describing", &topic, None)?;
         Ok(Some(found.partitions.len() as Partition))
     }
 
@@ -38,7 +38,7 @@ impl Admin for NativeClient {
         let response = call!(self, DeleteTopics, request, "delete topics")?;
         let deleted = response.responses.first().ok_or(ClientError::Unsupported("delete topics"))?;
         let message = deleted.error_message.as_ref().map(ToString::to_string);
-        ClientError::check(deleted.error_code, "deleting", &TopicPartition::new(topic, 0), message)
+        ClientError::check(deleted.error_code, "deleting", &topic, message)
     }
 
     fn create_topic(
@@ -62,6 +62,6 @@ impl Admin for NativeClient {
             return Ok(());
         }
         let message = created.error_message.as_ref().map(ToString::to_string);
-        ClientError::check(created.error_code, "creating", &TopicPartition::new(topic, 0), message)
+        ClientError::check(created.error_code, "creating", &topic, message)
     }
 }

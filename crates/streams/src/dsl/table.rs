@@ -67,7 +67,6 @@ impl<K, V> KTable<K, V> {
     }
 
     /// Names the operator that made this table. Generated names elsewhere stay what they were.
-    #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         self.handle.set_name(name.into());
         self
@@ -79,43 +78,36 @@ impl<K, V> KTable<K, V> {
     }
 
     /// Keeps the rows in a store of this name, which also names its changelog.
-    #[must_use]
     pub fn store(self, name: impl Into<String>) -> Self {
         self.option(|store| store.name = Some(name.into()))
     }
 
     /// Any store option at all, with nothing said: what an empty `Materialized` is in Kafka Streams.
-    #[must_use]
     pub fn materialized(self) -> Self {
         self.option(|_| {})
     }
 
     /// Keeps the rows in memory, not in RocksDB.
-    #[must_use]
     pub fn in_memory(self) -> Self {
         self.option(|store| store.in_memory = true)
     }
 
     /// With or without a record cache before the store. Default: with.
-    #[must_use]
     pub fn cached(self, cached: bool) -> Self {
         self.option(|store| store.cached = Some(cached))
     }
 
     /// Without a changelog: the rows are gone with the store's folder.
-    #[must_use]
     pub fn without_changelog(self) -> Self {
         self.option(|store| store.without_changelog = true)
     }
 
     /// With this setting for the changelog topic.
-    #[must_use]
     pub fn changelog_setting(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.option(|store| store.changelog.push((name.into(), value.into())))
     }
 
     /// How long windows or sessions are kept. Default: their length plus grace.
-    #[must_use]
     pub fn retention(self, retention: Duration) -> Self {
         self.option(|store| store.retention = Some(retention.into()))
     }
@@ -123,7 +115,6 @@ impl<K, V> KTable<K, V> {
 
 impl<K: Data, V: Data> KTable<K, V> {
     /// Writes the rows' values by this serde, in the store and in what follows.
-    #[must_use]
     pub fn value_serde(mut self, serde: Serde<V>) -> Self {
         lock(&self.handle.plan).ops[self.handle.op].value_serde = Some(Arc::new(serde.clone()));
         self.value = SerdeSlot::of(serde);

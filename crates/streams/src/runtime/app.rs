@@ -21,7 +21,7 @@ use crate::topology::Topology;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A topic that the program reads does not exist.
+    /// A topic that the program reads or writes does not exist.
     #[error("topic {0} does not exist; create it, then start again")]
     MissingTopic(String),
     /// Topics that are joined have different numbers of partitions.
@@ -56,7 +56,8 @@ impl App {
     pub fn start(topology: Topology, settings: AppSettings, ports: Ports) -> Result<Self, StartError> {
         let mut existing = BTreeMap::new();
         for subtopology in topology.subtopologies() {
-            for topic in topology.topics(subtopology, &settings.application_id).sources {
+            let topics = topology.topics(subtopology, &settings.application_id);
+            for topic in topics.sources.into_iter().chain(topics.sinks) {
                 if let Some(count) = ports.admin.partitions(&topic)? {
                     existing.insert(topic, count);
                 }
@@ -85,7 +86,14 @@ impl App {
                 signals: signals.clone(),
             };
             let name = format!("{}-{}", settings.application_id, number + 1);
-            let handle = spawn(&name, move || thread.run()).map_err(StartError::Thread)?;
+            let run = move || {
+                let result = thread.run();
+                if let Err(error) = &result {
+                    tracing::error!(%error, "a stream thread has failed");
+                }
+                result
+            };
+            let handle = spawn(&name, run).map_err(StartError::Thread)?;
             let (sleeper, more) = (handle.thread().clone(), signals.clone());
             ports.consumer.watch(Arc::new(move || {
                 if !more.more.swap(true, Ordering::SeqCst) {

@@ -46,9 +46,9 @@ pub(crate) fn deploy(
         }
     }
     for (_, topics) in &all {
-        for source in &topics.sources {
-            if !internal.contains_key(source) && !partitions.contains_key(source) {
-                return Err(StartError::MissingTopic(source.clone()));
+        for topic in topics.sources.iter().chain(&topics.sinks) {
+            if !internal.contains_key(topic) && !partitions.contains_key(topic) {
+                return Err(StartError::MissingTopic(topic.clone()));
             }
         }
     }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn internal_topics_follow_the_topics_that_feed_them() {
-        let existing = [("words".to_owned(), 3)].into();
+        let existing = [("words".to_owned(), 3), ("out".to_owned(), 1)].into();
         let deployment = deploy(&topology(), "app", &existing).unwrap();
         let topics: Vec<_> = deployment.topics.iter().map(|(name, count, _)| (name.as_str(), *count)).collect();
         assert_eq!(topics, [("app-counts-repartition", 3), ("app-counts-changelog", 3)]);

@@ -134,7 +134,7 @@ impl StreamThread {
                     if let Some(time) = read_metadata(&committed.metadata) {
                         task.set_partition_time(&place.topic, time);
                     }
-                    committed.offset
+                    self.within_log(&place, committed.offset)?
                 }
                 None => self.ports.consumer.earliest(&place).map_err(failed)?,
             };
@@ -160,6 +160,17 @@ impl StreamThread {
         }
         task.init()?;
         Ok(RunningTask { task, batches, positions, changelogs, dirty: false })
+    }
+
+    /// A committed offset, or the first one if the log does not hold it any more: as Kafka's `auto.offset.reset=earliest`.
+    fn within_log(&self, place: &TopicPartition, committed: Offset) -> Result<Offset, TaskError> {
+        let earliest = self.ports.consumer.earliest(place).map_err(failed)?;
+        let latest = self.ports.consumer.latest(place).map_err(failed)?;
+        if (earliest..=latest).contains(&committed) {
+            return Ok(committed);
+        }
+        tracing::warn!(%place, %committed, %earliest, %latest, "the committed offset is not in the log: begins at the earliest");
+        Ok(earliest)
     }
 
     #[cfg(feature = "rocksdb")]
