@@ -89,7 +89,10 @@ fn a_segment_that_was_cut_after_a_clean_close() {
     let bytes = std::fs::read(&segment).unwrap();
     std::fs::write(&segment, &bytes[..bytes.len() - 5]).unwrap();
     for _ in 0..2 {
-        assert_says(&open_error(folder.path()), &["00000000000000000000.log", "is damaged at byte 0", "Restore the file"]);
+        assert_says(
+            &open_error(folder.path()),
+            &["00000000000000000000.log", "is damaged at byte 0", "Restore the file"],
+        );
     }
     // What a crash cuts is another matter: there is no mark of a clean close then, and the tail goes.
     std::fs::remove_file(folder.path().join("log/.kafka_cleanshutdown")).unwrap();

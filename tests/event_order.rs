@@ -25,7 +25,8 @@ fn a_join_sees_the_row_of_its_time_and_not_a_later_one() {
     let number = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
     builder.stream(&STREAM).join_table(&table, move |text, row| format!("{} {row}", number(text))).to(&JOINED);
     let app = Tidewater::app("app").log(&log).start(builder.build().unwrap()).unwrap();
-    let joined: Vec<String> = log.read(&JOINED, RECORDS as usize).unwrap().into_iter().map(|record| record.value).collect();
+    let joined: Vec<String> =
+        log.read(&JOINED, RECORDS as usize).unwrap().into_iter().map(|record| record.value).collect();
     app.stop().unwrap();
     let expected: Vec<String> = (0..RECORDS).map(|n| format!("{n} row {n}")).collect();
     assert_eq!(joined, expected);

@@ -6,6 +6,7 @@ mod bad_input;
 mod event_order;
 mod examples;
 mod failures;
+mod golden_concrete;
 mod golden_embedded;
 mod kill;
 mod news;

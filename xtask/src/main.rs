@@ -63,7 +63,8 @@ fn root() -> PathBuf {
 fn run(what: &str, program: &str, arguments: &[&str]) -> Step {
     eprintln!("==> {what}: {program} {}", arguments.join(" "));
     let started = Instant::now();
-    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    let environment = setup::environment();
+    let status = Command::new(program).args(arguments).envs(environment).current_dir(root()).status();
     let seconds = started.elapsed().as_secs_f64();
     match status {
         Ok(status) if status.success() => {

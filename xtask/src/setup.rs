@@ -19,17 +19,53 @@ pub fn check(yes: bool) -> Step {
         eprintln!("==> setup: {what} is missing (package {package})");
     }
     let how = format!("apt-get update && apt-get install -y {}", packages.join(" "));
+    let only_libclang = packages == ["libclang-dev"];
     if !install {
-        return Err(format!("run `cargo xtask setup --yes`, or yourself:\n  {how}"));
+        let or = if only_libclang { format!(", or without root:\n  {}", wheel_command()) } else { String::new() };
+        return Err(format!("run `cargo xtask setup --yes`, or yourself, as root:\n  {how}{or}"));
     }
-    run("update of the package lists", "apt-get", &["update"])?;
-    let mut arguments = vec!["install", "-y"];
-    arguments.extend(&packages);
-    run("installation", "apt-get", &arguments).map_err(|error| format!("{error}; as root: {how}"))?;
+    if is_root() && starts("apt-get") {
+        run("update of the package lists", "apt-get", &["update"])?;
+        let mut arguments = vec!["install", "-y"];
+        arguments.extend(&packages);
+        run("installation", "apt-get", &arguments).map_err(|error| format!("{error}; as root: {how}"))?;
+    } else if only_libclang {
+        run("libclang from its wheel", "sh", &["-c", &wheel_command()])?;
+    } else {
+        return Err(format!("without root only libclang can be installed; as root: {how}"));
+    }
     match self::missing().first() {
         None => Ok(()),
         Some((what, _)) => Err(format!("{what} is still missing after the installation")),
     }
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.starts_with(b"0"))
+}
+
+/// Where the wheel of libclang is unpacked.
+fn wheel_folder() -> PathBuf {
+    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    home.unwrap_or_else(std::env::temp_dir).join("tidewater/libclang")
+}
+
+fn wheel_command() -> String {
+    format!("python3 -m pip install --quiet --no-deps --target {} libclang", wheel_folder().display())
+}
+
+/// What the build needs in its environment: nothing, unless libclang came from its wheel. That has no headers of its own;
+/// those of gcc serve.
+pub fn environment() -> Vec<(&'static str, String)> {
+    let library = wheel_folder().join("clang/native");
+    if has_libclang_package() || !library.join("libclang.so").exists() {
+        return Vec::new();
+    }
+    let include = Command::new("gcc").arg("-print-file-name=include").output();
+    let include = include.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    vec![("LIBCLANG_PATH", library.display().to_string()), ("BINDGEN_EXTRA_CLANG_ARGS", format!("-isystem {include}"))]
 }
 
 fn missing() -> Vec<(&'static str, &'static str)> {
@@ -37,6 +73,9 @@ fn missing() -> Vec<(&'static str, &'static str)> {
     let compiles = ["c++", "g++", "clang++"].iter().any(|compiler| starts(compiler));
     if !compiles {
         missing.push(("a C++ compiler", "g++"));
+    }
+    if !starts("cmake") {
+        missing.push(("cmake", "cmake"));
     }
     if !starts("make") && !starts("ninja") {
         missing.push(("make", "make"));
@@ -53,9 +92,13 @@ fn starts(program: &str) -> bool {
 
 /// Whether there is a libclang, with the headers (`stddef.h` and others) that belong to it.
 fn has_libclang() -> bool {
-    if std::env::var_os("LIBCLANG_PATH").is_some() {
-        return true;
-    }
+    // Whoever names a library also says where its headers are.
+    let is_named =
+        std::env::var_os("LIBCLANG_PATH").is_some() && std::env::var_os("BINDGEN_EXTRA_CLANG_ARGS").is_some();
+    is_named || has_libclang_package() || wheel_folder().join("clang/native/libclang.so").exists()
+}
+
+fn has_libclang_package() -> bool {
     let folders = |pattern: &str| -> Vec<PathBuf> {
         let (above, name) = pattern.rsplit_once('/').unwrap_or(("/", pattern));
         let entries = std::fs::read_dir(above).into_iter().flatten().flatten().map(|entry| entry.path());

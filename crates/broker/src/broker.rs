@@ -216,8 +216,8 @@ impl Shared {
         let record = TopicRecord::new(random_id(), partitions, configs);
         let folders: Vec<PathBuf> =
             (0..partitions).map(|number| self.folder.path.join(format!("{name}-{number}"))).collect();
-        if let Some(stranger) = folders.iter().find(|folder| self.folder.disk.exists(folder)) {
-            return Err(storage(BrokerError::Foreign(stranger.clone())));
+        for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
+            self.remove_unfinished(folder).map_err(storage)?;
         }
         let opened = OpenTopic::open(&self.folder, name, record.clone(), &config, &BTreeMap::new());
         let topic = opened.map_err(|error| {
@@ -231,6 +231,20 @@ impl Shared {
         let topic = Arc::new(topic);
         topics.insert(name.to_owned(), topic.clone());
         Ok(topic)
+    }
+
+    /// Removes a partition's folder that a killed process made and had no topic for yet. One with records is somebody's.
+    fn remove_unfinished(&self, folder: &Path) -> Result<(), BrokerError> {
+        let disk = &self.folder.disk;
+        for file in disk.list(folder).map_err(BrokerError::io("list", folder))? {
+            let is_log = file.extension().is_some_and(|extension| extension == "log");
+            let length =
+                disk.open_to_read(&file).and_then(|file| file.len()).map_err(BrokerError::io("measure", &file))?;
+            if is_log && length > 0 {
+                return Err(BrokerError::Foreign(folder.to_owned()));
+            }
+        }
+        disk.remove_folder(folder).map_err(BrokerError::io("remove", folder))
     }
 
     /// Deletes a topic: its folders lose their names, its record goes, then its files. Says whether there was one.

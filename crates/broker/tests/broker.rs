@@ -1,6 +1,6 @@
 //! The broker through its door: topics, records, offsets, over restarts and crashes.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::path::Path;
 
@@ -185,4 +185,21 @@ fn folders_that_are_not_ours_or_newer_are_refused() {
     disk.write_atomically(&folder.path().join("meta.properties"), b"version=1\ntidewater.layout=99\n").unwrap();
     let error = Broker::open(folder.path(), BrokerSettings::default()).err().unwrap();
     assert!(matches!(error, BrokerError::NewerLayout { found: 99, .. }), "{error}");
+}
+
+#[test]
+fn a_creation_that_was_killed_is_made_again_and_a_folder_with_records_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    let left = folder.path().join("articles-0");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::write(left.join("00000000000000000000.log"), "").unwrap();
+    assert_eq!(create(&broker, "articles", 1, &[]).0, 0);
+    let stranger = folder.path().join("others-0");
+    std::fs::create_dir(&stranger).unwrap();
+    std::fs::write(stranger.join("00000000000000000000.log"), "records").unwrap();
+    let (code, message) = create(&broker, "others", 1, &[]);
+    assert_ne!(code, 0);
+    assert!(message.unwrap().contains("others-0 does not belong into a data folder"));
+    assert!(stranger.join("00000000000000000000.log").exists());
 }

@@ -70,7 +70,10 @@ fn whole_reason(error: &anyhow::Error) -> String {
 /// Opens the log in a folder, which must hold one, does something with it, and closes it whatever came of that.
 fn with_log<T>(data: &Path, work: impl FnOnce(&Log) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let here = data.display();
-    anyhow::ensure!(Log::exists(data), "there is no log in {here}; name its folder with --data, or begin one with `tidewater topics create`");
+    anyhow::ensure!(
+        Log::exists(data),
+        "there is no log in {here}; name its folder with --data, or begin one with `tidewater topics create`"
+    );
     with_new_log(data, work)
 }
 

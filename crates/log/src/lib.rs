@@ -2,7 +2,7 @@
 //! and the leader-epoch checkpoint.
 //!
 //! A [`PartitionLog`] appends batches as they arrive, reads ranges of whole batches, finds offsets by time, and cuts a torn
-//! tail when it is opened after a crash. [`compact`] rewrites closed segments without a lock on the log; [`PartitionLog::expire`]
+//! tail when it is opened after a crash. [`Compactor`] rewrites closed segments without a lock on the log; [`PartitionLog::expire`]
 //! drops whole segments by age and size. Which partitions exist, and when these are called, is the broker's business.
 
 mod compact;

@@ -227,8 +227,8 @@ fn after_a_clean_close_a_cut_or_foreign_segment_is_an_error_each_time() {
         PartitionLog::open(&Disk::new(), folder, options)
     };
     let last_segment = |folder: &Path| {
-        let segments = Disk::new().list(folder).unwrap().into_iter();
-        segments.filter(|path| path.extension().is_some_and(|extension| extension == "log")).next_back().unwrap()
+        let mut segments = Disk::new().list(folder).unwrap().into_iter();
+        segments.rfind(|path| path.extension().is_some_and(|extension| extension == "log")).unwrap()
     };
     for change in [|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 7), |bytes: &mut Vec<u8>| bytes[16] = 3] {
         let folder = tempfile::tempdir().unwrap();

@@ -36,7 +36,9 @@ pub enum LogError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A topic does not exist.
-    #[error("topic {0} does not exist; create it first, in a program with `create_topic`, at a shell with `tidewater topics create {0}`")]
+    #[error(
+        "topic {0} does not exist; create it first, in a program with `create_topic`, at a shell with `tidewater topics create {0}`"
+    )]
     MissingTopic(String),
     /// A key or value has no bytes, or bytes are not of the topic's type.
     #[error("topic {topic}: {source}")]

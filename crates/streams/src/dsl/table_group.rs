@@ -78,6 +78,17 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
     pub fn aggregate<A: Field>(
         &self,
         init: impl Fn() -> A + Send + Sync + 'static,
+        add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
+        subtract: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
+    ) -> KTable<K, A::Some> {
+        let add = move |key: &K, value, aggregate| Ok(add(key, value, aggregate));
+        self.try_aggregate(init, add, move |key, value, aggregate| Ok(subtract(key, value, aggregate)))
+    }
+
+    /// [`GroupedTable::aggregate`] with functions that may fail.
+    pub fn try_aggregate<A: Field>(
+        &self,
+        init: impl Fn() -> A + Send + Sync + 'static,
         add: impl Fn(&K, V, A) -> Result<A, UserError> + Send + Sync + 'static,
         subtract: impl Fn(&K, V, A) -> Result<A, UserError> + Send + Sync + 'static,
     ) -> KTable<K, A::Some> {

@@ -149,6 +149,15 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
     pub fn aggregate<A: Field>(
         &self,
         init: impl Fn() -> A + Send + Sync + 'static,
+        add: impl Fn(&K::Some, V, A) -> A + Send + Sync + 'static,
+    ) -> KTable<Windowed<K::Some>, A::Some> {
+        self.try_aggregate(init, move |key, value, aggregate| Ok(add(key, value, aggregate)))
+    }
+
+    /// [`TimeWindowedStream::aggregate`] with an aggregator that may fail.
+    pub fn try_aggregate<A: Field>(
+        &self,
+        init: impl Fn() -> A + Send + Sync + 'static,
         add: impl Fn(&K::Some, V, A) -> Result<A, UserError> + Send + Sync + 'static,
     ) -> KTable<Windowed<K::Some>, A::Some> {
         let (first, add) = user_functions(init, add);
@@ -230,6 +239,17 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
     /// Aggregates the values of each session, beginning with `init`. Sessions that grow together are merged, from `init` on,
     /// before the record that joins them is added.
     pub fn aggregate<A: Field>(
+        &self,
+        init: impl Fn() -> A + Send + Sync + 'static,
+        add: impl Fn(&K::Some, V, A) -> A + Send + Sync + 'static,
+        merge: impl Fn(&K::Some, A, A) -> A + Send + Sync + 'static,
+    ) -> KTable<SessionWindowed<K::Some>, A::Some> {
+        let add = move |key: &K::Some, value, aggregate| Ok(add(key, value, aggregate));
+        self.try_aggregate(init, add, move |key, a, b| Ok(merge(key, a, b)))
+    }
+
+    /// [`SessionWindowedStream::aggregate`] with functions that may fail.
+    pub fn try_aggregate<A: Field>(
         &self,
         init: impl Fn() -> A + Send + Sync + 'static,
         add: impl Fn(&K::Some, V, A) -> Result<A, UserError> + Send + Sync + 'static,

@@ -538,7 +538,7 @@ impl Writer {
                     }
                     _ => {
                         let table = windowed
-                            .aggregate(init, move |k, v, a: Value| Ok(f::add(&add_fn, Some(k), v.as_ref(), a)))
+                            .aggregate(init, move |k, v, a: Value| f::add(&add_fn, Some(k), v.as_ref(), a))
                             .value_serde(result.serde());
                         materialize(named_table(table, step), step, true)?
                     }
@@ -557,8 +557,8 @@ impl Writer {
                         let table = windowed
                             .aggregate(
                                 init,
-                                move |k, v, a: Value| Ok(f::add(&add_fn, Some(k), v.as_ref(), a)),
-                                move |_, a, b| Ok(f::merge(&merge_fn, a, b)),
+                                move |k, v, a: Value| f::add(&add_fn, Some(k), v.as_ref(), a),
+                                move |_, a, b| f::merge(&merge_fn, a, b),
                             )
                             .value_serde(result.serde());
                         materialize(named_table(table, step), step, true)?
@@ -582,8 +582,8 @@ impl Writer {
                         let table = group
                             .aggregate(
                                 init,
-                                move |k, v, a: Value| Ok(f::add(&add_fn, Some(k), Some(&v), a)),
-                                move |k, v, a: Value| Ok(f::subtract(&merge_fn, Some(k), Some(&v), a)),
+                                move |k, v, a: Value| f::add(&add_fn, Some(k), Some(&v), a),
+                                move |k, v, a: Value| f::subtract(&merge_fn, Some(k), Some(&v), a),
                             )
                             .value_serde(result.serde());
                         materialize(named_table(table, step), step, true)?
