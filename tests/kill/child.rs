@@ -16,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     let builder = StreamsBuilder::new();
     builder.stream(&WORDS).group_by(|_, word| word.clone()).count().store("counts").to_stream().to(&COUNTS);
     let app = Tidewater::app("app").log(&log).commit_interval(ms(20)).threads(2).start(builder.build()?)?;
-    let mut said = 0;
+    let (mut said, mut caught_up) = (0, false);
     loop {
         let commits = app.commits();
         if commits > said || app.has_failed() {
@@ -24,10 +24,15 @@ fn main() -> anyhow::Result<()> {
             println!("{commits} commits, {} records", app.processed());
             std::io::stdout().flush()?;
         }
+        if !caught_up && app.processed() > 0 && app.lag()? == 0 {
+            caught_up = true;
+            println!("caught up");
+            std::io::stdout().flush()?;
+        }
         if app.has_failed() {
             app.stop()?;
             return Ok(());
         }
-        std::thread::yield_now();
+        std::thread::park_timeout(ms(1));
     }
 }

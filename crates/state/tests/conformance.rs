@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tidewater_state::{Backend, ChangelogSink, KeyRange, MemoryBackend, Store, StoreKind, StoreMemory, StoreSpec};
+use tidewater_state::{
+    Backend, ChangelogSink, KeyRange, MemoryBackend, Retention, Store, StoreKind, StoreMemory, StoreSpec,
+};
 use tidewater_types::{Headers, Offset, RecordContext, Timestamp};
 
 /// Remembers what was logged.
@@ -121,8 +123,89 @@ fn run(backend: &mut dyn Backend, memory: StoreMemory, cached: bool, transaction
     }
 }
 
+#[derive(Clone, Debug)]
+enum WindowStep {
+    Put(u8, i64, Option<u8>),
+    Get(u8, i64),
+    Fetch(u8, i64, i64, bool),
+    Commit,
+}
+
+/// Times in steps of ten seconds, so that a few hundred of them pass the retention and several segments.
+fn window_step() -> impl Strategy<Value = WindowStep> {
+    let time = || (0i64..60).prop_map(|n| n * 10_000);
+    prop_oneof![
+        6 => (0u8..3, time(), proptest::option::weighted(0.9, any::<u8>()))
+            .prop_map(|(key, at, value)| WindowStep::Put(key, at, value)),
+        3 => (0u8..3, time()).prop_map(|(key, at)| WindowStep::Get(key, at)),
+        4 => (0u8..3, time(), time(), any::<bool>())
+            .prop_map(|(key, from, to, reverse)| WindowStep::Fetch(key, from, to, reverse)),
+        1 => Just(WindowStep::Commit),
+    ]
+}
+
+const RETENTION_MS: i64 = 200_000;
+/// Half the retention, as in Kafka Streams.
+const SEGMENT_MS: i64 = 100_000;
+
+fn window_spec() -> StoreSpec {
+    let retention = Retention { ms: RETENTION_MS };
+    let kind = StoreKind::Window { timestamped: false, retention, size_ms: 10_000, duplicates: false };
+    StoreSpec::new("w", kind)
+}
+
+/// Runs the steps against a window store and a model: what is found never depends on when a commit happens.
+fn run_windows(backend: &mut dyn Backend, steps: &[WindowStep]) {
+    let spec = window_spec();
+    let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), SMALL);
+    let mut model: BTreeMap<(u8, i64), Vec<u8>> = BTreeMap::new();
+    let mut newest = -1;
+    for step in steps {
+        let live_from = newest - RETENTION_MS + 1;
+        match *step {
+            WindowStep::Put(key, at, value) => {
+                newest = newest.max(at);
+                let is_kept = at.div_euclid(SEGMENT_MS) >= (newest - RETENTION_MS).div_euclid(SEGMENT_MS);
+                let value = value.map(|value| vec![value; 3]);
+                let kept = store.put_window(&[key], at, value.as_deref(), &context(), &mut Log::default()).unwrap();
+                assert_eq!(kept, is_kept);
+                match value {
+                    Some(value) if is_kept => drop(model.insert((key, at), value)),
+                    None if is_kept => drop(model.remove(&(key, at))),
+                    _ => {}
+                }
+            }
+            WindowStep::Get(key, at) => {
+                let expected = model.get(&(key, at)).filter(|_| at >= live_from);
+                assert_eq!(store.get_window(&[key], at, <[u8]>::to_vec).unwrap().as_ref(), expected);
+            }
+            WindowStep::Fetch(key, from, to, reverse) => {
+                let live =
+                    model.iter().filter(|((of, at), _)| *of == key && (from..=to).contains(at) && *at >= live_from);
+                let mut expected: Vec<_> = live.map(|((_, at), value)| (*at, value.clone())).collect();
+                if reverse {
+                    expected.reverse();
+                }
+                let found = store.fetch(&[key], from, to, reverse).unwrap();
+                let found: Vec<_> = found.into_iter().map(|entry| (entry.start, entry.value)).collect();
+                assert_eq!(found, expected);
+                assert_eq!(store.has_window(&[key], from, to).unwrap(), !expected.is_empty());
+            }
+            WindowStep::Commit => {
+                let writes = vec![store.take_uncommitted()];
+                backend.commit(writes, &BTreeMap::new()).unwrap();
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn windows_in_memory(steps in proptest::collection::vec(window_step(), 1..120)) {
+        run_windows(&mut MemoryBackend, &steps);
+    }
 
     #[test]
     fn memory(steps in proptest::collection::vec(step(), 1..80), cached: bool) {
@@ -137,6 +220,13 @@ mod rocks {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn windows_in_rocksdb(steps in proptest::collection::vec(window_step(), 1..120)) {
+            let folder = tempfile::tempdir().unwrap();
+            let memory = RocksMemory::new(8 << 20);
+            run_windows(&mut RocksBackend::open(folder.path(), &[&window_spec()], &memory).unwrap(), &steps);
+        }
 
         #[test]
         fn rocksdb(steps in proptest::collection::vec(step(), 1..80), cached: bool, row_bytes in 0usize..1000) {
