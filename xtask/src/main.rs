@@ -81,14 +81,17 @@ fn build() -> Step {
     run("build", "cargo", &["build", "--workspace", "--all-targets"])
 }
 
-fn demo(arguments: &[String]) -> Step {
+/// Builds everything, then runs one of the programs: `cargo run` would build it once more, with features of its own.
+fn run_built(what: &str, program: &str, arguments: &[&str]) -> Step {
     build()?;
-    let mut all = vec!["run", "--quiet", "--example", "news"];
-    if !arguments.is_empty() {
-        all.push("--");
-        all.extend(arguments.iter().map(String::as_str));
-    }
-    run("demo", "cargo", &all)
+    let metadata = tidy::metadata()?;
+    let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
+    let program = Path::new(target).join("debug").join(program);
+    run(what, &program.display().to_string(), arguments)
+}
+
+fn demo(arguments: &[String]) -> Step {
+    run_built("demo", "examples/news", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn test(arguments: &[String]) -> Step {
@@ -102,14 +105,9 @@ fn test(arguments: &[String]) -> Step {
 }
 
 fn bench(arguments: &[String]) -> Step {
-    build()?;
-    let mut all = vec!["run", "--quiet", "--example", "bench", "--"];
-    all.extend(arguments.iter().map(String::as_str));
-    run("bench", "cargo", &all)
+    run_built("bench", "examples/bench", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn golden(arguments: &[String]) -> Step {
-    let mut all = vec!["run", "--quiet", "--bin", "golden", "--"];
-    all.extend(arguments.iter().map(String::as_str));
-    run("recorded cases", "cargo", &all)
+    run_built("recorded cases", "golden", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }

@@ -62,7 +62,7 @@ pub fn check() -> Step {
 }
 
 /// What cargo knows of the workspace and everything it depends on.
-fn metadata() -> Result<Value, String> {
+pub fn metadata() -> Result<Value, String> {
     let output = Command::new("cargo")
         .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(root())

@@ -23,6 +23,8 @@
 //! ```
 
 mod codec;
+#[cfg(doctest)]
+mod compile_fail;
 mod config;
 mod dsl;
 mod error;

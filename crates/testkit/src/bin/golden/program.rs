@@ -1,5 +1,7 @@
 //! Writing a case's program in the public DSL.
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,6 +16,7 @@ use tidewater_types::{Timestamp, ms};
 use super::functions as f;
 use super::processors::{Dynamic, FixedDynamic, Spec, StoreOf};
 use super::value::{Type, Val};
+use tables::*;
 
 type Key = Option<Val>;
 type Value = Option<Val>;
@@ -58,29 +61,6 @@ macro_rules! each {
             Table::Session($t) => Table::Session($body),
         }
     };
-}
-
-/// A table's key as the dynamic type.
-trait TableKey: Data {
-    fn val(&self) -> Val;
-}
-
-impl TableKey for Val {
-    fn val(&self) -> Val {
-        self.clone()
-    }
-}
-
-impl TableKey for Windowed<Val> {
-    fn val(&self) -> Val {
-        Val::Windowed { key: Box::new(self.key.clone()), start: self.window.start, end: self.window.end }
-    }
-}
-
-impl TableKey for SessionWindowed<Val> {
-    fn val(&self) -> Val {
-        Val::Session { key: Box::new(self.key.clone()), start: self.window.start, end: self.window.end }
-    }
 }
 
 enum Handle {
@@ -795,129 +775,6 @@ fn named(stream: Stream, step: &Json) -> Stream {
         Some(name) => stream.named(name),
         None => stream,
     }
-}
-
-fn named_table<K, V>(table: KTable<K, V>, step: &Json) -> KTable<K, V> {
-    match text(step, "name") {
-        Some(name) => table.named(name),
-        None => table,
-    }
-}
-
-/// The options of a table's store. Aggregations pass their serdes in Kafka Streams, which counts as an option.
-fn materialize<K, V>(mut table: KTable<K, V>, step: &Json, aggregates: bool) -> Result<KTable<K, V>, Trouble> {
-    let Some(options) = step.get("materialized").filter(|options| !options.is_null()) else {
-        return Ok(if aggregates { table.materialized() } else { table });
-    };
-    table = table.materialized();
-    for (name, value) in options.as_object().into_iter().flatten() {
-        table = match (name.as_str(), value) {
-            ("name", Json::String(name)) => table.store(name),
-            ("store", Json::String(kind)) => match kind.as_str() {
-                "in_memory" => table.in_memory(),
-                "rocks_db" => table,
-                other => return not_yet(format!("store {}", other.split(':').next().unwrap_or(other))),
-            },
-            ("caching", Json::Bool(cached)) => table.cached(*cached),
-            ("logging", Json::Bool(false)) => table.without_changelog(),
-            ("logging", Json::Object(settings)) => settings
-                .iter()
-                .fold(table, |table, (name, value)| table.changelog_setting(name, value.as_str().unwrap_or_default())),
-            ("retentionMs", Json::Number(millis)) => table.retention(duration(millis.as_i64().unwrap_or(0))?),
-            ("logging", Json::Bool(true)) => table,
-            (other, _) => return not_yet(format!("materialized {other}")),
-        };
-    }
-    Ok(table)
-}
-
-/// A count, seen as a table of the dynamic type.
-fn count_of<K: TableKey>(count: KTable<K, i64>, step: &Json) -> Result<KTable<K, Val>, Trouble> {
-    let count = materialize(named_table(count, step), step, true)?;
-    Ok(count.retype_values(Val::Long, |value| match value {
-        Val::Long(count) => *count,
-        _ => 0,
-    }))
-}
-
-fn derive_table<K: TableKey>(
-    table: &KTable<K, Val>,
-    step: &Json,
-    op: &str,
-    function: &str,
-) -> Result<KTable<K, Val>, Trouble> {
-    let function = function.to_owned();
-    let derived = match op {
-        "filter" => table.try_filter(move |k, v| f::predicate(&function, Some(&k.val()), Some(v))),
-        "filterNot" => table.try_filter_not(move |k, v| f::predicate(&function, Some(&k.val()), Some(v))),
-        _ => table.try_map_values(move |k, v| f::value_function(&function, Some(&k.val()), Some(v))),
-    };
-    materialize(named_table(derived, step), step, false)
-}
-
-fn open_table<K: TableKey>(table: &KTable<K, Val>, step: &Json) -> Stream {
-    let mut stream = table.to_stream();
-    if let Some(name) = text(step, "name") {
-        stream = stream.named(name);
-    }
-    stream.retype(|key| Some(key.val()), |value| value)
-}
-
-fn group_table<K: TableKey>(table: &KTable<K, Val>, to_key: String, to_value: String) -> GroupedTable<Val, Val> {
-    table.try_group_by(move |k, v| {
-        let key = k.val();
-        let group: Key = f::key_function(&to_key, Some(&key), Some(v))?;
-        let value: Value = f::value_function(&to_value, Some(&key), Some(v.clone()))?;
-        Ok((group, value))
-    })
-}
-
-fn join_tables<K: TableKey>(
-    left: &KTable<K, Val>,
-    right: &KTable<K, Val>,
-    step: &Json,
-    op: &str,
-    function: String,
-) -> Result<KTable<K, Val>, Trouble> {
-    let joined = match op {
-        "join" => left.join(right, move |l, r| f::joiner(&function, None, Some(l), Some(r))),
-        "leftJoin" => left.left_join(right, move |l, r| f::joiner(&function, None, Some(l), r)),
-        _ => left.outer_join(right, move |l, r| f::joiner(&function, None, l, r)),
-    };
-    materialize(named_table(joined, step), step, false)
-}
-
-fn suppress<K: TableKey>(
-    table: &KTable<K, Val>,
-    until_closes: Option<Suppress<K>>,
-    step: &Json,
-) -> Result<KTable<K, Val>, Trouble> {
-    let mut suppress = match (text(step, "until"), until_closes) {
-        (Some("window_closes"), Some(until_closes)) => until_closes,
-        _ => Suppress::until_time_limit(duration(number(step, "limitMs").unwrap_or(0))?),
-    };
-    let buffer = step.get("buffer").cloned().unwrap_or_default();
-    if let Some(records) = number(&buffer, "maxRecords") {
-        suppress = suppress.max_records(records as u64);
-    }
-    if let Some(bytes) = number(&buffer, "maxBytes") {
-        suppress = suppress.max_bytes(bytes as u64);
-    }
-    match text(&buffer, "whenFull") {
-        Some("shut_down") => suppress = suppress.fail_when_full(),
-        Some(_) => suppress = suppress.emit_early_when_full(),
-        None => {}
-    }
-    match buffer.get("logging") {
-        Some(Json::Bool(false)) => suppress = suppress.without_changelog(),
-        Some(Json::Object(settings)) => {
-            for (name, value) in settings {
-                suppress = suppress.changelog_setting(name, value.as_str().unwrap_or_default());
-            }
-        }
-        _ => {}
-    }
-    Ok(named_table(table.suppress(suppress), step))
 }
 
 fn timestamp_extractor(name: &str) -> Result<TimestampExtractor<Key, Value>, Trouble> {

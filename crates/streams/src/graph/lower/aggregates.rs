@@ -1,0 +1,213 @@
+//! Aggregations of streams and tables, and what is made of them: repartitions, cogroups, `distinct`.
+
+use super::*;
+
+impl Lowering<'_> {
+    pub(super) fn aggregate(&mut self, id: OpId, op: &Op, aggregate: &AggregateOp) -> Result<Lowered, BuildError> {
+        if aggregate.is_count && op.store.as_ref().is_some_and(|store| store.name.is_none()) {
+            self.graph.next_number += 1; // Kafka Streams asks for a name it does not use.
+        }
+        let spec = self.store_spec(op, aggregate.prefix, &aggregate.template)?;
+        let name = self.name(op, aggregate.prefix)?;
+        let group_id = op.inputs[0];
+        let group = self.lowered(group_id).clone();
+        let mut parent = group.graph;
+        let mut sources = group.sources.clone();
+        if group.repartition_required {
+            let prefix = group.group_name.clone().unwrap_or_else(|| spec.name.clone());
+            let repartition = create_repartition(&mut self.graph, &prefix, aggregate.repartition.clone(), None, true);
+            sources = [self.graph.nodes[repartition].name.clone()].into();
+            // Aggregations of one named grouping share its repartition.
+            let shared = match group.shared_repartition {
+                Some(shared) if group.group_name.is_some() => shared,
+                _ => repartition,
+            };
+            if let Some(group) = &mut self.ops[group_id] {
+                group.shared_repartition = Some(shared);
+            }
+            self.graph.add(parent, shared);
+            parent = shared;
+        }
+        let mut processor = processor_spec(id, &name, &aggregate.node);
+        processor.own_stores.push(spec.clone());
+        let graph = self.graph.create(&name, GraphKind::Processor(processor));
+        self.graph.nodes[graph].grace_ms = grace_of(&aggregate.template);
+        self.graph.add(parent, graph);
+        self.tables[id] =
+            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
+    }
+
+    pub(super) fn cogroup(
+        &mut self,
+        id: OpId,
+        op: &Op,
+        sides: &[AggregateOp],
+        merge: &NodeMaker,
+    ) -> Result<Lowered, BuildError> {
+        let Some(first) = sides.first() else {
+            return Err(BuildError::Misuse("a cogroup has no grouped stream".to_owned()));
+        };
+        let spec = self.store_spec(op, "COGROUPKSTREAM-AGGREGATE-", &first.template)?;
+        let mut parents = Vec::new();
+        let mut sources = BTreeSet::new();
+        for (side, &group) in sides.iter().zip(&op.inputs) {
+            let group = self.lowered(group).clone();
+            if group.repartition_required {
+                let prefix = group.group_name.clone().unwrap_or_else(|| spec.name.clone());
+                let repartition = create_repartition(&mut self.graph, &prefix, side.repartition.clone(), None, true);
+                self.graph.add(group.graph, repartition);
+                sources.insert(self.graph.nodes[repartition].name.clone());
+                parents.push(repartition);
+            } else {
+                sources.extend(group.sources.clone());
+                parents.push(group.graph);
+            }
+        }
+        self.graph.copartitioned.push(sources);
+        let mut processors = Vec::new();
+        for (number, (side, parent)) in sides.iter().zip(parents).enumerate() {
+            let name = self.suffixed(op, &format!("-cogroup-agg-{number}"), "COGROUPKSTREAM-AGGREGATE-");
+            let mut processor = processor_spec(id, &name, &side.node);
+            processor.own_stores.push(spec.clone());
+            let graph = self.graph.create(&name, GraphKind::Processor(processor));
+            self.graph.nodes[graph].grace_ms = grace_of(&side.template);
+            self.graph.add(parent, graph);
+            processors.push(graph);
+        }
+        let name = self.suffixed(op, "-cogroup-merge", "COGROUPKSTREAM-MERGE-");
+        let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, merge)));
+        for processor in processors {
+            self.graph.add(processor, graph);
+        }
+        self.tables[id] =
+            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        Ok(Lowered {
+            graph,
+            sources: [name.clone()].into(),
+            name,
+            repartition_required: false,
+            group_name: None,
+            shared_repartition: None,
+        })
+    }
+
+    pub(super) fn table_of_stream(
+        &mut self,
+        id: OpId,
+        op: &Op,
+        node: &NodeMaker,
+        repartition: &RepartitionMaker,
+    ) -> Result<Lowered, BuildError> {
+        let name = self.name(op, "KSTREAM-TOTABLE-")?;
+        let spec = self.store_spec(op, "KSTREAM-TOTABLE-", &StoreTemplate::KeyValue)?;
+        let stream = self.lowered(op.inputs[0]).clone();
+        let (mut parent, mut sources) = (stream.graph, stream.sources.clone());
+        if stream.repartition_required {
+            parent = create_repartition(&mut self.graph, &name, repartition.clone(), None, true);
+            self.graph.add(stream.graph, parent);
+            sources = [self.graph.nodes[parent].name.clone()].into();
+        }
+        let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
+        self.graph.add(parent, graph);
+        let materialized = op.store.as_ref().is_some_and(|store| store.name.is_some());
+        self.tables[id] = Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
+        Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
+    }
+
+    pub(super) fn table_aggregate(
+        &mut self,
+        id: OpId,
+        op: &Op,
+        aggregate: &GroupedTableOp,
+    ) -> Result<Lowered, BuildError> {
+        let spec = self.store_spec(op, "KTABLE-AGGREGATE-", &StoreTemplate::KeyValue)?;
+        let sink = self.suffixed(op, "-sink", "KSTREAM-SINK-");
+        let source = self.suffixed(op, "-source", "KSTREAM-SOURCE-");
+        let name = self.name(op, aggregate.prefix)?;
+        let group_id = op.inputs[0];
+        let group = self.lowered(group_id).clone();
+        let topic = format!("{}{REPARTITION}", group.group_name.as_ref().unwrap_or(&spec.name));
+        let repartition = match group.shared_repartition {
+            Some(shared) if group.group_name.is_some() => shared,
+            _ => {
+                let kind = GraphKind::TableRepartition {
+                    source: source.clone(),
+                    sink,
+                    topic,
+                    source_maker: aggregate.source.clone(),
+                    sink_maker: aggregate.sink.clone(),
+                };
+                self.graph.create(&source, kind)
+            }
+        };
+        if let Some(group) = &mut self.ops[group_id] {
+            group.shared_repartition = Some(repartition);
+        }
+        self.graph.add(group.graph, repartition);
+        let mut processor = processor_spec(id, &name, &aggregate.node);
+        processor.own_stores.push(spec.clone());
+        let graph = self.graph.create(&name, GraphKind::Processor(processor));
+        self.graph.add(repartition, graph);
+        self.tables[id] =
+            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        Ok(Lowered {
+            graph,
+            name,
+            repartition_required: false,
+            sources: [source].into(),
+            group_name: None,
+            shared_repartition: None,
+        })
+    }
+
+    /// The stream itself, or a repartition of it if its key may have changed.
+    pub(super) fn repartitioned(&mut self, id: OpId, name: &str, maker: &RepartitionMaker) -> Lowered {
+        let stream = self.lowered(id).clone();
+        let repartition = create_repartition(&mut self.graph, name, maker.clone(), None, true);
+        let shared = match stream.shared_repartition {
+            // One unnamed repartition serves several joins of the stream.
+            Some(shared) if stream.name == name => shared,
+            _ => {
+                self.graph.add(stream.graph, repartition);
+                repartition
+            }
+        };
+        if let Some(stream) = &mut self.ops[id] {
+            stream.shared_repartition = Some(shared);
+        }
+        let source = self.graph.nodes[repartition].name.clone();
+        Lowered {
+            graph: shared,
+            name: source.clone(),
+            repartition_required: false,
+            sources: [source].into(),
+            group_name: None,
+            shared_repartition: None,
+        }
+    }
+
+    pub(super) fn distinct(&mut self, id: OpId, op: &Op, distinct: &AggregateOp) -> Result<Lowered, BuildError> {
+        let mut stream = self.lowered(op.inputs[0]).clone();
+        let name = self.name(op, distinct.prefix)?;
+        if stream.repartition_required {
+            let repartition = create_repartition(&mut self.graph, &name, distinct.repartition.clone(), None, true);
+            self.graph.add(stream.graph, repartition);
+            stream.graph = repartition;
+            stream.sources = [self.graph.nodes[repartition].name.clone()].into();
+        }
+        let store = StoreOptions { name: Some(format!("{name}-store")), ..op.store.clone().unwrap_or_default() };
+        let named = Op { store: Some(store), ..op.clone() };
+        let mut spec = self.store_spec(&named, distinct.prefix, &distinct.template)?;
+        spec.cached = false;
+        if let StoreKind::Window { timestamped, .. } = &mut spec.kind {
+            *timestamped = false;
+        }
+        self.graph.facts[id].stores.insert("seen", spec.name.clone());
+        let mut processor = processor_spec(id, &name, &distinct.node);
+        processor.own_stores.push(spec);
+        let graph = self.graph.create(&name, GraphKind::Processor(processor));
+        self.graph.add(stream.graph, graph);
+        Ok(Lowered { graph, name, repartition_required: false, shared_repartition: None, ..stream })
+    }
+}
