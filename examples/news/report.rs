@@ -104,7 +104,8 @@ impl Report {
 }
 
 fn titles(shelf: &Shelf) -> Vec<String> {
-    let title = |each: &crate::article::Suggestion| format!("{} [{}]", each.title, each.topics.join(", "));
+    let words = |title: &str| title.split_whitespace().collect::<Vec<_>>().join(" ");
+    let title = |each: &crate::article::Suggestion| format!("{} [{}]", words(&each.title), each.topics.join(", "));
     shelf.suggestions.iter().map(title).collect()
 }
 
