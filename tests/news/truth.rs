@@ -48,7 +48,10 @@ fn main() {
         for (other, both) in shared {
             let all = shingles.len() + kept[other].shingles.len() - both;
             if both as f64 / all as f64 >= ALIKE {
-                writeln!(output, "{}\t{id}", kept[other].id).unwrap();
+                // And so may whoever reads.
+                if writeln!(output, "{}\t{id}", kept[other].id).is_err() {
+                    std::process::exit(1);
+                }
             }
         }
         kept.push(Article { id, at_ms, shingles });
