@@ -78,21 +78,20 @@ impl Processor for FindRepeats {
         record: Record<String, Article>,
         ctx: &mut Context<'_, String, (Article, Repeat)>,
     ) -> Result<(), UserError> {
-        let (fingerprint, article, at) = (&record.key, &record.value, record.timestamp);
+        let Record { key: fingerprint, value: article, timestamp: at, headers } = record;
         let shingles = shingles(&article.text);
-        let candidates = self.join_bands(ctx, fingerprint, &shingles, at)?;
-        let of = match self.seen.get(ctx, fingerprint, at)? {
+        let candidates = self.join_bands(ctx, &fingerprint, &shingles, at)?;
+        let of = match self.seen.get(ctx, &fingerprint, at)? {
             Some(seen) if seen.id == article.id => seen.of,
             _ => {
                 let of = self.compare(ctx, &article.id, &shingles, candidates)?;
                 let seen = Seen { id: article.id.clone(), shingles, of: of.clone() };
-                self.seen.put(ctx, fingerprint, &seen, at)?;
+                self.seen.put(ctx, &fingerprint, &seen, at)?;
                 of
             }
         };
         let repeat = Repeat { url: article.url.clone(), of };
-        let (id, article) = (article.id.clone(), article.clone());
-        Ok(ctx.forward(record.with_key(id).with_value((article, repeat)))?)
+        Ok(ctx.forward(Record { key: article.id.clone(), value: (article, repeat), timestamp: at, headers })?)
     }
 }
 

@@ -5,6 +5,8 @@
 //! smallest hash over a set is equal for two sets with the probability of their similarity. Sixteen bands of four such hashes
 //! each meet at similarity s with probability 1 - (1 - s^4)^16: 0.9998 at 0.8.
 
+use sha2::{Digest, Sha256};
+
 /// Words in a shingle.
 const SHINGLE_WORDS: usize = 5;
 const BANDS: usize = 16;
@@ -24,10 +26,9 @@ pub fn shingles(text: &str) -> Vec<u64> {
     hashes
 }
 
-/// A text's fingerprint, by which exact repeats are known.
+/// A text's fingerprint, by which exact repeats are known: half a SHA-256 in hexadecimal.
 pub fn fingerprint(text: &str) -> String {
-    let text = text.to_lowercase();
-    format!("{:016x}{:016x}", hash(text.as_bytes()), mix(hash(text.chars().rev().collect::<String>().as_bytes())))
+    Sha256::digest(text.to_lowercase())[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The Jaccard similarity of two sorted sets.

@@ -70,6 +70,7 @@ fn kill(kills: usize, corpus: &str, seed: u64) -> usize {
                 has_committed |= line.is_some();
                 is_at_work = line.is_some_and(|line| !line.contains("lag 0,"));
             }
+            // No condition to wait for: the moment of a kill is any moment, drawn from the seed.
             std::thread::sleep(Duration::from_millis(draw.below(300) as u64));
             if !is_at_work || killed == kills {
                 // It had come to its end, or is let go there.

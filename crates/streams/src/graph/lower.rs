@@ -57,6 +57,13 @@ struct Lowered {
     shared_repartition: Option<GraphId>,
 }
 
+impl Lowered {
+    /// What needs no repartition, and has no grouping behind it.
+    fn new(graph: GraphId, name: String, sources: BTreeSet<String>) -> Self {
+        Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None }
+    }
+}
+
 struct Lowering<'a> {
     plan: &'a Plan,
     settings: &'a BuildSettings,
@@ -194,14 +201,7 @@ impl Lowering<'_> {
                 let kind = GraphKind::Source { topics: topics.clone(), maker: source.clone(), types: *types };
                 let graph = self.graph.create(&name, kind);
                 self.graph.add(ROOT, graph);
-                Ok(Lowered {
-                    graph,
-                    sources: [name.clone()].into(),
-                    name,
-                    repartition_required: false,
-                    group_name: None,
-                    shared_repartition: None,
-                })
+                Ok(Lowered::new(graph, name.clone(), [name].into()))
             }
             OpKind::Table { topic, source, node } => {
                 let spec = self.store_spec(op, &format!("{topic}-"), &StoreTemplate::KeyValue)?;
@@ -219,14 +219,7 @@ impl Lowering<'_> {
                 let materialized = op.store.as_ref().is_some_and(|store| store.name.is_some());
                 self.tables[id] =
                     Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
-                Ok(Lowered {
-                    graph,
-                    name,
-                    repartition_required: false,
-                    sources: [source_name].into(),
-                    group_name: None,
-                    shared_repartition: None,
-                })
+                Ok(Lowered::new(graph, name, [source_name].into()))
             }
             OpKind::Process { prefix, node, key_changing, value_changing, repartitions, stores } => {
                 let is_process = matches!(*prefix, "KSTREAM-PROCESSOR-" | "KSTREAM-PROCESSVALUES-");
@@ -264,12 +257,8 @@ impl Lowering<'_> {
                 self.graph.add(left.graph, graph);
                 self.graph.add(right.graph, graph);
                 Ok(Lowered {
-                    graph,
-                    name,
                     repartition_required: left.repartition_required || right.repartition_required,
-                    sources: &left.sources | &right.sources,
-                    group_name: None,
-                    shared_repartition: None,
+                    ..Lowered::new(graph, name, &left.sources | &right.sources)
                 })
             }
             OpKind::Split { node } => {
@@ -295,14 +284,7 @@ impl Lowering<'_> {
                 let graph = create_repartition(&mut self.graph, &prefix, maker.clone(), *partitions, false);
                 self.graph.add(parent.graph, graph);
                 let name = self.graph.nodes[graph].name.clone();
-                Ok(Lowered {
-                    graph,
-                    sources: [name.clone()].into(),
-                    name,
-                    repartition_required: false,
-                    group_name: None,
-                    shared_repartition: None,
-                })
+                Ok(Lowered::new(graph, name.clone(), [name].into()))
             }
             OpKind::Sink { topic, sink } => {
                 let name = self.name(op, "KSTREAM-SINK-")?;
@@ -389,14 +371,7 @@ impl Lowering<'_> {
                 check_name(&spec.name)?;
                 let graph = self.graph.create(spec.name.clone(), GraphKind::StateStore(spec.clone()));
                 self.graph.add(ROOT, graph);
-                Ok(Lowered {
-                    graph,
-                    name: spec.name,
-                    repartition_required: false,
-                    sources: BTreeSet::new(),
-                    group_name: None,
-                    shared_repartition: None,
-                })
+                Ok(Lowered::new(graph, spec.name, BTreeSet::new()))
             }
         }
     }
@@ -462,7 +437,7 @@ impl Lowering<'_> {
             materialized: false,
             send_old: false,
         });
-        Ok(Lowered { graph, sources: [parent.name].into(), name, ..parent_without_group() })
+        Ok(Lowered::new(graph, name, [parent.name].into()))
     }
 
     /// The grace of the windowed aggregations above: the largest, if every way up leads to one.
@@ -554,17 +529,6 @@ impl Lowering<'_> {
 
 fn processor_spec(op: OpId, name: &str, maker: &NodeMaker) -> ProcessorSpec {
     ProcessorSpec { op, name: name.to_owned(), maker: maker.clone(), own_stores: Vec::new(), connected: Vec::new() }
-}
-
-fn parent_without_group() -> Lowered {
-    Lowered {
-        graph: ROOT,
-        name: String::new(),
-        repartition_required: false,
-        sources: BTreeSet::new(),
-        group_name: None,
-        shared_repartition: None,
-    }
 }
 
 fn grace_of(template: &StoreTemplate) -> Option<i64> {

@@ -35,7 +35,7 @@ impl Lowering<'_> {
         self.graph.add(parent, graph);
         self.tables[id] =
             Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
-        Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
+        Ok(Lowered::new(graph, name, sources))
     }
 
     pub(super) fn cogroup(
@@ -82,14 +82,7 @@ impl Lowering<'_> {
         }
         self.tables[id] =
             Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
-        Ok(Lowered {
-            graph,
-            sources: [name.clone()].into(),
-            name,
-            repartition_required: false,
-            group_name: None,
-            shared_repartition: None,
-        })
+        Ok(Lowered::new(graph, name.clone(), [name].into()))
     }
 
     pub(super) fn table_of_stream(
@@ -112,7 +105,7 @@ impl Lowering<'_> {
         self.graph.add(parent, graph);
         let materialized = op.store.as_ref().is_some_and(|store| store.name.is_some());
         self.tables[id] = Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
-        Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
+        Ok(Lowered::new(graph, name, sources))
     }
 
     pub(super) fn table_aggregate(
@@ -151,14 +144,7 @@ impl Lowering<'_> {
         self.graph.add(repartition, graph);
         self.tables[id] =
             Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
-        Ok(Lowered {
-            graph,
-            name,
-            repartition_required: false,
-            sources: [source].into(),
-            group_name: None,
-            shared_repartition: None,
-        })
+        Ok(Lowered::new(graph, name, [source].into()))
     }
 
     /// The stream itself, or a repartition of it if its key may have changed.
@@ -177,14 +163,7 @@ impl Lowering<'_> {
             stream.shared_repartition = Some(shared);
         }
         let source = self.graph.nodes[repartition].name.clone();
-        Lowered {
-            graph: shared,
-            name: source.clone(),
-            repartition_required: false,
-            sources: [source].into(),
-            group_name: None,
-            shared_repartition: None,
-        }
+        Lowered::new(shared, source.clone(), [source].into())
     }
 
     pub(super) fn distinct(&mut self, id: OpId, op: &Op, distinct: &AggregateOp) -> Result<Lowered, BuildError> {

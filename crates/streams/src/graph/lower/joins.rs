@@ -112,14 +112,7 @@ impl Lowering<'_> {
         self.graph.nodes[graph].relaxed_null_keys = join.left_outer || join.right_outer;
         self.graph.add(left.graph, graph);
         self.graph.add(right.graph, graph);
-        Ok(Lowered {
-            graph,
-            name: merge_name,
-            repartition_required: false,
-            sources: &left.sources | &right.sources,
-            group_name: None,
-            shared_repartition: None,
-        })
+        Ok(Lowered::new(graph, merge_name, &left.sources | &right.sources))
     }
 
     pub(super) fn stream_table_join(
@@ -142,7 +135,7 @@ impl Lowering<'_> {
         let graph = self.graph.create(&name, GraphKind::Processor(processor));
         self.graph.add(stream.graph, graph);
         self.graph.nodes[graph].relaxed_null_keys = join.left;
-        Ok(Lowered { graph, name, repartition_required: false, sources, group_name: None, shared_repartition: None })
+        Ok(Lowered::new(graph, name, sources))
     }
 
     pub(super) fn table_join(&mut self, id: OpId, op: &Op, join: &TableJoinOp) -> Result<Lowered, BuildError> {
@@ -182,13 +175,6 @@ impl Lowering<'_> {
             spec,
             send_old: false,
         });
-        Ok(Lowered {
-            graph,
-            name: merge_name,
-            repartition_required: false,
-            sources,
-            group_name: None,
-            shared_repartition: None,
-        })
+        Ok(Lowered::new(graph, merge_name, sources))
     }
 }

@@ -1,6 +1,9 @@
 //! The functions that cases name: `name` or `name:argument`.
 
-use tidewater_streams::UserError;
+use std::sync::Arc;
+
+use tidewater_streams::{TimestampExtractor, UserError};
+use tidewater_types::Timestamp;
 
 use super::value::{Type, Val, text};
 
@@ -299,4 +302,31 @@ pub fn reduce(function: &str, old: Option<Val>, new: Option<Val>) -> Option<Val>
         "null_if_same" => (old != new).then_some(new).flatten(),
         _ => new,
     }
+}
+
+/// A timestamp extractor; `None` if there is none of that name.
+pub fn timestamp_extractor(name: &str) -> Option<TimestampExtractor<Option<Val>, Option<Val>>> {
+    fn number(value: Option<&Val>) -> i64 {
+        match value {
+            Some(Val::Long(number)) => *number,
+            Some(Val::Int(number)) => i64::from(*number),
+            Some(Val::Double(number)) => *number as i64,
+            _ => -1,
+        }
+    }
+    Some(match name {
+        "fail_on_invalid" => TimestampExtractor::FailOnInvalid,
+        "skip_invalid" => TimestampExtractor::SkipOnInvalid,
+        "partition_time" => TimestampExtractor::PartitionTimeOnInvalid,
+        "value" => TimestampExtractor::By(Arc::new(|record, _| Timestamp(number(record.value.as_ref())))),
+        "field" => TimestampExtractor::By(Arc::new(|record, _| {
+            let text = text(record.value.as_ref());
+            Timestamp(text.split('|').next().and_then(|field| field.parse().ok()).unwrap_or(-1))
+        })),
+        "value_or_partition_time" => TimestampExtractor::By(Arc::new(|record, partition_time| {
+            let time = number(record.value.as_ref());
+            if time < 0 { partition_time } else { Timestamp(time) }
+        })),
+        _ => return None,
+    })
 }

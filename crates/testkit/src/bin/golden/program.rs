@@ -9,9 +9,9 @@ use serde_json::Value as Json;
 use tidewater_streams::{
     BuildError, BuildSettings, CogroupedStream, Data, GroupedStream, GroupedTable, Hopping, JoinWindows, KStream,
     KTable, KeyValueStore, Optimizations, SessionWindowed, SessionWindowedStream, Sessions, StreamsBuilder, Suppress,
-    TimeWindowedStream, TimestampExtractor, TimestampedStore, Topic, Topology, Tumbling, WindowStore, Windowed,
+    TimeWindowedStream, TimestampedStore, Topic, Topology, Tumbling, WindowStore, Windowed,
 };
-use tidewater_types::{Timestamp, ms};
+use tidewater_types::ms;
 
 use super::functions as f;
 use super::processors::{Dynamic, FixedDynamic, Spec, StoreOf};
@@ -291,7 +291,10 @@ impl Writer {
             names.into_iter().map(|name| Topic::named(name).with_serdes(key.serde(), value.serde())).collect();
         let mut stream = self.builder.stream_of_all(&topics);
         if let Some(extractor) = text(step, "extractor") {
-            stream = stream.timestamps(timestamp_extractor(extractor)?);
+            stream = stream.timestamps(match f::timestamp_extractor(extractor) {
+                Some(extractor) => extractor,
+                None => return not_yet(format!("extractor {extractor}")),
+            });
         }
         self.put_stream(step, named(stream, step), key, value);
         Ok(())
@@ -775,30 +778,4 @@ fn named(stream: Stream, step: &Json) -> Stream {
         Some(name) => stream.named(name),
         None => stream,
     }
-}
-
-fn timestamp_extractor(name: &str) -> Result<TimestampExtractor<Key, Value>, Trouble> {
-    fn number(value: Option<&Val>) -> i64 {
-        match value {
-            Some(Val::Long(number)) => *number,
-            Some(Val::Int(number)) => i64::from(*number),
-            Some(Val::Double(number)) => *number as i64,
-            _ => -1,
-        }
-    }
-    Ok(match name {
-        "fail_on_invalid" => TimestampExtractor::FailOnInvalid,
-        "skip_invalid" => TimestampExtractor::SkipOnInvalid,
-        "partition_time" => TimestampExtractor::PartitionTimeOnInvalid,
-        "value" => TimestampExtractor::By(Arc::new(|record, _| Timestamp(number(record.value.as_ref())))),
-        "field" => TimestampExtractor::By(Arc::new(|record, _| {
-            let text = super::value::text(record.value.as_ref());
-            Timestamp(text.split('|').next().and_then(|field| field.parse().ok()).unwrap_or(-1))
-        })),
-        "value_or_partition_time" => TimestampExtractor::By(Arc::new(|record, partition_time| {
-            let time = number(record.value.as_ref());
-            if time < 0 { partition_time } else { Timestamp(time) }
-        })),
-        other => return not_yet(format!("extractor {other}")),
-    })
 }
