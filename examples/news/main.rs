@@ -6,7 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "an example reads files and the clock as any program does")]
 
-mod article;
+pub mod article;
 mod input;
 mod load;
 mod near;
@@ -29,11 +29,11 @@ use clap::{Parser, ValueEnum};
 use tidewater::prelude::*;
 use tidewater::{App, Decision, Handlers};
 
-use crate::article::DEAD_LETTERS;
-use crate::input::Corpus;
-use crate::progress::Progress;
-use crate::report::Report;
-use crate::topology::{V1, Version};
+use self::article::DEAD_LETTERS;
+use self::input::Corpus;
+use self::progress::Progress;
+use self::report::Report;
+use self::topology::{V1, Version};
 
 /// From news feeds to recommendations.
 #[derive(Parser)]

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tidewater::prelude::*;
 use tidewater::{AsCore, StoreHandle, UserError};
 
-use crate::article::{Article, Repeat};
-use crate::similar::{bands, shingles, similarity};
+use super::article::{Article, Repeat};
+use super::similar::{bands, shingles, similarity};
 
 /// How far apart in time repeats may be.
 pub const WITHIN: Duration = hours(24);

@@ -4,8 +4,8 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use thiserror::Error;
 use url::Url;
 
-use crate::article::{Article, Item};
-use crate::terms::terms;
+use super::article::{Article, Item};
+use super::terms::terms;
 
 /// Why an item is no article.
 #[derive(Debug, Error, PartialEq)]

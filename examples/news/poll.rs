@@ -8,9 +8,9 @@ use tidewater::prelude::*;
 use ureq::Agent;
 use ureq::http::StatusCode;
 
-use crate::article::{ARTICLES, Item};
-use crate::input::feed;
-use crate::normalise::published_ms;
+use super::article::{ARTICLES, Item};
+use super::input::feed;
+use super::normalise::published_ms;
 
 /// A feed that answers is asked again after this time.
 const INTERVAL: Duration = Duration::from_secs(300);
@@ -134,9 +134,9 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
+    use super::super::load::create_topics;
+    use super::super::topology::V1;
     use super::*;
-    use crate::load::create_topics;
-    use crate::topology::V1;
 
     const FEED: &str =
         "<rss version=\"2.0\"><channel><title>T</title><item><guid>1</guid><title>One</title></item></channel></rss>";

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use tidewater::prelude::*;
 
-use crate::article::{Item, Read};
-use crate::similar::mix;
-use crate::terms::terms;
+use super::article::{Item, Read};
+use super::similar::mix;
+use super::terms::terms;
 
 /// How many there are.
 const READERS: [&str; 8] = ["Ada", "Ben", "Chen", "Dora", "Emil", "Fatma", "Gus", "Hana"];

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::json;
 use tidewater::prelude::*;
 
-use crate::article::{ARTICLES, DEAD_LETTERS, FRESH, RECOMMENDATIONS, REPEATS, Shelf, TRENDS};
-use crate::normalise::normalise;
-use crate::readers::Reader;
-use crate::topology::{TREND_WINDOW, Version};
+use super::article::{ARTICLES, DEAD_LETTERS, FRESH, RECOMMENDATIONS, REPEATS, Shelf, TRENDS};
+use super::normalise::normalise;
+use super::readers::Reader;
+use super::topology::{TREND_WINDOW, Version};
 
 /// Lines of a list that are shown.
 const SHOWN: usize = 8;
@@ -105,7 +105,7 @@ impl Report {
 
 fn titles(shelf: &Shelf) -> Vec<String> {
     let words = |title: &str| title.split_whitespace().collect::<Vec<_>>().join(" ");
-    let title = |each: &crate::article::Suggestion| format!("{} [{}]", words(&each.title), each.topics.join(", "));
+    let title = |each: &super::article::Suggestion| format!("{} [{}]", words(&each.title), each.topics.join(", "));
     shelf.suggestions.iter().map(title).collect()
 }
 

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use tidewater::prelude::*;
 
-use crate::article::{FRESH, REPEATS};
-use crate::input::Corpus;
-use crate::load::{create_topics, load};
-use crate::progress::Progress;
-use crate::readers::readers;
-use crate::topology::{V1, V2, Version};
-use crate::{Options, start};
+use super::article::{FRESH, REPEATS};
+use super::input::Corpus;
+use super::load::{create_topics, load};
+use super::progress::Progress;
+use super::readers::readers;
+use super::topology::{V1, V2, Version};
+use super::{Options, start};
 
 /// The part of the corpus that comes while the second version catches up.
 const STILL_TO_COME: usize = 10;

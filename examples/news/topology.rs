@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidewater::prelude::*;
 
-use crate::article::{
+use super::article::{
     ARTICLES, Article, FRESH, READS, RECOMMENDATIONS, REPEATS, Read, Repeat, Shelf, Suggestion, TRENDS,
 };
-use crate::near::{FindRepeats, NearStores, RETENTION, WITHIN};
-use crate::normalise::normalise;
-use crate::similar::fingerprint;
+use super::near::{FindRepeats, NearStores, RETENTION, WITHIN};
+use super::normalise::normalise;
+use super::similar::fingerprint;
 
 /// Partitions of the topics behind the fresh articles.
 pub const PARTITIONS: u32 = 4;

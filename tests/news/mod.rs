@@ -2,9 +2,10 @@
 
 mod corpus;
 
-#[allow(dead_code, reason = "the example uses more of it")]
-#[path = "../../examples/news/article.rs"]
-mod article;
+// With the example's own tests.
+#[allow(dead_code, reason = "cargo builds the program itself as an example")]
+#[path = "../../examples/news/main.rs"]
+mod example;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -15,8 +16,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tidewater::prelude::*;
 
-use article::{FRESH, TRENDS};
 use corpus::Draw;
+use example::article::{FRESH, TRENDS};
 
 /// The program, which cargo builds beside the tests.
 fn news(data: &Path, corpus: &str, more: &[&str]) -> Command {
