@@ -57,7 +57,8 @@ enum What {
     Streams,
 }
 
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if arguments.what == What::Log {
         return log::measure(arguments.passes);
@@ -77,12 +78,12 @@ fn main() -> anyhow::Result<()> {
     println!("The ratio is a direction, and becomes a figure only with both sides run by turns on one machine.");
     println!("workload  input              krec/s   CPU s/M   Kafka s/M   ratio  output");
     for workload in workloads::all().into_iter().filter(wanted) {
-        measure(&workload, &arguments)?;
+        measure(&workload, &arguments).await?;
     }
     Ok(())
 }
 
-fn measure(workload: &Workload, arguments: &Arguments) -> anyhow::Result<()> {
+async fn measure(workload: &Workload, arguments: &Arguments) -> anyhow::Result<()> {
     let mut costs = Vec::new();
     for pass in 0..=arguments.passes {
         let folder = tempfile::tempdir()?;
@@ -96,13 +97,13 @@ fn measure(workload: &Workload, arguments: &Arguments) -> anyhow::Result<()> {
         let records = workload.inputs[0].1.records;
 
         // As for Kafka Streams: from the first record until the committed offsets have reached the ends.
-        let app = Tidewater::app("bench").log(&log).threads(arguments.threads).start((workload.topology)()?)?;
+        let app = Tidewater::app("bench").log(&log).threads(arguments.threads).start((workload.topology)()?).await?;
         wait_until(&app, Duration::from_millis(1), || Ok(app.processed() > 0))?;
         let (started, cpu) = (Instant::now(), cpu_seconds());
         wait_until(&app, POLL, || Ok(app.lag()? == 0))?;
         let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
         anyhow::ensure!(app.processed() == total, "{} of {total} records were worked through", app.processed());
-        app.stop()?;
+        app.stop().await?;
         let output = log.end_offsets(OUT.name())?.iter().map(|offset| offset.0).sum::<i64>();
         if pass == 0 {
             continue;

@@ -35,7 +35,8 @@ pub fn topology() -> Result<Topology, BuildError> {
 }
 
 #[allow(dead_code, reason = "tests use the topology alone")]
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let log = Log::open(folder.path())?;
     log.create_topic(&CUSTOMERS, 2)?;
@@ -49,10 +50,10 @@ fn main() -> anyhow::Result<()> {
     let order = |(id, what): (&str, &str)| Record::new(id.to_owned(), what.to_owned(), 10);
     log.send(&ORDERS, [("1", "an engine"), ("2", "a wager"), ("3", "a ticket")].map(order))?;
 
-    let app = Tidewater::app("enrich").log(&log).start(topology()?)?;
+    let app = Tidewater::app("enrich").log(&log).start(topology()?).await?;
     for record in log.read(&ENRICHED, 3)? {
         println!("{}", record.value);
     }
-    app.stop()?;
+    app.stop().await?;
     Ok(())
 }

@@ -50,7 +50,8 @@ pub fn topology() -> Result<Topology, BuildError> {
 }
 
 #[allow(dead_code, reason = "tests use the topology alone")]
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let log = Log::open(folder.path())?;
     log.create_topic(&PRICES, 1)?;
@@ -58,10 +59,10 @@ fn main() -> anyhow::Result<()> {
     let price = |(second, share, price): (i64, &str, f64)| Record::new(share.to_owned(), price, second * 1000);
     let prices = [(1, "TIDE", 10.0), (2, "WAVE", 7.0), (5, "TIDE", 11.0), (11, "WAVE", 8.0), (21, "TIDE", 12.0)];
     log.send(&PRICES, prices.map(price))?;
-    let app = Tidewater::app("processor").log(&log).start(topology()?)?;
+    let app = Tidewater::app("processor").log(&log).start(topology()?).await?;
     for record in log.read(&SUMMARY, 4)? {
         println!("{:5} s  {}  {}", record.timestamp.0 / 1000, record.key, record.value);
     }
-    app.stop()?;
+    app.stop().await?;
     Ok(())
 }

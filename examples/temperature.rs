@@ -34,7 +34,8 @@ pub fn topology() -> Result<Topology, BuildError> {
 }
 
 #[allow(dead_code, reason = "tests use the topology alone")]
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let log = Log::open(folder.path())?;
     log.create_topic(&READINGS, 1)?;
@@ -50,11 +51,11 @@ fn main() -> anyhow::Result<()> {
         (30, "attic", 25.0),
     ];
     log.send(&READINGS, readings.map(reading))?;
-    let app = Tidewater::app("temperature").log(&log).start(topology()?)?;
+    let app = Tidewater::app("temperature").log(&log).start(topology()?).await?;
     for record in log.read(&HIGHEST, 3)? {
         let window = record.key.window;
         println!("{:6} from {:2} s: {:?} °C", record.key.key, window.start / 1000, record.value);
     }
-    app.stop()?;
+    app.stop().await?;
     Ok(())
 }

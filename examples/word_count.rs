@@ -31,7 +31,8 @@ fn topology() -> Result<Topology, BuildError> {
     builder.build()
 }
 
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let text = match std::env::args().nth(1) {
         Some(file) => String::from_utf8(read_file(&file)?)?,
         None => TEXT.to_owned(),
@@ -42,14 +43,14 @@ fn main() -> anyhow::Result<()> {
     log.create_topic(&COUNTS, 2)?;
     let lines = log.send(&LINES, text.lines().map(|line| Record::new(None, line.to_owned(), 0)))?;
 
-    let app = Tidewater::app("word-count").log(&log).threads(2).start(topology()?)?;
+    let app = Tidewater::app("word-count").log(&log).threads(2).start(topology()?).await?;
     let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).count() as i64;
     let mut counts: BTreeMap<String, i64> = BTreeMap::new();
     // The last count of each word adds up to all words once everything is counted.
     while counts.values().sum::<i64>() < words {
         counts = log.read(&COUNTS, 1)?.into_iter().filter_map(|record| Some((record.key, record.value?))).collect();
     }
-    app.stop()?;
+    app.stop().await?;
 
     let mut sorted: Vec<_> = counts.into_iter().collect();
     sorted.sort_by_key(|(word, count)| (-count, word.clone()));

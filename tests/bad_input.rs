@@ -37,33 +37,31 @@ fn closed_log(folder: &Path, records: usize) {
     log.close().unwrap();
 }
 
-fn failure(app: App) -> TaskError {
-    while !app.has_failed() {
-        std::thread::yield_now();
-    }
-    app.stop().unwrap_err()
+async fn failure(app: App) -> TaskError {
+    app.failed().await;
+    app.stop().await.unwrap_err()
 }
 
-#[test]
-fn an_unknown_topic() {
+#[tokio::test]
+async fn an_unknown_topic() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path()).unwrap();
     let error = log.send(&TEXT, [Record::new("a".to_owned(), "b".to_owned(), 1)]).unwrap_err();
     assert_says(&error.to_string(), &["topic in does not exist", "tidewater topics create in"]);
     let builder = StreamsBuilder::new();
     builder.stream(&TEXT).map_values(|_| 1).to(&OUT);
-    let error = Tidewater::app("app").log(&log).start(builder.build().unwrap()).map(drop).unwrap_err();
+    let error = Tidewater::app("app").log(&log).start(builder.build().unwrap()).await.map(drop).unwrap_err();
     assert_says(&error.to_string(), &["topic in does not exist", "create it"]);
 }
 
-#[test]
-fn a_topic_to_write_to_that_is_unknown() {
+#[tokio::test]
+async fn a_topic_to_write_to_that_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
     closed_log(folder.path(), 1);
     let log = Log::open(folder.path()).unwrap();
     let builder = StreamsBuilder::new();
     builder.stream(&TEXT).map_values(|_| 1).to(&OUT);
-    let error = Tidewater::app("app").log(&log).start(builder.build().unwrap()).map(drop).unwrap_err();
+    let error = Tidewater::app("app").log(&log).start(builder.build().unwrap()).await.map(drop).unwrap_err();
     assert_says(&error.to_string(), &["topic out does not exist", "create it"]);
 }
 
@@ -133,8 +131,8 @@ fn a_first_start_that_was_killed_leaves_a_folder_that_opens() {
     assert_eq!(Log::open(folder.path()).unwrap().read(&TEXT, 1).unwrap().len(), 1);
 }
 
-#[test]
-fn an_unknown_setting() {
+#[tokio::test]
+async fn an_unknown_setting() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path()).unwrap();
     let error = log.create_topic_with(&TEXT, 1, &[("retention.mss", "1")]).unwrap_err();
@@ -142,12 +140,12 @@ fn an_unknown_setting() {
     log.create_topic(&TEXT, 1).unwrap();
     let builder = StreamsBuilder::new();
     builder.stream(&TEXT).group_by_key().count().store("counts").changelog_setting("segment.byte", "1");
-    let error = Tidewater::app("app").log(&log).start(builder.build().unwrap()).map(drop).unwrap_err();
+    let error = Tidewater::app("app").log(&log).start(builder.build().unwrap()).await.map(drop).unwrap_err();
     assert_says(&error.to_string(), &["app-counts-changelog", "segment.byte", "did you mean segment.bytes?"]);
 }
 
-#[test]
-fn bytes_of_another_type() {
+#[tokio::test]
+async fn bytes_of_another_type() {
     let folder = tempfile::tempdir().unwrap();
     closed_log(folder.path(), 1);
     let log = Log::open(folder.path()).unwrap();
@@ -157,7 +155,7 @@ fn bytes_of_another_type() {
     assert_says(&error.to_string(), &["topic in", "not a valid i64: 4 bytes, expected 8"]);
     let builder = StreamsBuilder::new();
     builder.stream(&NUMBERS).to(&OUT);
-    let error = failure(Tidewater::app("app").log(&log).start(builder.build().unwrap()).unwrap());
+    let error = failure(Tidewater::app("app").log(&log).start(builder.build().unwrap()).await.unwrap()).await;
     assert_eq!(error.kind, FailureKind::Deserialization);
     let parts = ["in-0 offset 0", "not a valid i64: 4 bytes, expected 8", "Handlers::deserialization"];
     assert_says(&error.to_string(), &parts);
@@ -181,8 +179,8 @@ fn two_stores_of_one_name() {
     assert_says(&error.to_string(), &["two stores are named \"same\"", "give one of them another name"]);
 }
 
-#[test]
-fn a_record_that_is_too_large_is_one_records_failure() {
+#[tokio::test]
+async fn a_record_that_is_too_large_is_one_records_failure() {
     let folder = tempfile::tempdir().unwrap();
     closed_log(folder.path(), 3);
     let log = Log::open(folder.path()).unwrap();
@@ -191,14 +189,14 @@ fn a_record_that_is_too_large_is_one_records_failure() {
     let long = |key: &String, text: String| if key == "1" { "x".repeat(2 << 20) } else { text };
     builder.stream(&TEXT).map_values_with_key(long).to(&Topic::<String, String>::new("out"));
     let handlers = tidewater::Handlers { production: Arc::new(|_| tidewater::Decision::Skip), ..Default::default() };
-    let app = Tidewater::app("app").log(&log).handlers(handlers).start(builder.build().unwrap()).unwrap();
+    let app = Tidewater::app("app").log(&log).handlers(handlers).start(builder.build().unwrap()).await.unwrap();
     let sent = log.read(&Topic::<String, String>::new("out"), 2).unwrap();
     assert_eq!(sent.iter().map(|record| record.key.as_str()).collect::<Vec<_>>(), ["0", "2"]);
-    app.stop().unwrap();
+    app.stop().await.unwrap();
 }
 
-#[test]
-fn a_full_disk_stops_the_application_and_loses_nothing() {
+#[tokio::test]
+async fn a_full_disk_stops_the_application_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::with_space(1 << 20);
     let settings = BrokerSettings { disk: disk.clone(), ..BrokerSettings::default() };
@@ -220,19 +218,19 @@ fn a_full_disk_stops_the_application_and_loses_nothing() {
         builder.stream(&TEXT).map_values(twice).to(&Topic::<String, String>::new("out"));
         builder.build().unwrap()
     };
-    let error = failure(App::start(topology(), AppSettings::new("app"), client.ports()).unwrap());
+    let error = failure(App::start(topology(), AppSettings::new("app"), client.ports()).unwrap()).await;
     assert_eq!(error.kind, FailureKind::Production);
     assert_says(&error.to_string(), &["out-0", "space"]);
     drop(broker);
 
     // With room again it goes on, and every record comes out.
     let log = Log::open(folder.path()).unwrap();
-    let app = Tidewater::app("app").log(&log).start(topology()).unwrap();
+    let app = Tidewater::app("app").log(&log).start(topology()).await.unwrap();
     while app.lag().unwrap() > 0 {
         assert!(!app.has_failed());
         std::thread::park_timeout(ms(1));
     }
-    app.stop().unwrap();
+    app.stop().await.unwrap();
     let out = log.read(&Topic::<String, String>::new("out"), sent).unwrap();
     let keys: std::collections::BTreeSet<String> = out.into_iter().map(|record| record.key).collect();
     assert_eq!(keys.len(), sent);

@@ -7,8 +7,8 @@ const STREAM: Topic<String, String> = Topic::new("stream");
 const JOINED: Topic<String, String> = Topic::new("joined");
 const RECORDS: i64 = 600;
 
-#[test]
-fn a_join_sees_the_row_of_its_time_and_not_a_later_one() {
+#[tokio::test]
+async fn a_join_sees_the_row_of_its_time_and_not_a_later_one() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path()).unwrap();
     for topic in [&TABLE, &STREAM, &JOINED] {
@@ -24,10 +24,10 @@ fn a_join_sees_the_row_of_its_time_and_not_a_later_one() {
     let table = builder.table(&TABLE).store("rows");
     let number = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
     builder.stream(&STREAM).join_table(&table, move |text, row| format!("{} {row}", number(text))).to(&JOINED);
-    let app = Tidewater::app("app").log(&log).start(builder.build().unwrap()).unwrap();
+    let app = Tidewater::app("app").log(&log).start(builder.build().unwrap()).await.unwrap();
     let joined: Vec<String> =
         log.read(&JOINED, RECORDS as usize).unwrap().into_iter().map(|record| record.value).collect();
-    app.stop().unwrap();
+    app.stop().await.unwrap();
     let expected: Vec<String> = (0..RECORDS).map(|n| format!("{n} row {n}")).collect();
     assert_eq!(joined, expected);
 }

@@ -25,46 +25,42 @@ fn log(folder: &std::path::Path) -> Log {
     log
 }
 
-#[test]
-fn a_failure_stops_the_application_and_names_the_record() {
+#[tokio::test]
+async fn a_failure_stops_the_application_and_names_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let log = log(folder.path());
-    let app = Tidewater::app("app").log(&log).start(topology()).unwrap();
-    while !app.has_failed() {
-        std::thread::yield_now();
-    }
-    let error = app.stop().unwrap_err();
+    let app = Tidewater::app("app").log(&log).start(topology()).await.unwrap();
+    app.failed().await;
+    let error = app.stop().await.unwrap_err();
     assert_eq!(error.kind, FailureKind::Processing);
     assert_eq!(error.to_string(), "processing failed in double at numbers-0 offset 1: invalid digit found in string");
 }
 
-#[test]
-fn a_skipped_record_goes_to_the_dead_letters_with_its_reason() {
+#[tokio::test]
+async fn a_skipped_record_goes_to_the_dead_letters_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let log = log(folder.path());
     let handlers =
         Handlers { processing: Arc::new(|_| Decision::Skip), dead_letters: Some("dead".into()), ..Handlers::default() };
-    let app = Tidewater::app("app").log(&log).handlers(handlers).start(topology()).unwrap();
+    let app = Tidewater::app("app").log(&log).handlers(handlers).start(topology()).await.unwrap();
     let doubled: Vec<i64> = log.read(&DOUBLED, 2).unwrap().into_iter().map(|record| record.value).collect();
     assert_eq!(doubled, [2, 6]);
     let dead = log.read(&DEAD, 1).unwrap();
     assert_eq!(dead[0].value, "two");
     let reason = dead[0].headers.last("__streams.errors.message").unwrap().value.clone().unwrap();
     assert_eq!(reason, "invalid digit found in string");
-    app.stop().unwrap();
+    app.stop().await.unwrap();
 }
 
-#[test]
-fn a_panic_in_user_code_is_that_tasks_failure() {
+#[tokio::test]
+async fn a_panic_in_user_code_is_that_tasks_failure() {
     let folder = tempfile::tempdir().unwrap();
     let log = log(folder.path());
     let builder = StreamsBuilder::new();
     builder.stream(&NUMBERS).map_values(|text| text.parse::<i64>().unwrap()).to(&DOUBLED);
-    let app = Tidewater::app("app").log(&log).start(builder.build().unwrap()).unwrap();
-    while !app.has_failed() {
-        std::thread::yield_now();
-    }
-    let error = app.stop().unwrap_err();
+    let app = Tidewater::app("app").log(&log).start(builder.build().unwrap()).await.unwrap();
+    app.failed().await;
+    let error = app.stop().await.unwrap_err();
     assert_eq!(error.kind, FailureKind::Panic);
     assert!(error.to_string().contains("numbers-0 offset 1"), "{error}");
 }

@@ -32,8 +32,8 @@ type Raw = Topic<Option<Bytes>, Option<Bytes>>;
 /// Records by topic: key, value, time, headers.
 type Sent = BTreeMap<String, Vec<Json>>;
 
-#[test]
-fn cases_on_the_embedded_log_send_what_kafka_streams_sent() {
+#[tokio::test]
+async fn cases_on_the_embedded_log_send_what_kafka_streams_sent() {
     let mut files = Vec::new();
     find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), &mut files);
     files.sort();
@@ -42,7 +42,7 @@ fn cases_on_the_embedded_log_send_what_kafka_streams_sent() {
         let case: Json = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         let Some(program) = runnable(&case) else { continue };
         let name = case["name"].as_str().unwrap().to_owned();
-        let (expected, got) = (expected(&case), run(&case, &program));
+        let (expected, got) = (expected(&case), run(&case, &program).await);
         if let Some(topic) = expected.keys().chain(got.keys()).find(|topic| expected.get(*topic) != got.get(*topic)) {
             let (expected, got) = (expected.get(topic), got.get(topic));
             let of = |sent: Option<&Vec<Json>>, place: usize| sent.and_then(|sent| sent.get(place)).cloned();
@@ -124,7 +124,7 @@ fn expected(case: &Json) -> Sent {
     fixed_order(sent, &buffers(case))
 }
 
-fn run(case: &Json, program: &Program) -> Sent {
+async fn run(case: &Json, program: &Program) -> Sent {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path()).unwrap();
     let mut inputs = BTreeSet::new();
@@ -137,16 +137,17 @@ fn run(case: &Json, program: &Program) -> Sent {
     }
     let cache = case["config"]["statestore.cache.max.bytes"].as_str().map_or(10 << 20, |bytes| bytes.parse().unwrap());
     let topology = write(case).unwrap_or_else(|_| unreachable!("it was written before")).topology;
-    let app = Tidewater::app("golden").log(&log).commit_interval(ms(1)).cache_bytes(cache).start(topology).unwrap();
+    let app =
+        Tidewater::app("golden").log(&log).commit_interval(ms(1)).cache_bytes(cache).start(topology).await.unwrap();
     for event in case["input"].as_array().into_iter().flatten() {
         let Event { topic, key, value, timestamp, headers } = Event::parse(event, program);
         log.send(&Raw::named(topic), [Record::new(key, value, timestamp).with_headers(headers)]).unwrap();
         while app.lag().unwrap() > 0 {
-            assert!(!app.has_failed(), "{}: {:?}", case["name"], app.stop());
+            assert!(!app.has_failed(), "{}: {:?}", case["name"], app.stop().await);
             std::thread::park_timeout(ms(1));
         }
     }
-    app.stop().unwrap();
+    app.stop().await.unwrap();
     let hex = |bytes: Option<Bytes>| bytes.map_or(Json::Null, |bytes| json!(to_hex(&bytes)));
     let mut sent = Sent::new();
     for topic in log.topics().unwrap().into_keys() {

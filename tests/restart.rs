@@ -11,49 +11,49 @@ fn open(folder: &std::path::Path) -> Log {
     log
 }
 
-#[test]
-fn goes_on_where_it_stopped() {
+#[tokio::test]
+async fn goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let mut total = 0;
     for round in 0..3 {
         let log = open(folder.path());
-        let app = Tidewater::app("app").log(&log).start(topology()).unwrap();
+        let app = Tidewater::app("app").log(&log).start(topology()).await.unwrap();
         send(&log, total..total + 500);
         total += 500;
         wait_for(&log, total);
         let restored = app.restored();
-        app.stop().unwrap();
+        app.stop().await.unwrap();
         assert_eq!(restored, 0, "round {round}: the stores were closed in good order");
         log.close().unwrap();
     }
 }
 
-#[test]
-fn a_lost_state_folder_is_restored_from_the_changelog() {
+#[tokio::test]
+async fn a_lost_state_folder_is_restored_from_the_changelog() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path());
-    let app = Tidewater::app("app").log(&log).start(topology()).unwrap();
+    let app = Tidewater::app("app").log(&log).start(topology()).await.unwrap();
     send(&log, 0..500);
     wait_for(&log, 500);
-    app.stop().unwrap();
+    app.stop().await.unwrap();
     std::fs::remove_dir_all(folder.path().join("state")).unwrap();
 
-    let app = Tidewater::app("app").log(&log).start(topology()).unwrap();
+    let app = Tidewater::app("app").log(&log).start(topology()).await.unwrap();
     send(&log, 500..800);
     wait_for(&log, 800);
     assert!(app.restored() >= 37);
-    app.stop().unwrap();
+    app.stop().await.unwrap();
 }
 
-#[test]
-fn state_in_memory_is_restored_at_each_start() {
+#[tokio::test]
+async fn state_in_memory_is_restored_at_each_start() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path());
     for round in 1..4 {
-        let app = Tidewater::app("app").log(&log).state_in_memory().start(topology()).unwrap();
+        let app = Tidewater::app("app").log(&log).state_in_memory().start(topology()).await.unwrap();
         send(&log, (round - 1) * 300..round * 300);
         wait_for(&log, round * 300);
-        app.stop().unwrap();
+        app.stop().await.unwrap();
     }
 }
 
@@ -75,29 +75,29 @@ fn windowed() -> Topology {
 }
 
 /// Event time of 1987: the windows that wait in the suppress buffer and their stores come back from the changelogs.
-#[test]
-fn windows_of_decades_ago_survive_the_loss_of_all_state() {
+#[tokio::test]
+async fn windows_of_decades_ago_survive_the_loss_of_all_state() {
     const IN_1987: i64 = 540_000_000_000;
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path()).unwrap();
     log.create_topic(&SIGHTINGS, 1).unwrap();
     log.create_topic(&CLOSED, 1).unwrap();
     let sighting = |at: i64| Record::new("k".to_owned(), at, IN_1987 + at);
-    let start = || Tidewater::app("app").log(&log).start(windowed()).unwrap();
+    let start = async || Tidewater::app("app").log(&log).start(windowed()).await.unwrap();
 
-    let app = start();
+    let app = start().await;
     log.send(&SIGHTINGS, (0..50).map(sighting)).unwrap();
     while app.processed() < 50 {
         std::thread::yield_now();
     }
-    app.stop().unwrap();
+    app.stop().await.unwrap();
     assert_eq!(log.read(&CLOSED, 0).unwrap().len(), 0);
     std::fs::remove_dir_all(folder.path().join("state")).unwrap();
 
-    let app = start();
+    let app = start().await;
     log.send(&SIGHTINGS, (50..60).chain([250]).map(sighting)).unwrap();
     let closed = log.read(&CLOSED, 1).unwrap();
-    app.stop().unwrap();
+    app.stop().await.unwrap();
     assert_eq!(closed.len(), 1);
     assert_eq!((closed[0].key.window.start, closed[0].value), (IN_1987, Some(60)));
 }

@@ -60,8 +60,8 @@ fn work(app: &App) {
     }
 }
 
-#[test]
-fn windows_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
+#[tokio::test]
+async fn windows_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
     let folder = tempfile::tempdir().unwrap();
     let (logs, state) = (folder.path().join("log"), folder.path().join("state"));
     let settings = BrokerSettings { maintenance_interval: Some(Duration::from_millis(5)), ..BrokerSettings::default() };
@@ -85,7 +85,7 @@ fn windows_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
     while client.earliest(&place).unwrap().0 == 0 {
         std::thread::yield_now();
     }
-    app.stop().unwrap();
+    app.stop().await.unwrap();
 
     std::fs::remove_dir_all(&state).unwrap();
     let app = start(&client, &state);
@@ -95,7 +95,7 @@ fn windows_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
     }
     work(&app);
     assert!(app.restored() > 0);
-    app.stop().unwrap();
+    app.stop().await.unwrap();
     drop((client, broker));
 
     let log = Log::open(folder.path()).unwrap();

@@ -39,36 +39,36 @@ pub fn wait_for(log: &Log, total: usize) -> BTreeMap<String, i64> {
     }
 }
 
-#[test]
-fn counts_every_word_once() {
+#[tokio::test]
+async fn counts_every_word_once() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path()).unwrap();
     log.create_topic(&WORDS, 3).unwrap();
     log.create_topic(&COUNTS, 3).unwrap();
     send(&log, 0..2000);
-    let app = Tidewater::app("app").log(&log).threads(2).start(topology()).unwrap();
+    let app = Tidewater::app("app").log(&log).threads(2).start(topology()).await.unwrap();
     send(&log, 2000..5000);
     let counts = wait_for(&log, 5000);
     assert_eq!(counts.len(), 37);
     assert_eq!(counts["word-0"], 136);
-    app.stop().unwrap();
+    app.stop().await.unwrap();
 }
 
-#[test]
-fn a_topic_that_is_missing_is_named_at_the_start() {
+#[tokio::test]
+async fn a_topic_that_is_missing_is_named_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path()).unwrap();
-    let error = Tidewater::app("app").log(&log).start(topology()).err().unwrap();
+    let error = Tidewater::app("app").log(&log).start(topology()).await.err().unwrap();
     assert_eq!(error.to_string(), "topic words does not exist; create it, then start again");
 }
 
-#[test]
-fn internal_topics_have_kafkas_names_and_folders() {
+#[tokio::test]
+async fn internal_topics_have_kafkas_names_and_folders() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path()).unwrap();
     log.create_topic(&WORDS, 2).unwrap();
     log.create_topic(&COUNTS, 1).unwrap();
-    Tidewater::app("app").log(&log).start(topology()).unwrap().stop().unwrap();
+    Tidewater::app("app").log(&log).start(topology()).await.unwrap().stop().await.unwrap();
     for name in ["app-counts-repartition-1", "app-counts-changelog-1", "words-0"] {
         assert!(folder.path().join("log").join(name).join("00000000000000000000.log").exists(), "{name}");
     }

@@ -76,15 +76,20 @@ enum Mode {
     Reprocess,
 }
 
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .init();
     let temporary = tempfile::tempdir()?;
     let folder = options.data.clone().unwrap_or_else(|| temporary.path().to_owned());
     let log = Log::open(&folder)?;
     match options.mode {
-        Mode::Run if !options.poll.is_empty() => poll(&log, &options)?,
-        Mode::Run => run(&log, &folder, &corpus(&options)?, &options)?,
-        Mode::Reprocess => reprocess::reprocess(&log, &folder, &corpus(&options)?, &options)?,
+        Mode::Run if !options.poll.is_empty() => poll(&log, &options).await?,
+        Mode::Run => run(&log, &folder, &corpus(&options)?, &options).await?,
+        Mode::Reprocess => reprocess::reprocess(&log, &folder, &corpus(&options)?, &options).await?,
     }
     log.close()?;
     if options.keep || options.data.is_some() {
@@ -114,7 +119,7 @@ fn cache() -> anyhow::Result<PathBuf> {
 }
 
 /// Starts a version of the pipeline.
-fn start(id: &str, version: &Version, log: &Log, options: &Options) -> anyhow::Result<App> {
+async fn start(id: &str, version: &Version, log: &Log, options: &Options) -> anyhow::Result<App> {
     let handlers = Handlers {
         processing: Arc::new(|_| Decision::Skip),
         deserialization: Arc::new(|_| Decision::Skip),
@@ -122,17 +127,17 @@ fn start(id: &str, version: &Version, log: &Log, options: &Options) -> anyhow::R
         ..Handlers::default()
     };
     let app = Tidewater::app(id).log(log).threads(options.threads).handlers(handlers);
-    Ok(app.commit_interval(Duration::from_millis(options.commit_ms)).start(topology::topology(version)?)?)
+    Ok(app.commit_interval(Duration::from_millis(options.commit_ms)).start(topology::topology(version)?).await?)
 }
 
-fn run(log: &Log, folder: &Path, corpus: &Corpus, options: &Options) -> anyhow::Result<()> {
+async fn run(log: &Log, folder: &Path, corpus: &Corpus, options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     load::create_topics(log, &V1)?;
     let readers = readers::readers(&corpus.items);
-    let app = start("news", &V1, log, options)?;
+    let app = start("news", &V1, log, options).await?;
     load::load(log, corpus, &readers, corpus.items.len())?;
     Progress::new("news", &folder.join("state")).wait_until_caught_up(&app)?;
-    app.stop()?;
+    app.stop().await?;
     let report = Report::read(log, &V1, &readers, started.elapsed().as_secs_f64())?;
     report.print(&corpus.name, &readers);
     if let Some(file) = &options.json {
@@ -142,15 +147,15 @@ fn run(log: &Log, folder: &Path, corpus: &Corpus, options: &Options) -> anyhow::
 }
 
 /// Polls feeds into the running pipeline until ctrl-c.
-fn poll(log: &Log, options: &Options) -> anyhow::Result<()> {
+async fn poll(log: &Log, options: &Options) -> anyhow::Result<()> {
     load::create_topics(log, &V1)?;
-    let app = start("news", &V1, log, options)?;
+    let app = start("news", &V1, log, options).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let polling = std::thread::spawn({
         let (log, stop, mut poller) = (log.clone(), stop.clone(), poll::Poller::new(&options.poll)?);
         move || poller.run(&log, &stop)
     });
-    tidewater::run_until_signal(app)?;
+    app.run_until_signal().await?;
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
     polling.join().unwrap_or_else(|_| anyhow::bail!("the poller panicked"))?;
     Report::read(log, &V1, &[], 0.0)?.print("feeds", &[]);

@@ -21,23 +21,28 @@ const STEP: usize = 50;
 const SHOWN: usize = 5;
 
 /// Runs version 1, reprocesses with version 2 beside it, and compares what they wrote.
-pub fn reprocess(log: &Log, folder: &Path, corpus: &Corpus, options: &Options) -> anyhow::Result<()> {
+pub async fn reprocess(log: &Log, folder: &Path, corpus: &Corpus, options: &Options) -> anyhow::Result<()> {
     let readers = readers(&corpus.items);
     create_topics(log, &V1)?;
     create_topics(log, &V2)?;
     let mut sent = corpus.items.len() - corpus.items.len() / STILL_TO_COME;
     load(log, corpus, &readers, sent)?;
-    let first = start("news", &V1, log, options)?;
+    let first = start("news", &V1, log, options).await?;
     Progress::new("version 1", &folder.join("state/news")).wait_until_caught_up(&first)?;
 
     println!("version 1 has caught up with {sent} articles; version 2 begins at offset 0 under its own application id");
     let (before, mut behind) = (first.processed(), 0);
-    let second = start("news-v2", &V2, log, options)?;
+    let second = start("news-v2", &V2, log, options).await?;
     let mut progress = Progress::new("version 2", &folder.join("state/news-v2"));
     loop {
         let lag = progress.look(&second)?;
         behind = behind.max(first.lag()?);
-        anyhow::ensure!(!first.has_failed() && !second.has_failed(), "{:?} {:?}", first.stop(), second.stop());
+        anyhow::ensure!(
+            !first.has_failed() && !second.has_failed(),
+            "{:?} {:?}",
+            first.stop().await,
+            second.stop().await
+        );
         if lag == 0 && sent == corpus.items.len() {
             break;
         }
@@ -52,8 +57,8 @@ pub fn reprocess(log: &Log, folder: &Path, corpus: &Corpus, options: &Options) -
         first.processed() - before,
         sent
     );
-    first.stop()?;
-    second.stop()?;
+    first.stop().await?;
+    second.stop().await?;
     compare(log)
 }
 

@@ -7,7 +7,8 @@ use tidewater::prelude::*;
 const WORDS: Topic<Option<String>, String> = Topic::new("words");
 const COUNTS: Topic<String, Option<i64>> = Topic::new("counts");
 
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let Some(folder) = std::env::args().nth(1) else {
         println!("usage: kill_child FOLDER");
         return Ok(());
@@ -15,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     let log = Log::open(&folder)?;
     let builder = StreamsBuilder::new();
     builder.stream(&WORDS).group_by(|_, word| word.clone()).count().store("counts").to_stream().to(&COUNTS);
-    let app = Tidewater::app("app").log(&log).commit_interval(ms(20)).threads(2).start(builder.build()?)?;
+    let app = Tidewater::app("app").log(&log).commit_interval(ms(20)).threads(2).start(builder.build()?).await?;
     let (mut said, mut caught_up) = (0, false);
     loop {
         let commits = app.commits();
@@ -30,7 +31,7 @@ fn main() -> anyhow::Result<()> {
             std::io::stdout().flush()?;
         }
         if app.has_failed() {
-            app.stop()?;
+            app.stop().await?;
             return Ok(());
         }
         std::thread::park_timeout(ms(1));

@@ -33,8 +33,8 @@ fn run_and_kill(folder: &Path, lines: usize) {
     process.wait().unwrap();
 }
 
-#[test]
-fn nothing_is_lost_and_what_is_repeated_is_bounded() {
+#[tokio::test]
+async fn nothing_is_lost_and_what_is_repeated_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let mut sent = 0;
     for round in 0..KILLS {
@@ -49,7 +49,7 @@ fn nothing_is_lost_and_what_is_repeated_is_bounded() {
         run_and_kill(folder.path(), [0, 1, 2, 3][round % 4]);
     }
     let log = Log::open(folder.path()).unwrap();
-    let app = Tidewater::app("app").log(&log).start(topology()).unwrap();
+    let app = Tidewater::app("app").log(&log).start(topology()).await.unwrap();
     let mut expected = std::collections::BTreeMap::new();
     for n in 0..sent {
         *expected.entry(word(n)).or_insert(0i64) += 1;
@@ -58,10 +58,10 @@ fn nothing_is_lost_and_what_is_repeated_is_bounded() {
         expected.iter().any(|(word, count)| counts.get(word).is_none_or(|counted| counted < count))
     };
     while is_short(&counts(&log)) {
-        assert!(!app.has_failed(), "{:?}", app.stop());
+        assert!(!app.has_failed(), "{:?}", app.stop().await);
         std::thread::yield_now();
     }
-    app.stop().unwrap();
+    app.stop().await.unwrap();
     let counts = counts(&log);
     assert_eq!(counts.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     let (total, true_total): (i64, i64) = (counts.values().sum(), expected.values().sum());

@@ -1,21 +1,21 @@
 //! The broker itself: what it holds, how it is opened and closed, and which request goes where.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidewater_env::{Clock, Disk, SystemClock, random_id};
+use tidewater_env::{Clock, Disk, SystemClock};
 use tidewater_protocol::messages::{RequestKind, ResponseKind};
 use tidewater_protocol::{Batch, BatchBuilder, Compression, Door, Wake};
 use tidewater_types::{Headers, Offset, Timestamp, TopicPartition};
 
-use crate::folder::{DELETED, DataFolder, RECOVERY_POINTS};
-use crate::metadata::{METADATA_TOPIC, MetadataLog, TopicRecord};
+use crate::folder::{DataFolder, RECOVERY_POINTS};
+use crate::metadata::MetadataLog;
 use crate::offsets::{GroupOffsets, OFFSETS_TOPIC};
-use crate::topics::{OpenTopic, is_legal_name};
+use crate::topics::OpenTopic;
 use crate::{BrokerError, api, maintenance, parse_topic_settings};
 
 const REPLAY_BYTES: usize = 1 << 20;
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     pub folder: DataFolder,
     pub settings: BrokerSettings,
     pub topics: RwLock<BTreeMap<String, Arc<OpenTopic>>>,
-    metadata: Mutex<MetadataLog>,
+    pub metadata: Mutex<MetadataLog>,
     pub offsets: Mutex<GroupOffsets>,
     watchers: Mutex<Vec<Wake>>,
     pub stopping: AtomicBool,
@@ -152,6 +152,15 @@ impl Door for Broker {
             RequestKind::DeleteTopics(request) => {
                 ResponseKind::DeleteTopics(api::delete_topics::handle(shared, &request))
             }
+            RequestKind::CreatePartitions(request) => {
+                ResponseKind::CreatePartitions(api::create_partitions::handle(shared, &request))
+            }
+            RequestKind::DescribeConfigs(request) => {
+                ResponseKind::DescribeConfigs(api::describe_configs::handle(shared, &request))
+            }
+            RequestKind::IncrementalAlterConfigs(request) => {
+                ResponseKind::IncrementalAlterConfigs(api::incremental_alter_configs::handle(shared, &request))
+            }
             RequestKind::OffsetCommit(request) => {
                 ResponseKind::OffsetCommit(api::offset_commit::handle(shared, &request))
             }
@@ -163,15 +172,6 @@ impl Door for Broker {
     fn watch(&self, wake: Wake) {
         self.shared.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(wake);
     }
-}
-
-/// Why a topic was not made.
-pub(crate) enum CreateError {
-    Exists,
-    InvalidName,
-    InvalidPartitions,
-    InvalidConfig(String),
-    Storage(String),
 }
 
 impl Shared {
@@ -191,98 +191,6 @@ impl Shared {
     pub fn wake_watchers(&self) {
         for wake in self.watchers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             wake();
-        }
-    }
-
-    pub fn create_topic(
-        &self,
-        name: &str,
-        partitions: i32,
-        configs: BTreeMap<String, String>,
-    ) -> Result<Arc<OpenTopic>, CreateError> {
-        if !is_legal_name(name) || name == METADATA_TOPIC {
-            return Err(CreateError::InvalidName);
-        }
-        let partitions = if partitions == -1 { self.settings.default_partitions } else { partitions };
-        if partitions < 1 {
-            return Err(CreateError::InvalidPartitions);
-        }
-        let config = parse_topic_settings(&configs).map_err(|error| CreateError::InvalidConfig(error.to_string()))?;
-        let storage = |error: BrokerError| CreateError::Storage(error.to_string());
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if topics.contains_key(name) {
-            return Err(CreateError::Exists);
-        }
-        let record = TopicRecord::new(random_id(), partitions, configs);
-        let folders: Vec<PathBuf> =
-            (0..partitions).map(|number| self.folder.path.join(format!("{name}-{number}"))).collect();
-        for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
-            self.remove_unfinished(folder).map_err(storage)?;
-        }
-        let opened = OpenTopic::open(&self.folder, name, record.clone(), &config, &BTreeMap::new());
-        let topic = opened.map_err(|error| {
-            for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
-                let _ = self.folder.disk.remove_folder(folder); // What stays is named when the topic is made again.
-            }
-            storage(error)
-        })?;
-        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-        metadata.write(name, Some(&record), self.now()).map_err(storage)?;
-        let topic = Arc::new(topic);
-        topics.insert(name.to_owned(), topic.clone());
-        Ok(topic)
-    }
-
-    /// Removes a partition's folder that a killed process made and had no topic for yet. One with records is somebody's.
-    fn remove_unfinished(&self, folder: &Path) -> Result<(), BrokerError> {
-        let disk = &self.folder.disk;
-        for file in disk.list(folder).map_err(BrokerError::io("list", folder))? {
-            let is_log = file.extension().is_some_and(|extension| extension == "log");
-            let length =
-                disk.open_to_read(&file).and_then(|file| file.len()).map_err(BrokerError::io("measure", &file))?;
-            if is_log && length > 0 {
-                return Err(BrokerError::Foreign(folder.to_owned()));
-            }
-        }
-        disk.remove_folder(folder).map_err(BrokerError::io("remove", folder))
-    }
-
-    /// Deletes a topic: its folders lose their names, its record goes, then its files. Says whether there was one.
-    pub fn delete_topic(&self, name: &str) -> Result<bool, BrokerError> {
-        if name == OFFSETS_TOPIC {
-            return Err(BrokerError::Setting {
-                name: name.to_owned(),
-                what: "holds the offsets of all groups, and cannot be deleted".to_owned(),
-            });
-        }
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(topic) = topics.remove(name) else { return Ok(false) };
-        let mut renamed = Vec::new();
-        for partition in &topic.partitions {
-            let mut log = partition.lock();
-            log.retire();
-            let (folder, away) = (log.folder().to_owned(), log.folder().with_added_extension(DELETED));
-            self.folder.disk.rename(&folder, &away).map_err(BrokerError::io("rename", folder))?;
-            renamed.push(away);
-        }
-        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-        metadata.write(name, None, self.now())?;
-        for folder in renamed {
-            self.folder.disk.remove_folder(&folder).map_err(BrokerError::io("remove", folder))?;
-        }
-        Ok(true)
-    }
-
-    /// The topic of committed offsets, made when the first group commits.
-    pub fn offsets_topic(&self) -> Result<Arc<OpenTopic>, CreateError> {
-        if let Some(topic) = self.topic(OFFSETS_TOPIC) {
-            return Ok(topic);
-        }
-        let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        match self.create_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, configs.into()) {
-            Err(CreateError::Exists) => self.topic(OFFSETS_TOPIC).ok_or(CreateError::Exists),
-            other => other,
         }
     }
 }

@@ -4,44 +4,51 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidewater_log::{CleanupPolicy, LogConfig, TimestampType};
+use tidewater_types::nearest_name;
 
 use crate::BrokerError;
 
-/// Settings that Kafka knows, and that are taken without effect here: one node has no replicas, and the rest is not built.
-const WITHOUT_EFFECT: [&str; 17] = [
-    "compression.type",
-    "compression.gzip.level",
-    "compression.lz4.level",
-    "compression.zstd.level",
-    "file.delete.delay.ms",
-    "flush.ms",
-    "follower.replication.throttled.replicas",
-    "leader.replication.throttled.replicas",
-    "max.compaction.lag.ms",
-    "message.timestamp.after.max.ms",
-    "message.timestamp.before.max.ms",
-    "min.insync.replicas",
-    "preallocate",
-    "remote.storage.enable",
-    "segment.index.bytes",
-    "segment.jitter.ms",
-    "unclean.leader.election.enable",
+/// The settings that a topic's log acts on, with Kafka's defaults.
+const WITH_EFFECT: [(&str, &str); 12] = [
+    ("cleanup.policy", "delete"),
+    ("delete.retention.ms", "86400000"),
+    ("flush.messages", "9223372036854775807"),
+    ("index.interval.bytes", "4096"),
+    ("max.message.bytes", "1048588"),
+    ("message.timestamp.type", "CreateTime"),
+    ("min.cleanable.dirty.ratio", "0.5"),
+    ("min.compaction.lag.ms", "0"),
+    ("retention.bytes", "-1"),
+    ("retention.ms", "604800000"),
+    ("segment.bytes", "1073741824"),
+    ("segment.ms", "604800000"),
 ];
 
-const WITH_EFFECT: [&str; 12] = [
-    "cleanup.policy",
-    "delete.retention.ms",
-    "flush.messages",
-    "index.interval.bytes",
-    "max.message.bytes",
-    "message.timestamp.type",
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
-    "retention.bytes",
-    "retention.ms",
-    "segment.bytes",
-    "segment.ms",
+/// Settings that Kafka knows, and that are taken without effect here: one node has no replicas, and the rest is not built.
+const WITHOUT_EFFECT: [(&str, &str); 17] = [
+    ("compression.type", "producer"),
+    ("compression.gzip.level", "-1"),
+    ("compression.lz4.level", "9"),
+    ("compression.zstd.level", "3"),
+    ("file.delete.delay.ms", "60000"),
+    ("flush.ms", "9223372036854775807"),
+    ("follower.replication.throttled.replicas", ""),
+    ("leader.replication.throttled.replicas", ""),
+    ("max.compaction.lag.ms", "9223372036854775807"),
+    ("message.timestamp.after.max.ms", "3600000"),
+    ("message.timestamp.before.max.ms", "9223372036854775807"),
+    ("min.insync.replicas", "1"),
+    ("preallocate", "false"),
+    ("remote.storage.enable", "false"),
+    ("segment.index.bytes", "10485760"),
+    ("segment.jitter.ms", "0"),
+    ("unclean.leader.election.enable", "false"),
 ];
+
+/// All settings of a topic that are known, with their defaults.
+pub(crate) fn topic_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    WITH_EFFECT.into_iter().chain(WITHOUT_EFFECT)
+}
 
 /// The log settings that a topic's settings make.
 ///
@@ -95,33 +102,16 @@ pub fn parse_topic_settings(settings: &BTreeMap<String, String>) -> Result<LogCo
             }
             "segment.bytes" => config.segment_bytes = at_least(1024)?.unsigned_abs(),
             "segment.ms" => config.segment_age = millis(at_least(1)?),
-            other if WITHOUT_EFFECT.contains(&other) => {
+            other if WITHOUT_EFFECT.iter().any(|(name, _)| *name == other) => {
                 tracing::warn!(setting = other, "has no effect on this log");
             }
-            other => return Err(bad(format!("is unknown; did you mean {}?", nearest(other)))),
+            other => {
+                let nearest = nearest_name(other, topic_settings().map(|(name, _)| name)).unwrap_or_default();
+                return Err(bad(format!("is unknown; did you mean {nearest}?")));
+            }
         }
     }
     Ok(config)
-}
-
-/// The known name that is the fewest edits away.
-fn nearest(name: &str) -> &'static str {
-    let known = WITH_EFFECT.iter().chain(&WITHOUT_EFFECT);
-    known.min_by_key(|known| distance(name, known)).copied().unwrap_or_default()
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -137,6 +127,12 @@ mod tests {
         assert_eq!(parse("retention.ms", "-1").unwrap().retention, None);
         let policy = parse("cleanup.policy", "compact,delete").unwrap().cleanup;
         assert_eq!(policy, CleanupPolicy { delete: true, compact: true });
+    }
+
+    #[test]
+    fn the_defaults_that_are_described_are_those_acted_on() {
+        let described = WITH_EFFECT.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(parse_topic_settings(&described.into()).unwrap(), LogConfig::default());
     }
 
     #[test]

@@ -26,6 +26,16 @@ pub enum BrokerError {
     /// Something in the folder does not belong there.
     #[error("{} does not belong into a data folder. Move it elsewhere", .0.display())]
     Foreign(PathBuf),
+    /// A partition's folder is of another topic that had the same name.
+    #[error("{} belongs to a topic with the id {found}, not {expected}. Move it elsewhere", folder.display())]
+    OtherTopic {
+        /// The folder.
+        folder: PathBuf,
+        /// The id in its `partition.metadata`.
+        found: String,
+        /// The topic's id.
+        expected: String,
+    },
     /// A record of the metadata or offsets log is malformed.
     #[error("{what} cannot be read: {reason}. Was the folder written by another program?")]
     Malformed {

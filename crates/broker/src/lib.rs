@@ -4,6 +4,7 @@
 //! their own (`__cluster_metadata-0`), offsets in `__consumer_offsets` in Apache Kafka's record format; both are replayed
 //! when the folder is opened.
 
+mod admin;
 mod api;
 mod broker;
 mod config;

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use crate::BrokerError;
 
-/// The folder of the log.
 /// The topic of that log, which is nobody else's to make.
 pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
+/// The folder of the log.
 pub(crate) const METADATA_FOLDER: &str = "__cluster_metadata-0";
 const VERSION: u32 = 1;
 const READ_BYTES: usize = 1 << 20;

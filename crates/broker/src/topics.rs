@@ -1,10 +1,12 @@
 //! The topics of a broker: each a row of partition logs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewater_log::{LogConfig, OpenOptions, PartitionLog};
 use tidewater_types::{Offset, Partition, TopicPartition};
+use uuid::Uuid;
 
 use crate::BrokerError;
 use crate::folder::{DataFolder, kafka_id};
@@ -40,28 +42,65 @@ impl OpenTopic {
         config: &LogConfig,
         recovery_points: &BTreeMap<TopicPartition, Offset>,
     ) -> Result<Self, BrokerError> {
-        let mut partitions = Vec::new();
-        for partition in 0..record.partitions {
-            let place = TopicPartition::new(name, partition);
-            let path = folder.path.join(place.to_string());
-            let options = OpenOptions {
-                config: config.clone(),
-                clean_shutdown: folder.was_clean,
-                recovery_point: recovery_points.get(&place).copied().unwrap_or_default(),
-            };
-            let (log, recovered) = PartitionLog::open(&folder.disk, &path, options)?;
-            if let Some(reason) = recovered.reason {
-                tracing::warn!(%place, bytes = recovered.cut_bytes, reason, "cut a torn tail");
-            }
-            let metadata = path.join("partition.metadata");
-            if !folder.disk.exists(&metadata) {
-                let text = format!("version: 0\ntopic_id: {}", kafka_id(record.id));
-                let file = folder.disk.open(&metadata).map_err(BrokerError::io("create", &metadata))?;
-                file.write_at(text.as_bytes(), 0).map_err(BrokerError::io("write", &metadata))?;
-            }
-            partitions.push(Arc::new(SharedPartition(Mutex::new(log))));
+        let mut topic = OpenTopic { partitions: Vec::new(), record };
+        for number in 0..topic.record.partitions {
+            topic.open_partition(folder, name, number, config, recovery_points)?;
         }
-        Ok(OpenTopic { record, partitions })
+        Ok(topic)
+    }
+
+    /// Opens, or makes, the next partition.
+    pub fn open_partition(
+        &mut self,
+        folder: &DataFolder,
+        name: &str,
+        number: Partition,
+        config: &LogConfig,
+        recovery_points: &BTreeMap<TopicPartition, Offset>,
+    ) -> Result<(), BrokerError> {
+        let place = TopicPartition::new(name, number);
+        let path = folder.path.join(place.to_string());
+        check_topic_id(folder, &path, self.record.id)?;
+        let options = OpenOptions {
+            config: config.clone(),
+            clean_shutdown: folder.was_clean,
+            recovery_point: recovery_points.get(&place).copied().unwrap_or_default(),
+        };
+        let (log, recovered) = PartitionLog::open(&folder.disk, &path, options)?;
+        if let Some(reason) = recovered.reason {
+            tracing::warn!(%place, bytes = recovered.cut_bytes, reason, "cut a torn tail");
+        }
+        let metadata = path.join(PARTITION_METADATA);
+        if !folder.disk.exists(&metadata) {
+            let text = format!("version: 0\n{TOPIC_ID}{}", kafka_id(self.record.id));
+            let file = folder.disk.open(&metadata).map_err(BrokerError::io("create", &metadata))?;
+            file.write_at(text.as_bytes(), 0).map_err(BrokerError::io("write", &metadata))?;
+        }
+        self.partitions.push(Arc::new(SharedPartition(Mutex::new(log))));
+        Ok(())
+    }
+}
+
+/// Names the topic that a partition's folder belongs to.
+const PARTITION_METADATA: &str = "partition.metadata";
+const TOPIC_ID: &str = "topic_id: ";
+
+/// A folder of another topic of that name, as one copied from elsewhere, is not taken for this one's.
+fn check_topic_id(folder: &DataFolder, path: &Path, id: Uuid) -> Result<(), BrokerError> {
+    let metadata = path.join(PARTITION_METADATA);
+    if !folder.disk.exists(&metadata) {
+        return Ok(());
+    }
+    let text = folder.disk.read(&metadata).map_err(BrokerError::io("read", &metadata))?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    match text.lines().find_map(|line| line.strip_prefix(TOPIC_ID)) {
+        Some(found) if found != kafka_id(id) => {
+            let (found, expected) = (found.to_owned(), kafka_id(id));
+            Err(BrokerError::OtherTopic { folder: path.to_owned(), found, expected })
+        }
+        // What a process that was killed here left is written anew.
+        None => folder.disk.remove_file(&metadata).map_err(BrokerError::io("remove", metadata)),
+        Some(_) => Ok(()),
     }
 }
 

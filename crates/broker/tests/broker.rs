@@ -203,3 +203,117 @@ fn a_creation_that_was_killed_is_made_again_and_a_folder_with_records_is_not_tou
     assert!(message.unwrap().contains("others-0 does not belong into a data folder"));
     assert!(stranger.join("00000000000000000000.log").exists());
 }
+
+fn alter(broker: &Broker, topic: &str, changes: &[(&str, i8, &str)]) -> (i16, Option<String>) {
+    use incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let changes = changes.iter().map(|(name, operation, value)| {
+        AlterableConfig::default().with_name(text(name)).with_config_operation(*operation).with_value(Some(text(value)))
+    });
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text(topic))
+        .with_configs(changes.collect());
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    match broker.call(RequestKind::IncrementalAlterConfigs(request)) {
+        Some(ResponseKind::IncrementalAlterConfigs(response)) => {
+            let altered = &response.responses[0];
+            (altered.error_code, altered.error_message.as_ref().map(ToString::to_string))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A setting's value, and whether it is the topic's own.
+fn setting(broker: &Broker, topic: &str, name: &str) -> (String, bool) {
+    use describe_configs_request::DescribeConfigsResource;
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text(topic))
+        .with_configuration_keys(Some(vec![text(name)]));
+    match broker.call(RequestKind::DescribeConfigs(DescribeConfigsRequest::default().with_resources(vec![resource]))) {
+        Some(ResponseKind::DescribeConfigs(response)) => {
+            let config = &response.results[0].configs[0];
+            (config.value.as_ref().unwrap().to_string(), config.config_source == 1)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+#[test]
+fn settings_are_changed_all_together_or_none_and_stay_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    create(&broker, "t", 1, &[("retention.ms", "-1")]);
+    assert_eq!(setting(&broker, "t", "retention.ms"), ("-1".to_owned(), true));
+    assert_eq!(setting(&broker, "t", "segment.ms"), ("604800000".to_owned(), false));
+    let (code, message) = alter(&broker, "t", &[("retention.ms", DELETE, ""), ("segment.byte", SET, "2048")]);
+    assert_eq!(code, ResponseError::InvalidConfig.code());
+    assert!(message.unwrap().contains("did you mean segment.bytes?"));
+    assert_eq!(setting(&broker, "t", "retention.ms"), ("-1".to_owned(), true));
+    assert_eq!(alter(&broker, "no", &[]).0, ResponseError::UnknownTopicOrPartition.code());
+
+    assert_eq!(produce(&broker, "t", 0, &["as long as it is allowed to be"]).0, 0);
+    assert_eq!(alter(&broker, "t", &[("retention.ms", DELETE, ""), ("max.message.bytes", SET, "70")]).0, 0);
+    let too_large = ResponseError::MessageTooLarge.code();
+    assert_eq!(produce(&broker, "t", 0, &["as long as it is allowed to be"]).0, too_large, "it holds at once");
+    assert_eq!(alter(&broker, "t", &[("cleanup.policy", APPEND, "compact")]).0, 0);
+    assert_eq!(setting(&broker, "t", "cleanup.policy").0, "delete,compact");
+    assert_eq!(alter(&broker, "t", &[("cleanup.policy", SUBTRACT, "delete")]).0, 0);
+    drop(broker);
+
+    let broker = open(folder.path());
+    assert_eq!(setting(&broker, "t", "cleanup.policy"), ("compact".to_owned(), true));
+    assert_eq!(setting(&broker, "t", "retention.ms"), ("604800000".to_owned(), false));
+    assert_eq!(produce(&broker, "t", 0, &["as long as it is allowed to be"]).0, too_large);
+}
+
+#[test]
+fn a_topic_is_given_more_partitions() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    create(&broker, "t", 1, &[]);
+    produce(&broker, "t", 0, &["x"]);
+    let grow = |broker: &Broker, count: i32| {
+        let topic = create_partitions_request::CreatePartitionsTopic::default().with_name(name("t")).with_count(count);
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
+        match broker.call(RequestKind::CreatePartitions(request)) {
+            Some(ResponseKind::CreatePartitions(response)) => response.results[0].error_code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(grow(&broker, 1), ResponseError::InvalidPartitions.code());
+    assert_eq!(grow(&broker, 3), 0);
+    assert_eq!(produce(&broker, "t", 2, &["y"]), (0, 0));
+    assert_eq!(produce(&broker, "t", 0, &["z"]), (0, 1));
+    drop(broker);
+    let broker = open(folder.path());
+    assert_eq!(produce(&broker, "t", 2, &["y"]), (0, 1));
+}
+
+#[test]
+fn a_partition_of_another_topic_of_that_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    create(&broker, "t", 1, &[]);
+    drop(broker);
+    let metadata = folder.path().join("t-0/partition.metadata");
+    let written = std::fs::read_to_string(&metadata).unwrap();
+    assert!(
+        written.starts_with("version: 0\ntopic_id: ") && written.len() == "version: 0\ntopic_id: ".len() + 22,
+        "{written:?}"
+    );
+    std::fs::write(&metadata, "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ").unwrap();
+    let error = Broker::open(folder.path(), BrokerSettings::default()).err().unwrap();
+    assert!(matches!(error, BrokerError::OtherTopic { .. }) && error.to_string().contains("t-0"), "{error}");
+    // One that was cut short by a kill is written anew.
+    std::fs::write(&metadata, "version").unwrap();
+    drop(open(folder.path()));
+    assert_eq!(std::fs::read_to_string(&metadata).unwrap(), written);
+}

@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Lists, makes, describes and deletes topics. Example: tidewater topics create words --partitions 3
+    /// Lists, makes, describes, alters and deletes topics. Example: tidewater topics create words --partitions 3
     #[command(subcommand)]
     Topics(topics::Topics),
     /// Writes lines of the standard input to a topic. Example: echo 'ann:hello' | tidewater produce words -K :

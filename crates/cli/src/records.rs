@@ -24,14 +24,17 @@ pub struct Produce {
     key_separator: Option<String>,
 }
 
-/// Prints a topic's records from the beginning.
+/// Prints a topic's records: from the beginning, or where a group has come to.
 #[derive(Args)]
 pub struct Consume {
     /// The topic.
     topic: String,
-    /// From the first record on, which is what it does anyway; as Kafka's own tool has it.
+    /// From the first record on: what it does anyway without a group, as Kafka's own tool has it.
     #[arg(long)]
     from_beginning: bool,
+    /// Goes on where this group has come to, and commits what was printed.
+    #[arg(long)]
+    group: Option<String>,
     /// Ends after this many records.
     #[arg(long)]
     count: Option<usize>,
@@ -73,16 +76,29 @@ pub fn consume(command: &Consume, data: &Path, json: bool) -> anyhow::Result<()>
         check_topic(log, &command.topic)?;
         let topic = Raw::named(command.topic.clone());
         let mut out = std::io::stdout().lock();
+        let mut positions = log.start_offsets(&command.topic)?;
+        if let Some(group) = command.group.as_ref().filter(|_| !command.from_beginning) {
+            let committed = log.committed(group, &command.topic)?;
+            positions = positions.into_iter().zip(committed).map(|(start, at)| at.unwrap_or(start)).collect();
+        }
         let mut left = command.count.unwrap_or(usize::MAX);
         let mut result = Ok(());
-        log.visit(&topic, |partition, offset, record| {
+        log.visit_from(&topic, &positions.clone(), |partition, offset, record| {
             if left > 0 {
                 left -= 1;
                 result = print(&mut out, &command.topic, (partition, offset.0), &record, json);
+                if result.is_ok() {
+                    positions[partition as usize] = offset.next();
+                }
             }
             if left == 0 || result.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        Ok(result?)
+        result.and_then(|()| out.flush())?;
+        // What was not printed whole is printed again.
+        if let Some(group) = &command.group {
+            log.commit(group, &command.topic, &positions)?;
+        }
+        Ok(())
     })
 }
 

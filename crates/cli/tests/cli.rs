@@ -78,3 +78,53 @@ fn a_damaged_segment_is_found() {
     assert!(!verified.status.success());
     assert!(text(&verified.stderr).contains("not whole from byte 0 on"), "{}", text(&verified.stderr));
 }
+
+#[test]
+fn a_group_goes_on_where_it_has_come_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    tidewater(data, &["topics", "create", "words"], "");
+    tidewater(data, &["produce", "words"], "one\ntwo\nthree\n");
+    let consume = |more: &[&str]| {
+        let arguments = [&["consume", "words", "--group", "readers"], more].concat();
+        text(&tidewater(data, &arguments, "").stdout)
+    };
+    assert_eq!(consume(&["--count", "2"]), "one\ntwo\n");
+    assert_eq!(consume(&[]), "three\n");
+    assert_eq!(consume(&[]), "");
+    tidewater(data, &["produce", "words"], "four\n");
+    assert_eq!(consume(&[]), "four\n");
+    assert_eq!(consume(&["--from-beginning", "--count", "1"]), "one\n");
+    assert_eq!(consume(&["--count", "1"]), "two\n", "the other way, too");
+    assert_eq!(text(&tidewater(data, &["consume", "words", "--count", "1"], "").stdout), "one\n");
+}
+
+#[test]
+fn a_topic_is_altered() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    tidewater(data, &["topics", "create", "words", "--config", "retention.ms=1000"], "");
+    let describe = || text(&tidewater(data, &["topics", "describe", "words"], "").stdout);
+    assert_eq!(describe(), "retention.ms=1000\nwords-0  offsets 0 to 0\n");
+    let altered = tidewater(
+        data,
+        &[
+            "topics",
+            "alter",
+            "words",
+            "--config",
+            "segment.ms=5",
+            "--delete-config",
+            "retention.ms",
+            "--partitions",
+            "2",
+        ],
+        "",
+    );
+    assert!(altered.status.success(), "{}", text(&altered.stderr));
+    assert_eq!(describe(), "segment.ms=5\nwords-0  offsets 0 to 0\nwords-1  offsets 0 to 0\n");
+    let fewer = tidewater(data, &["topics", "alter", "words", "--partitions", "1"], "");
+    assert!(text(&fewer.stderr).contains("cannot have fewer than its 2 partitions"), "{}", text(&fewer.stderr));
+    let nothing = tidewater(data, &["topics", "alter", "words"], "");
+    assert!(text(&nothing.stderr).contains("nothing to change"), "{}", text(&nothing.stderr));
+}

@@ -47,6 +47,15 @@ pub trait Admin: Send + Sync {
     /// All topics with their partitions, by name.
     fn topics(&self) -> Result<BTreeMap<String, Partition>, ClientError>;
 
+    /// The settings that a topic has of its own, by Kafka's names.
+    fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, ClientError>;
+
+    /// Changes settings of a topic, all together or none; `None` puts one back to its default.
+    fn alter_settings(&self, topic: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), ClientError>;
+
+    /// Gives a topic more partitions, so that it has `count` of them.
+    fn add_partitions(&self, topic: &str, count: Partition) -> Result<(), ClientError>;
+
     /// Deletes a topic.
     fn delete_topic(&self, topic: &str) -> Result<(), ClientError>;
 

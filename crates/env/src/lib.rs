@@ -1,4 +1,4 @@
-//! What the outside world gives a program: the time, threads, randomness and files.
+//! What the outside world gives a program: the time, threads, randomness, files and signals.
 //!
 //! Every other crate takes these from here, so that a test can put its own in their place: a [`Clock`] that a test moves,
 //! a [`Disk`] that is full. A lint forbids the direct calls elsewhere.
@@ -7,12 +7,14 @@
 
 mod clock;
 mod disk;
+mod signal;
 
 use std::io;
 use std::thread::JoinHandle;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, FolderLock};
+pub use signal::asked_to_end;
 
 /// Starts an operating system thread under a name that shows in debuggers and panics.
 ///

@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tidewater_env::Disk;
-use tidewater_log::{CleanupPolicy, Compactor, LogConfig, LogError, OpenOptions, PartitionLog, Recovered};
+use tidewater_log::{
+    CleanupPolicy, Compactor, LogConfig, LogError, OpenOptions, PartitionLog, Recovered, TimestampType,
+};
 use tidewater_protocol::{Batch, BatchBuilder, Compression};
 use tidewater_types::{Headers, Offset, Timestamp};
 
@@ -401,5 +403,80 @@ proptest! {
         let keys: Vec<String> = read_all(&log, Offset::ZERO).into_iter().map(|record| record.1).collect();
         prop_assert_eq!(&keys[..], &expected[..keys.len()]);
         prop_assert_eq!(keys.len() as i64, log.log_end().0);
+    }
+}
+
+#[test]
+fn a_segment_is_closed_by_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig { segment_age: Duration::from_millis(100), ..LogConfig::default() };
+    let mut log = open_with(&Disk::new(), folder.path(), config, false).0;
+    for (time, segments) in [(1000, 1), (1100, 1), (1101, 2), (1150, 2), (900, 2), (1202, 3)] {
+        append(&mut log, &[(time, "k", Some("v"))]);
+        let logs = std::fs::read_dir(folder.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "log"));
+        assert_eq!(logs.count(), segments, "after {time}");
+    }
+}
+
+#[test]
+fn the_brokers_time_takes_the_place_of_the_records_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig { timestamp_type: TimestampType::LogAppendTime, ..LogConfig::default() };
+    let mut log = open_with(&Disk::new(), folder.path(), config, false).0;
+    let appended = log.append(batch(&[(5, "a", Some("x")), (9, "b", Some("y"))]), NOW).unwrap();
+    assert_eq!(appended.append_time, Some(NOW));
+    log.raise_high_watermark(appended.next);
+    let read = log.read(Offset(0), LIMIT).unwrap();
+    let batch = Batch::parse(&read).unwrap();
+    batch.check_crc().unwrap();
+    let times: Vec<_> = batch.records(LIMIT).unwrap().iter().map(|record| record.unwrap().timestamp).collect();
+    assert_eq!((batch.max_timestamp(), times), (NOW, vec![NOW, NOW]));
+}
+
+/// What a compaction leaves that is killed between two of its steps: the new file under a name of its own, then under that
+/// of a swap, with the old segment and its indexes still there or not.
+#[test]
+fn a_compaction_killed_at_any_step_is_put_right() {
+    for step in ["cleaned", "swap", "swap without indexes", "swap without the old segment"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = open_with(&Disk::new(), folder.path(), compacted_config(), false).0;
+        for n in 0..40 {
+            append(&mut log, &[(n, &format!("k{}", n % 3), Some("a value of some length"))]);
+        }
+        let before = read_all(&log, Offset(0));
+        let old = folder.path().join("00000000000000000000.log");
+        let old_bytes = std::fs::read(&old).unwrap();
+        drop(log);
+        // A run in a copy says what the new file holds.
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let mut compacted = open_with(&Disk::new(), copy.path(), compacted_config(), false).0;
+        compact(&mut compacted, Offset(0), NOW);
+        let new_bytes = std::fs::read(copy.path().join("00000000000000000000.log")).unwrap();
+        assert!(new_bytes.len() < old_bytes.len());
+
+        let name = if step == "cleaned" { "00000000000000000000.log.cleaned" } else { "00000000000000000000.log.swap" };
+        std::fs::write(folder.path().join(name), &new_bytes).unwrap();
+        if step.contains("without") {
+            std::fs::remove_file(folder.path().join("00000000000000000000.index")).unwrap();
+            std::fs::remove_file(folder.path().join("00000000000000000000.timeindex")).unwrap();
+        }
+        if step.ends_with("segment") {
+            std::fs::remove_file(&old).unwrap();
+        }
+        let log = open_with(&Disk::new(), folder.path(), compacted_config(), false).0;
+        assert!(!folder.path().join(name).exists(), "{step}");
+        let after = read_all(&log, Offset(0));
+        let last = |records: &[(i64, String, Option<String>)]| -> std::collections::BTreeMap<String, i64> {
+            records.iter().map(|(offset, key, _)| (key.clone(), *offset)).collect()
+        };
+        assert_eq!(last(&after), last(&before), "{step}");
+        let expected = if step == "cleaned" { old_bytes } else { new_bytes };
+        assert_eq!(std::fs::read(&old).unwrap(), expected, "{step}");
     }
 }

@@ -23,8 +23,6 @@
 //! ```
 
 mod codec;
-#[cfg(doctest)]
-mod compile_fail;
 mod config;
 mod dsl;
 mod error;
@@ -42,7 +40,7 @@ pub use dsl::{
 };
 pub use error::{BuildError, FailureKind, TaskError, UserError};
 pub use node::source::TimestampExtractor;
-pub use runtime::{App, AppSettings, StartError, StateMemory};
+pub use runtime::{App, AppSettings, SettingError, StartError, StateMemory};
 pub use task::{
     AsCore, Collector, Context, Core, Decision, DropReason, Every, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord,
     Handlers, KeyValueStore, OutRecord, PartitionBy, Processor, Punctuation, PunctuationClock, RawRecord, SessionStore,

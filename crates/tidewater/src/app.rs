@@ -1,14 +1,14 @@
 //! Starting an application: its id, its log, and what else it should know.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tidewater_client::NativeClient;
-use tidewater_streams::{App, AppSettings, Handlers, StartError, StateMemory, TaskError, Topology};
+use tidewater_env::Disk;
+use tidewater_streams::{App, AppSettings, Handlers, SettingError, StartError, StateMemory, Topology};
 
 use crate::Log;
+use crate::log::LOG_VARIABLE;
 
 /// Where an application begins.
 pub struct Tidewater;
@@ -32,6 +32,42 @@ impl<L> AppBuilder<L> {
     #[must_use]
     pub fn log(self, log: &Log) -> AppBuilder<Log> {
         AppBuilder { settings: self.settings, in_memory: self.in_memory, log: log.clone() }
+    }
+
+    /// A setting by Kafka Streams' name, such as `num.stream.threads`; `state.memory.max.bytes` is Tidewater's own.
+    ///
+    /// # Errors
+    /// When the name is unknown, with the nearest one, or the value is not allowed.
+    pub fn set(mut self, name: &str, value: &str) -> Result<Self, SettingError> {
+        self.settings.set(name, value)?;
+        Ok(self)
+    }
+
+    /// The settings of a properties file, as Kafka Streams has them.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a name is unknown, or a value is not allowed.
+    pub fn properties(mut self, file: impl AsRef<Path>) -> Result<Self, SettingError> {
+        let file = file.as_ref();
+        let text = Disk::new().read(file).map_err(|error| SettingError {
+            name: file.display().to_string(),
+            what: format!("cannot read the file: {error}"),
+        })?;
+        self.settings.set_properties(&String::from_utf8_lossy(&text))?;
+        Ok(self)
+    }
+
+    /// The settings of the environment: `TIDEWATER_NUM_STREAM_THREADS` for `num.stream.threads`.
+    ///
+    /// # Errors
+    /// When a variable that begins with `TIDEWATER_` names no setting, or its value is not allowed.
+    pub fn settings_from_env(mut self) -> Result<Self, SettingError> {
+        for (variable, value) in std::env::vars().filter(|(variable, _)| variable != LOG_VARIABLE) {
+            if let Some(name) = variable.strip_prefix("TIDEWATER_") {
+                self.settings.set(&name.to_lowercase().replace('_', "."), &value)?;
+            }
+        }
+        Ok(self)
     }
 
     /// `num.stream.threads`. Default: 1.
@@ -89,7 +125,7 @@ impl AppBuilder<Log> {
     ///
     /// # Errors
     /// When a topic that it reads does not exist, or the log refuses.
-    pub fn start(mut self, topology: Topology) -> Result<App, StartError> {
+    pub async fn start(mut self, topology: Topology) -> Result<App, StartError> {
         if self.in_memory {
             self.settings.state_folder = None;
         } else if self.settings.state_folder.is_none() {
@@ -98,20 +134,4 @@ impl AppBuilder<Log> {
         let client = NativeClient::new(self.log.door(), self.settings.application_id.clone());
         App::start(topology, self.settings, client.ports())
     }
-}
-
-/// How often a waiting program looks for a signal, or a failure.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// Waits for ctrl-c or SIGTERM, then stops the application in good order; ends at once when the application fails.
-///
-/// # Errors
-/// When a thread of the application has failed.
-pub fn run_until_signal(app: App) -> Result<(), TaskError> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]);
-    let mut is_signalled = || signals.as_mut().is_ok_and(|signals| signals.pending().next().is_some());
-    while !app.has_failed() && !is_signalled() {
-        std::thread::park_timeout(LOOK);
-    }
-    app.stop()
 }

@@ -14,7 +14,8 @@
 //!     builder.build()
 //! }
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = folder.path();
 //! let log = Log::open(folder)?;
@@ -22,18 +23,20 @@
 //! log.create_topic(&COUNTS, 2)?;
 //! log.send(&WORDS, [Record::new(None, "tide".to_owned(), 0)])?;
 //!
-//! let app = Tidewater::app("word-count").log(&log).start(topology()?)?;
+//! let app = Tidewater::app("word-count").log(&log).start(topology()?).await?;
 //! let counted = log.read(&COUNTS, 1)?; // waits for one record
 //! assert_eq!((counted[0].key.as_str(), counted[0].value), ("tide", Some(1)));
-//! app.stop()?;
+//! app.stop().await?;
 //! # Ok(())
 //! # }
 //! ```
 
 mod app;
+mod groups;
 mod log;
+mod topics;
 
-pub use app::{AppBuilder, Tidewater, run_until_signal};
+pub use app::{AppBuilder, Tidewater};
 pub use log::{Log, LogError, inspect_partition};
 
 pub use tidewater_streams::*;
@@ -50,5 +53,5 @@ pub mod prelude {
     };
     pub use tidewater_types::{Headers, Record, Timestamp, days, hours, minutes, ms, seconds};
 
-    pub use crate::{Log, Tidewater, run_until_signal};
+    pub use crate::{Log, Tidewater};
 }

@@ -14,6 +14,9 @@ use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door};
 use tidewater_streams::{CodecError, Field, Topic};
 use tidewater_types::{Offset, Partition, Record, Timestamp, TopicPartition};
 
+/// The variable that names the log.
+pub(crate) const LOG_VARIABLE: &str = "TIDEWATER_LOG";
+const DEFAULT_FOLDER: &str = "tidewater-data";
 /// A batch of this size is sent.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Bytes that are read at once.
@@ -32,6 +35,9 @@ pub enum LogError {
     /// The folder could not be opened or closed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// The log is named by an address.
+    #[error("{LOG_VARIABLE} is {0}, but only a log in a folder can be opened; set it to a folder, or not at all")]
+    Address(String),
     /// The log refused.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -79,7 +85,7 @@ pub enum LogError {
 #[derive(Clone)]
 pub struct Log {
     broker: Arc<Broker>,
-    client: NativeClient,
+    pub(crate) client: NativeClient,
     folder: PathBuf,
 }
 
@@ -93,6 +99,18 @@ impl Log {
         let broker = Arc::new(Broker::open(&folder.join("log"), BrokerSettings::default())?);
         let client = NativeClient::new(broker.clone(), "");
         Ok(Log { broker, client, folder })
+    }
+
+    /// Opens the log that `TIDEWATER_LOG` names: a folder, by default `tidewater-data`.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; and when it names an address, since this version has the log in the process only.
+    pub fn from_env() -> Result<Self, LogError> {
+        let named = std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| DEFAULT_FOLDER.into());
+        match named.to_str() {
+            Some(address) if address.contains("://") => Err(LogError::Address(address.to_owned())),
+            _ => Log::open(named),
+        }
     }
 
     /// Whether there is a log in a folder.
@@ -122,43 +140,7 @@ impl Log {
         }
     }
 
-    /// Makes a topic that keeps its records for ever. One that exists already is no error.
-    ///
-    /// # Errors
-    /// When the name or the number of partitions is not allowed.
-    pub fn create_topic<K: Field, V: Field>(&self, topic: &Topic<K, V>, partitions: Partition) -> Result<(), LogError> {
-        self.create_topic_with(topic, partitions, &[("retention.ms", "-1")])
-    }
-
-    /// Makes a topic with settings of its own, by Kafka's names.
-    ///
-    /// # Errors
-    /// When the name, the number of partitions or a setting is not allowed.
-    pub fn create_topic_with<K: Field, V: Field>(
-        &self,
-        topic: &Topic<K, V>,
-        partitions: Partition,
-        settings: &[(&str, &str)],
-    ) -> Result<(), LogError> {
-        self.create_topic_named(topic.name(), partitions, settings)
-    }
-
-    /// Makes a topic of any types.
-    ///
-    /// # Errors
-    /// When the name, the number of partitions or a setting is not allowed.
-    pub fn create_topic_named(
-        &self,
-        topic: &str,
-        partitions: Partition,
-        settings: &[(&str, &str)],
-    ) -> Result<(), LogError> {
-        let settings: BTreeMap<String, String> =
-            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Ok(self.client.create_topic(topic, partitions, &settings)?)
-    }
-
-    fn partitions(&self, topic: &str) -> Result<Partition, LogError> {
+    pub(crate) fn partitions(&self, topic: &str) -> Result<Partition, LogError> {
         self.client.partitions(topic)?.ok_or_else(|| LogError::MissingTopic(topic.to_owned()))
     }
 
@@ -208,37 +190,9 @@ impl Log {
         Ok(())
     }
 
-    /// All topics with their partitions, by name.
-    ///
-    /// # Errors
-    /// When the log refuses.
-    pub fn topics(&self) -> Result<BTreeMap<String, Partition>, LogError> {
-        Ok(self.client.topics()?)
-    }
-
-    /// Deletes a topic with all its records.
-    ///
-    /// # Errors
-    /// When there is no such topic, or the disk refuses.
-    pub fn delete_topic(&self, topic: &str) -> Result<(), LogError> {
-        self.partitions(topic)?;
-        Ok(self.client.delete_topic(topic)?)
-    }
-
     /// The wall clock, for records whose time is now.
     pub fn now(&self) -> Timestamp {
         SystemClock::new().now()
-    }
-
-    /// The first offset of each partition.
-    ///
-    /// # Errors
-    /// When the topic does not exist.
-    pub fn start_offsets(&self, topic: &str) -> Result<Vec<Offset>, LogError> {
-        let partitions = 0..self.partitions(topic)?;
-        Ok(partitions
-            .map(|partition| self.client.earliest(&TopicPartition::new(topic, partition)))
-            .collect::<Result<_, _>>()?)
     }
 
     /// Visits the records of a topic that there are now, with partition and offset, until `visit` breaks.
@@ -248,11 +202,26 @@ impl Log {
     pub fn visit<K: Field, V: Field>(
         &self,
         topic: &Topic<K, V>,
+        visit: impl FnMut(Partition, Offset, Record<K, V>) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        self.visit_from(topic, &[], visit)
+    }
+
+    /// The same from an offset on in each partition. Where there is none, or it is not in the log any more, from the first.
+    ///
+    /// # Errors
+    /// When the topic does not exist, or a record is not of its types.
+    pub fn visit_from<K: Field, V: Field>(
+        &self,
+        topic: &Topic<K, V>,
+        offsets: &[Offset],
         mut visit: impl FnMut(Partition, Offset, Record<K, V>) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
-        for (partition, start) in self.start_offsets(topic.name())?.into_iter().enumerate() {
+        let bounds = self.start_offsets(topic.name())?.into_iter().zip(self.end_offsets(topic.name())?);
+        for (partition, (start, end)) in bounds.enumerate() {
             let place = TopicPartition::new(topic.name(), partition as Partition);
-            let (mut position, mut found) = (start, Vec::new());
+            let wanted = offsets.get(partition).copied().filter(|offset| (start..=end).contains(offset));
+            let (mut position, mut found) = (wanted.unwrap_or(start), Vec::new());
             while self.read_chunk(topic, &place, &mut position, &mut found)? {
                 for (offset, record) in found.drain(..) {
                     if visit(place.partition, offset, record).is_break() {
@@ -278,17 +247,6 @@ impl Log {
             ControlFlow::Continue(())
         })?;
         Ok(all)
-    }
-
-    /// The offset behind the last record of each partition.
-    ///
-    /// # Errors
-    /// When the topic does not exist.
-    pub fn end_offsets(&self, topic: &str) -> Result<Vec<Offset>, LogError> {
-        let partitions = 0..self.partitions(topic)?;
-        Ok(partitions
-            .map(|partition| self.client.latest(&TopicPartition::new(topic, partition)))
-            .collect::<Result<_, _>>()?)
     }
 
     /// All records of a topic from the beginning, by partition and offset; waits until there are at least `at_least`.

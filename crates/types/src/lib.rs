@@ -12,12 +12,14 @@
 
 mod duration;
 mod headers;
+mod name;
 mod place;
 mod record;
 mod timestamp;
 
 pub use duration::{days, hours, minutes, ms, seconds};
 pub use headers::{Header, Headers};
+pub use name::nearest_name;
 pub use place::{Offset, Partition, TaskId, Topic, TopicPartition};
 pub use record::{Record, RecordContext, RecordPlace};
 pub use timestamp::Timestamp;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::create_topics_response::CreatableTopicResult;
 use tidewater_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-use super::text;
-use crate::broker::{CreateError, Shared};
+use super::{explain, text};
+use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTopicsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -30,20 +29,4 @@ pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTo
         });
     }
     CreateTopicsResponse::default().with_topics(topics)
-}
-
-/// The error code and message for a topic that was not made.
-pub(crate) fn explain(name: &str, error: CreateError) -> (ResponseError, String) {
-    match error {
-        CreateError::Exists => (ResponseError::TopicAlreadyExists, format!("Topic '{name}' already exists.")),
-        CreateError::InvalidName => (
-            ResponseError::InvalidTopicException,
-            format!("'{name}' is no topic name: use letters, digits, '.', '_' and '-', at most 249 of them"),
-        ),
-        CreateError::InvalidPartitions => {
-            (ResponseError::InvalidPartitions, "Number of partitions must be larger than 0.".to_owned())
-        }
-        CreateError::InvalidConfig(message) => (ResponseError::InvalidConfig, message),
-        CreateError::Storage(message) => (ResponseError::KafkaStorageError, message),
-    }
 }

@@ -9,6 +9,10 @@ use crate::codec::{Data, SessionWindowed, Windowed};
 use crate::node::suppress::{SuppressRules, WhenFull};
 
 /// A key that knows when its window ends.
+#[diagnostic::on_unimplemented(
+    message = "a table with keys of `{Self}` has no windows that could close",
+    note = "put `.windowed_by(..)` before the aggregation, or take `Suppress::until_time_limit(..)`"
+)]
 pub trait WindowEnd {
     /// The end of the window, in milliseconds.
     fn window_end(&self) -> i64;

@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 
 use thiserror::Error;
 use tidewater_client::{ClientError, Ports};
-use tidewater_env::spawn;
+use tidewater_env::{asked_to_end, spawn};
 use tidewater_types::TopicPartition;
+use tokio::sync::watch;
 
 use super::plan::deploy;
 use super::settings::AppSettings;
@@ -41,11 +42,24 @@ pub enum StartError {
 }
 
 /// An application at work. Dropping it asks the threads to commit and end, without waiting for them; [`App::stop`] waits.
+///
+/// Its stream threads are threads of the operating system; the futures here only wait for them.
 pub struct App {
     ports: Ports,
     /// Every partition that the application reads.
     inputs: Vec<TopicPartition>,
     threads: Vec<(JoinHandle<Result<(), TaskError>>, Arc<Signals>)>,
+    /// How many threads have ended.
+    ended: watch::Receiver<usize>,
+}
+
+/// Counts a thread that ends, in whatever way.
+struct CountEnd(watch::Sender<usize>);
+
+impl Drop for CountEnd {
+    fn drop(&mut self) {
+        self.0.send_modify(|ended| *ended += 1);
+    }
 }
 
 impl App {
@@ -76,6 +90,7 @@ impl App {
         let inputs = inputs.collect();
         let topology = Arc::new(topology);
         let mut threads = Vec::new();
+        let (end, ended) = watch::channel(0);
         for (number, tasks) in ports.group.assign(&deployment.tasks, settings.threads).into_iter().enumerate() {
             let signals = Arc::new(Signals::default());
             let thread = StreamThread {
@@ -86,7 +101,9 @@ impl App {
                 signals: signals.clone(),
             };
             let name = format!("{}-{}", settings.application_id, number + 1);
+            let end = CountEnd(end.clone());
             let run = move || {
+                let _end = end;
                 let result = thread.run();
                 if let Err(error) = &result {
                     tracing::error!(%error, "a stream thread has failed");
@@ -102,7 +119,7 @@ impl App {
             }));
             threads.push((handle, signals));
         }
-        Ok(App { ports, inputs, threads })
+        Ok(App { ports, inputs, threads, ended })
     }
 
     /// Whether all threads have restored their stores and are at work.
@@ -153,8 +170,10 @@ impl App {
     ///
     /// # Errors
     /// The first failure of a thread.
-    pub fn stop(mut self) -> Result<(), TaskError> {
+    pub async fn stop(mut self) -> Result<(), TaskError> {
         self.signal();
+        let all = self.threads.len();
+        let _ = self.ended.wait_for(|&ended| ended >= all).await; // An error says that all have ended, too.
         let mut result = Ok(());
         for (handle, _) in self.threads.drain(..) {
             let ended = handle.join().unwrap_or_else(|_| {
@@ -163,6 +182,26 @@ impl App {
             result = result.and(ended);
         }
         result
+    }
+
+    /// Waits until a thread has ended, by failure: [`App::stop`] tells why.
+    pub async fn failed(&self) {
+        let _ = self.ended.clone().wait_for(|&ended| ended > 0).await;
+    }
+
+    /// Waits for ctrl-c or SIGTERM, then stops in good order; ends at once when a thread fails. Needs a tokio runtime with
+    /// I/O, as `#[tokio::main]` gives.
+    ///
+    /// # Errors
+    /// The first failure of a thread, or when the system lets no signal be waited for.
+    pub async fn run_until_signal(self) -> Result<(), TaskError> {
+        let asked = tokio::select! {
+            asked = asked_to_end() => asked,
+            () = self.failed() => Ok(()),
+        };
+        let stopped = self.stop().await;
+        asked.map_err(|error| TaskError::new(crate::FailureKind::State, error))?;
+        stopped
     }
 
     fn signal(&self) {

@@ -8,9 +8,11 @@ mod app;
 mod collector;
 mod offsets;
 mod plan;
+mod properties;
 mod restore;
 mod settings;
 mod thread;
 
 pub use app::{App, StartError};
+pub use properties::SettingError;
 pub use settings::{AppSettings, StateMemory};

@@ -7,7 +7,7 @@
 mod build;
 pub(crate) mod context;
 mod core;
-mod handlers;
+pub(crate) mod handlers;
 mod punctuate;
 mod queue;
 mod run;

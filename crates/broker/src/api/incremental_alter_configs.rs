@@ -1,0 +1,48 @@
+//! IncrementalAlterConfigs, of topics.
+
+use tidewater_protocol::ResponseError;
+use tidewater_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use tidewater_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use tidewater_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+
+use super::{TOPIC_RESOURCE, explain, text};
+use crate::admin::SettingChange;
+use crate::broker::Shared;
+
+pub(crate) fn handle(shared: &Shared, request: &IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
+    let responses = request.resources.iter().map(|resource| {
+        let response = AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        match alter(shared, resource) {
+            Ok(()) => response,
+            Err((code, message)) => response.with_error_code(code.code()).with_error_message(Some(text(message))),
+        }
+    });
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+}
+
+fn alter(shared: &Shared, resource: &AlterConfigsResource) -> Result<(), (ResponseError, String)> {
+    if resource.resource_type != TOPIC_RESOURCE {
+        return Err((ResponseError::InvalidRequest, "only settings of topics can be changed".to_owned()));
+    }
+    let changes = resource.configs.iter().map(|config| Ok((config.name.to_string(), change(config)?)));
+    let changes = changes.collect::<Result<Vec<_>, _>>()?;
+    let name = resource.resource_name.to_string();
+    shared.alter_settings(&name, changes).map_err(|error| explain(&name, error))
+}
+
+/// What is asked for, by the numbers of `AlterConfigOp.OpType`.
+fn change(config: &AlterableConfig) -> Result<SettingChange, (ResponseError, String)> {
+    let value = || match &config.value {
+        Some(value) => Ok(value.to_string()),
+        None => Err((ResponseError::InvalidConfig, format!("setting {} has no value", &*config.name))),
+    };
+    match config.config_operation {
+        0 => Ok(SettingChange::Set(value()?)),
+        1 => Ok(SettingChange::Delete),
+        2 => Ok(SettingChange::Append(value()?)),
+        3 => Ok(SettingChange::Subtract(value()?)),
+        other => Err((ResponseError::InvalidRequest, format!("{other} is no operation on a setting"))),
+    }
+}
