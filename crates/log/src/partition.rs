@@ -138,6 +138,8 @@ pub struct PartitionLog {
     pub(crate) log_start: Offset,
     high_watermark: Offset,
     leader_epoch: i32,
+    /// Whether `leader-epoch-checkpoint` says so.
+    epoch_is_noted: bool,
     records_since_sync: u64,
     /// How many of the last closed segments were not synced.
     unsynced: usize,
@@ -158,7 +160,7 @@ impl PartitionLog {
             None => Segment::create(disk, SegmentFiles::new(folder, Offset::ZERO))?,
         };
         let log_start = segments.first().map_or(active.base, |segment| segment.base);
-        let leader_epoch = recovery::read_leader_epoch(disk, folder)?;
+        let noted_epoch = recovery::read_leader_epoch(disk, folder)?;
         let log = PartitionLog {
             folder: folder.to_owned(),
             disk: disk.clone(),
@@ -167,7 +169,8 @@ impl PartitionLog {
             high_watermark: active.next_offset,
             closed: segments.into_iter().map(Arc::new).collect(),
             active,
-            leader_epoch,
+            leader_epoch: noted_epoch.unwrap_or(0),
+            epoch_is_noted: noted_epoch.is_some(),
             records_since_sync: 0,
             unsynced: 0,
             stopped: None,
@@ -296,6 +299,10 @@ impl PartitionLog {
     }
 
     fn write(&mut self, buffer: &Bytes, lengths: &[usize]) -> Result<(), LogError> {
+        if !self.epoch_is_noted {
+            recovery::write_leader_epoch(&self.disk, &self.folder, self.leader_epoch, self.log_end())?;
+            self.epoch_is_noted = true;
+        }
         let mut at = 0;
         for &length in lengths {
             let raw = buffer.slice(at..at + length);

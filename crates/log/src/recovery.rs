@@ -146,14 +146,21 @@ fn leader_epoch_file(folder: &Path) -> PathBuf {
     folder.join(LEADER_EPOCH_FILE)
 }
 
-/// The newest epoch of `leader-epoch-checkpoint`: a version line, a count, then lines of epoch and start offset.
-pub(crate) fn read_leader_epoch(disk: &Disk, folder: &Path) -> Result<i32, LogError> {
+/// The newest epoch of `leader-epoch-checkpoint`: a version line, a count, then lines of epoch and start offset. `None` if
+/// no epoch has begun.
+pub(crate) fn read_leader_epoch(disk: &Disk, folder: &Path) -> Result<Option<i32>, LogError> {
     let path = leader_epoch_file(folder);
     if !disk.exists(&path) {
-        return Ok(0);
+        return Ok(None);
     }
     let text = disk.read(&path).map_err(LogError::io("read", &path))?;
     let text = String::from_utf8_lossy(&text);
-    let newest = text.lines().skip(2).filter_map(|line| line.split_once(" ")?.0.parse().ok()).last();
-    Ok(newest.unwrap_or(0))
+    Ok(text.lines().skip(2).filter_map(|line| line.split_once(" ")?.0.parse().ok()).last())
+}
+
+/// Notes the epoch that begins with an offset, the first of the log. One that a kill cuts short is written anew.
+pub(crate) fn write_leader_epoch(disk: &Disk, folder: &Path, epoch: i32, start: Offset) -> Result<(), LogError> {
+    let path = leader_epoch_file(folder);
+    let file = disk.open(&path).map_err(LogError::io("create", &path))?;
+    file.write_at(format!("0\n1\n{epoch} {start}\n").as_bytes(), 0).map_err(LogError::io("write", &path))
 }

@@ -480,3 +480,19 @@ fn a_compaction_killed_at_any_step_is_put_right() {
         assert_eq!(std::fs::read(&old).unwrap(), expected, "{step}");
     }
 }
+
+#[test]
+fn the_first_append_notes_the_leader_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    let checkpoint = folder.path().join("leader-epoch-checkpoint");
+    assert!(!checkpoint.exists());
+    append(&mut log, &[(1, "k", Some("v"))]);
+    assert_eq!(std::fs::read_to_string(&checkpoint).unwrap(), "0\n1\n0 0\n");
+    drop(log);
+    assert_eq!(open(folder.path()).leader_epoch(), 0);
+    // One that a kill cut short.
+    std::fs::write(&checkpoint, "0\n1").unwrap();
+    append(&mut open(folder.path()), &[(1, "k", Some("v"))]);
+    assert_eq!(std::fs::read_to_string(&checkpoint).unwrap(), "0\n1\n0 1\n");
+}

@@ -1,4 +1,5 @@
-//! Which keys a window store cannot have: Bloom filters in memory, one series for each stretch of time.
+//! Which keys a window store cannot have: Bloom filters in memory, one series for each stretch of time. A store has two sets
+//! of them, for whole keys and for keys without their times; one that was never asked costs nothing.
 //!
 //! Most windows that are asked for are new, and finding nothing costs RocksDB more than finding something. A stretch whose
 //! every entry was written by this process is known wholly: what its filters have not seen is not there. A stretch that had
@@ -18,8 +19,8 @@ const BITS_PER_KEY: usize = 10;
 const PROBES: u64 = 7;
 /// Words of the first filter of a series.
 const FIRST_WORDS: usize = 256;
-/// Memory of the filters of a store; a stretch that would take more is unknown from then on.
-const FILTER_BYTES_LIMIT: usize = 8 << 20;
+/// Memory of one set of filters; a stretch that would take more is unknown from then on.
+const FILTER_BYTES_LIMIT: usize = 4 << 20;
 
 #[derive(Debug, Default)]
 struct Bloom {
@@ -54,11 +55,15 @@ fn bits(hash: u64, words: usize) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// The filters of one store.
+/// The filters of one store, for one kind of keys.
 #[derive(Debug)]
 pub(crate) struct KeyFilters {
     hasher: DefaultHashBuilder,
     stretch_ms: i64,
+    /// Whether anybody has asked yet; if not, nothing is kept.
+    is_asked: bool,
+    /// The latest time of an entry.
+    newest: i64,
     /// Stretches from this one on are known, but for those that have grown too large.
     known_from: i64,
     /// The largest first, as most keys are in it; `None` for a stretch that has grown too large.
@@ -75,6 +80,8 @@ impl KeyFilters {
         KeyFilters {
             hasher,
             stretch_ms,
+            is_asked: false,
+            newest: i64::MIN,
             known_from,
             stretches: BTreeMap::new(),
             bytes: 0,
@@ -82,9 +89,11 @@ impl KeyFilters {
         }
     }
 
-    /// Whether a stretch of time between two times (both included) may have entries of a key; `key` is the full key of an
-    /// entry, or the part before its time.
-    pub fn may_have(&self, key: &[u8], from: i64, to: i64) -> bool {
+    /// Whether the time between two times (both included) may have entries of a key.
+    pub fn may_have(&mut self, key: &[u8], from: i64, to: i64) -> bool {
+        if !std::mem::replace(&mut self.is_asked, true) && self.newest > i64::MIN {
+            self.known_from = self.known_from.max(self.newest.div_euclid(self.stretch_ms) + 1);
+        }
         let (from, to) = (from.div_euclid(self.stretch_ms), to.div_euclid(self.stretch_ms));
         if from < self.known_from {
             return true;
@@ -96,31 +105,30 @@ impl KeyFilters {
         })
     }
 
-    /// Notes an entry: its full key, the part before its time, and its time.
-    pub fn add(&mut self, full: &[u8], key: &[u8], time: i64) {
+    /// Notes an entry.
+    pub fn add(&mut self, key: &[u8], time: i64) {
+        self.newest = self.newest.max(time);
         let stretch = time.div_euclid(self.stretch_ms);
-        if stretch < self.known_from {
+        if !self.is_asked || stretch < self.known_from {
             return;
         }
-        for bytes in [full, key] {
-            let hash = self.hasher.hash_one(bytes);
-            let series = self.stretches.entry(stretch).or_insert_with(|| Some(Vec::new()));
-            let Some(blooms) = series else { return };
-            if blooms.iter().any(|bloom| bloom.contains(hash)) {
-                continue;
-            }
-            if blooms.first().is_none_or(|bloom| bloom.room == 0) {
-                let words = blooms.first().map_or(FIRST_WORDS, |bloom| bloom.words.len() * 2);
-                if self.bytes + words * 8 > self.limit_bytes {
-                    self.bytes -= blooms.iter().map(|bloom| bloom.words.len() * 8).sum::<usize>();
-                    *series = None;
-                    return;
-                }
-                self.bytes += words * 8;
-                blooms.insert(0, Bloom::new(words));
-            }
-            blooms[0].add(hash);
+        let hash = self.hasher.hash_one(key);
+        let series = self.stretches.entry(stretch).or_insert_with(|| Some(Vec::new()));
+        let Some(blooms) = series else { return };
+        if blooms.iter().any(|bloom| bloom.contains(hash)) {
+            return;
         }
+        if blooms.first().is_none_or(|bloom| bloom.room == 0) {
+            let words = blooms.first().map_or(FIRST_WORDS, |bloom| bloom.words.len() * 2);
+            if self.bytes + words * 8 > self.limit_bytes {
+                self.bytes -= blooms.iter().map(|bloom| bloom.words.len() * 8).sum::<usize>();
+                *series = None;
+                return;
+            }
+            self.bytes += words * 8;
+            blooms.insert(0, Bloom::new(words));
+        }
+        blooms[0].add(hash);
     }
 
     /// Forgets the stretches before a time.
@@ -140,9 +148,10 @@ mod tests {
     #[test]
     fn what_was_added_is_found_and_little_else() {
         let mut filters = KeyFilters::new(1000, None);
+        assert!(!filters.may_have(b"a", 0, 5000));
         let key = |n: u32| n.to_be_bytes();
         for n in 0..20_000 {
-            filters.add(&key(n), b"k", 500);
+            filters.add(&key(n), 500);
         }
         assert!((0..20_000).all(|n| filters.may_have(&key(n), 0, 999)));
         assert!(!filters.may_have(&key(7), 1000, 5000), "another stretch");
@@ -156,7 +165,7 @@ mod tests {
         assert!(filters.may_have(b"a", 2000, 4000), "the stretch of 2000 had entries");
         assert!(!filters.may_have(b"a", 3000, 4000));
         for n in 0..60_000u32 {
-            filters.add(&n.to_be_bytes(), b"k", 3000);
+            filters.add(&n.to_be_bytes(), 3000);
         }
         assert!(filters.bytes <= filters.limit_bytes);
         assert!(filters.may_have(b"a", 3000, 4000));
@@ -164,5 +173,16 @@ mod tests {
         assert_eq!(filters.bytes, 0);
         assert!(filters.may_have(b"a", 3000, 3500), "what was forgotten is not known to be absent");
         assert!(!filters.may_have(b"a", 4000, 4500));
+    }
+
+    #[test]
+    fn what_came_before_anybody_asked_is_unknown() {
+        let mut filters = KeyFilters::new(1000, None);
+        filters.add(b"a", 1500);
+        assert_eq!(filters.bytes, 0);
+        assert!(filters.may_have(b"b", 1000, 1999));
+        assert!(!filters.may_have(b"a", 2000, 9000));
+        filters.add(b"a", 2500);
+        assert!(filters.may_have(b"a", 2000, 2999) && !filters.may_have(b"b", 2000, 2999));
     }
 }

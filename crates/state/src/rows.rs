@@ -105,7 +105,10 @@ pub(crate) struct Rows {
     slots: Vec<Option<Row>>,
     free: Vec<u32>,
     index: HashTable<u32>,
-    /// Rows by the part of their key before its time, in the order of their times; for stores whose keys end in one.
+    /// The length of the times at the ends of keys, if there are any.
+    suffix: Option<usize>,
+    /// Rows by the part of their key before its time, in the order of their times; made when they are first asked for, since
+    /// many stores never are.
     by_prefix: Option<Prefixes>,
     /// Rows by key; made when a range is asked for, and kept until a commit finds it unused.
     sorted: Option<BTreeMap<RowBytes, u32>>,
@@ -135,6 +138,23 @@ struct Prefixes {
     chains: HashTable<VecDeque<u32>>,
 }
 
+impl Prefixes {
+    /// Takes a row in, given the keys of all rows by slot.
+    fn insert<'a>(&mut self, slot: u32, key_of: impl Fn(u32) -> &'a [u8], hasher: &DefaultHashBuilder) {
+        let prefix = |slot: u32| prefix(key_of(slot), self.suffix);
+        let own = prefix(slot);
+        let entry = self.chains.entry(
+            hasher.hash_one(own),
+            |chain| prefix(chain[0]) == own,
+            |chain| hasher.hash_one(prefix(chain[0])),
+        );
+        let mut chain = entry.or_insert_with(VecDeque::new);
+        let chain = chain.get_mut();
+        let place = chain.partition_point(|&other| key_of(other) < key_of(slot));
+        chain.insert(place, slot);
+    }
+}
+
 impl Rows {
     /// Rows of at most so many bytes that are dirty, and so many more for others, but for those that must not go. `suffix` is
     /// the length of the times at the ends of keys, if there are any.
@@ -144,7 +164,8 @@ impl Rows {
             slots: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
-            by_prefix: suffix.map(|suffix| Prefixes { suffix, chains: HashTable::new() }),
+            suffix,
+            by_prefix: None,
             sorted: None,
             is_sorted_used: false,
             order: Vec::new(),
@@ -211,9 +232,10 @@ impl Rows {
         }
     }
 
-    /// Writes a value into the record cache.
-    pub fn put(&mut self, key: &[u8], value: Option<&[u8]>, context: RecordContext) {
+    /// Writes a value into the record cache. Says whether the key had no value in memory before.
+    pub fn put(&mut self, key: &[u8], value: Option<&[u8]>, context: RecordContext) -> bool {
         let slot = self.find(key).unwrap_or_else(|| self.insert(key));
+        let is_new = self.row(slot).is_deleted;
         let number = match self.order.last() {
             Some((_, number, _)) => number + 1,
             None => 1,
@@ -236,6 +258,7 @@ impl Rows {
             self.order
                 .retain(|(slot, number, _)| slots[*slot as usize].as_ref().is_some_and(|row| row.dirty == *number));
         }
+        is_new
     }
 
     /// Writes a value that is in the changelog, and is to be committed.
@@ -308,18 +331,8 @@ impl Rows {
         let (hasher, slots) = (&self.hasher, &self.slots);
         let key_of = |slot: u32| slots[slot as usize].as_ref().map_or(&[][..], |row| &row.key);
         self.index.insert_unique(hasher.hash_one(key), slot, |&slot| hasher.hash_one(key_of(slot)));
-        if let Some(Prefixes { suffix, chains }) = &mut self.by_prefix {
-            let prefix = |slot: u32| prefix(key_of(slot), *suffix);
-            let own = prefix(slot);
-            let entry = chains.entry(
-                hasher.hash_one(own),
-                |chain| prefix(chain[0]) == own,
-                |chain| hasher.hash_one(prefix(chain[0])),
-            );
-            let mut chain = entry.or_insert_with(VecDeque::new);
-            let chain = chain.get_mut();
-            let place = chain.partition_point(|&other| key_of(other) < key);
-            chain.insert(place, slot);
+        if let Some(prefixes) = &mut self.by_prefix {
+            prefixes.insert(slot, key_of, hasher);
         }
         if let Some(sorted) = &mut self.sorted {
             sorted.insert(SmallVec::from_slice(key), slot);
@@ -449,7 +462,17 @@ impl Rows {
     }
 
     /// The rows of a range whose keys begin with `prefix` and end in a time behind it, in order.
-    pub fn chain(&self, prefix_bytes: &[u8], range: &KeyRange) -> Vec<(&[u8], Option<&[u8]>)> {
+    pub fn chain(&mut self, prefix_bytes: &[u8], range: &KeyRange) -> Vec<(&[u8], Option<&[u8]>)> {
+        let Some(suffix) = self.suffix else { return Vec::new() };
+        if self.by_prefix.is_none() {
+            let mut prefixes = Prefixes { suffix, chains: HashTable::new() };
+            let slots = &self.slots;
+            let key_of = |slot: u32| slots[slot as usize].as_ref().map_or(&[][..], |row| &row.key);
+            for (slot, _) in slots.iter().enumerate().filter(|(_, row)| row.is_some()) {
+                prefixes.insert(slot as u32, key_of, &self.hasher);
+            }
+            self.by_prefix = Some(prefixes);
+        }
         let Some(Prefixes { suffix, chains }) = &self.by_prefix else { return Vec::new() };
         let of = |slot: u32| prefix(&self.row(slot).key, *suffix);
         let Some(chain) = chains.find(self.hasher.hash_one(prefix_bytes), |chain| of(chain[0]) == prefix_bytes) else {
@@ -462,8 +485,7 @@ impl Rows {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        let suffix = self.by_prefix.as_ref().map(|prefixes| prefixes.suffix);
-        *self = Rows::new(self.cache_bytes, self.budget_bytes - self.cache_bytes, suffix);
+        *self = Rows::new(self.cache_bytes, self.budget_bytes - self.cache_bytes, self.suffix);
     }
 }
 
@@ -528,7 +550,11 @@ mod tests {
     #[test]
     fn a_chain_has_the_rows_of_one_prefix_by_time() {
         let mut rows = Rows::new(10_000, 0, Some(1));
-        for key in [b"a3", b"b1", b"a1", b"a2"] {
+        for key in [b"a3", b"b1"] {
+            rows.write(key, Some(key));
+        }
+        assert_eq!(rows.chain(b"a", &KeyRange::all()).len(), 1);
+        for key in [b"a1", b"a2"] {
             rows.write(key, Some(key));
         }
         let range = KeyRange::inclusive(b"a2".to_vec(), b"a9".to_vec());

@@ -19,13 +19,13 @@ pub struct SessionEntry {
 impl Store {
     /// The sessions of `key` that end at or after `earliest_end` and begin at or before `latest_start`, by their ends.
     pub fn find_sessions(
-        &self,
+        &mut self,
         key: &[u8],
         earliest_end: i64,
         latest_start: i64,
     ) -> Result<Vec<SessionEntry>, StateError> {
         let earliest_end = earliest_end.max(0);
-        if self.expiry.as_ref().is_some_and(|expiry| !expiry.may_have_key(key, earliest_end, i64::MAX)) {
+        if self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, earliest_end, i64::MAX)) {
             return Ok(Vec::new());
         }
         let range = KeyRange::inclusive(session_key(key, 0, earliest_end), session_key(key, i64::MAX, i64::MAX));

@@ -82,7 +82,7 @@ impl Store {
         {
             return Ok(value.map(read));
         }
-        if !is_live || self.expiry.as_ref().is_some_and(|expiry| !expiry.may_have(key, &self.spec.kind)) {
+        if !is_live || self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have(key, &self.spec.kind)) {
             return Ok(None);
         }
         let mut found: Option<RowBytes> = None;
@@ -114,8 +114,8 @@ impl Store {
     ) -> Result<bool, StateError> {
         match &mut self.rows {
             Some(rows) if self.is_cached => {
-                rows.put(key, value, context.clone());
-                if let Some(expiry) = &mut self.expiry {
+                let is_new = rows.put(key, value, context.clone());
+                if let Some(expiry) = self.expiry.as_mut().filter(|_| is_new) {
                     expiry.add(key, &self.spec.kind);
                 }
                 Ok(true)
@@ -140,7 +140,8 @@ impl Store {
             };
             changelog.log(self.number, key, plain, timestamp, headers);
         }
-        self.write_engine(key, value)
+        // What leaves the record cache was noted when it was put there.
+        self.write_engine(key, value, self.is_cached)
     }
 
     /// Puts a record of the changelog into the engine, as restoring does.
@@ -159,10 +160,10 @@ impl Store {
         {
             self.next_sequence = self.next_sequence.max(sequence);
         }
-        self.write_engine(key, value).map(drop)
+        self.write_engine(key, value, false).map(drop)
     }
 
-    fn write_engine(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError> {
+    fn write_engine(&mut self, key: &[u8], value: Option<&[u8]>, is_noted: bool) -> Result<bool, StateError> {
         if value.is_none() && matches!(self.spec.kind, StoreKind::Window { duplicates: true, .. }) {
             // Deletes nothing; in Kafka Streams it moves the time of a store in memory, not that of a persistent one.
             return if self.spec.in_memory { self.note_time(key).map(|_| true) } else { Ok(true) };
@@ -180,7 +181,7 @@ impl Store {
             (Engine::Committed(_), Some(rows)) => rows.write(key, value),
             (Engine::Committed(_), None) => unreachable!("writes to a committed engine wait in rows"),
         }
-        if let Some(expiry) = &mut self.expiry {
+        if let Some(expiry) = self.expiry.as_mut().filter(|_| !is_noted) {
             expiry.add(key, &self.spec.kind);
         }
         Ok(true)
@@ -214,21 +215,22 @@ impl Store {
     /// The entries of one key of a window or session store in a range of full keys. Entries of the engine that are not live are
     /// left out; what the record cache still has is found.
     pub(crate) fn scan_key(
-        &self,
+        &mut self,
         key: &[u8],
         range: &KeyRange,
         reverse: bool,
         is_live: impl Fn(&[u8]) -> bool,
     ) -> Result<Entries, StateError> {
-        let mut rows = self.rows.as_ref().map(|rows| rows.chain(key, range)).unwrap_or_default();
-        rows.retain(|(key, _)| self.is_cached || is_live(key));
+        let is_cached = self.is_cached;
+        let mut rows = self.rows.as_mut().map(|rows| rows.chain(key, range)).unwrap_or_default();
+        rows.retain(|(key, _)| is_cached || is_live(key));
         merge(&self.engine, rows, range, reverse, is_live)
     }
 
-    /// Whether an entry of one key of a window or session store in a range of full keys is in memory.
-    pub(crate) fn has_row(&self, key: &[u8], range: &KeyRange) -> bool {
-        let of_key = |found: &[u8]| found.len() == range.from.len() && self.is_live(found);
-        let rows = self.rows.as_ref().map(|rows| rows.chain(key, range)).unwrap_or_default();
+    /// Whether a live entry of one key of a window or session store in a range of full keys is in memory.
+    pub(crate) fn has_row(&mut self, key: &[u8], range: &KeyRange, is_live: impl Fn(&[u8]) -> bool) -> bool {
+        let of_key = |found: &[u8]| found.len() == range.from.len() && is_live(found);
+        let rows = self.rows.as_mut().map(|rows| rows.chain(key, range)).unwrap_or_default();
         rows.iter().any(|(found, value)| value.is_some() && of_key(found))
     }
 

@@ -37,7 +37,10 @@ pub(crate) struct Expiry {
     /// The largest time the store was given.
     observed: i64,
     swept_to: i64,
-    filters: KeyFilters,
+    /// Of whole keys.
+    full_keys: KeyFilters,
+    /// Of keys without their times.
+    keys: KeyFilters,
 }
 
 impl Expiry {
@@ -54,7 +57,8 @@ impl Expiry {
             by_segment: !in_memory,
             observed,
             swept_to: i64::MIN,
-            filters: KeyFilters::new(segment_ms, until),
+            full_keys: KeyFilters::new(segment_ms, until),
+            keys: KeyFilters::new(segment_ms, until),
         }
     }
 
@@ -66,18 +70,19 @@ impl Expiry {
     /// Notes that there is an entry.
     pub fn add(&mut self, full: &[u8], kind: &StoreKind) {
         if let Some((key, time)) = split(full, kind) {
-            self.filters.add(full, key, time);
+            self.full_keys.add(full, time);
+            self.keys.add(key, time);
         }
     }
 
     /// Whether there may be an entry of this full key.
-    pub fn may_have(&self, full: &[u8], kind: &StoreKind) -> bool {
-        split(full, kind).is_none_or(|(_, time)| self.filters.may_have(full, time, time))
+    pub fn may_have(&mut self, full: &[u8], kind: &StoreKind) -> bool {
+        split(full, kind).is_none_or(|(_, time)| self.full_keys.may_have(full, time, time))
     }
 
     /// Whether there may be an entry of this key proper with a time between two, both included.
-    pub fn may_have_key(&self, key: &[u8], from: i64, to: i64) -> bool {
-        self.filters.may_have(key, from, to)
+    pub fn may_have_key(&mut self, key: &[u8], from: i64, to: i64) -> bool {
+        self.keys.may_have(key, from, to)
     }
 
     /// The earliest time that is still found.
@@ -117,7 +122,8 @@ impl Expiry {
         let due = dead >= self.swept_to.saturating_add(self.segment_ms);
         due.then(|| {
             self.swept_to = dead;
-            self.filters.forget_before(dead);
+            self.full_keys.forget_before(dead);
+            self.keys.forget_before(dead);
             dead
         })
     }
@@ -212,12 +218,12 @@ impl Store {
     }
 
     /// The windows of `key` that begin between two times (both included), by time.
-    pub fn fetch(&self, key: &[u8], from: i64, to: i64, reverse: bool) -> Result<Vec<WindowEntry>, StateError> {
+    pub fn fetch(&mut self, key: &[u8], from: i64, to: i64, reverse: bool) -> Result<Vec<WindowEntry>, StateError> {
         let from = from.max(0);
         if to < from {
             return Ok(Vec::new());
         }
-        if self.expiry.as_ref().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
+        if self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
             return Ok(Vec::new());
         }
         let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));
@@ -231,13 +237,14 @@ impl Store {
     }
 
     /// Whether `key` has a window that begins between two times (both included).
-    pub fn has_window(&self, key: &[u8], from: i64, to: i64) -> Result<bool, StateError> {
+    pub fn has_window(&mut self, key: &[u8], from: i64, to: i64) -> Result<bool, StateError> {
         let from = from.max(0);
-        if to < from || self.expiry.as_ref().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
+        if to < from || self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
             return Ok(false);
         }
         let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));
-        if self.has_row(key, &range) {
+        let live_from = self.live_from(i64::MIN);
+        if self.has_row(key, &range, |key| is_window_live(key, live_from)) {
             return Ok(true);
         }
         Ok(!self.fetch(key, from, to, false)?.is_empty())

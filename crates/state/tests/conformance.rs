@@ -1,12 +1,12 @@
 //! One suite for all engines: whatever is done to a store, it answers as a sorted map does.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use tidewater_state::{
-    Backend, ChangelogSink, KeyRange, MemoryBackend, Retention, Store, StoreKind, StoreMemory, StoreSpec,
+    Backend, ChangelogSink, KeyRange, MemoryBackend, Retention, Store, StoreKind, StoreMemory, StoreSpec, session_key,
 };
 use tidewater_types::{Headers, Offset, RecordContext, Timestamp};
 
@@ -199,8 +199,84 @@ fn run_windows(backend: &mut dyn Backend, steps: &[WindowStep]) {
     }
 }
 
+#[derive(Clone, Debug)]
+enum SessionStep {
+    Put(u8, i64, i64, Option<u8>),
+    Find(u8, i64, i64),
+    All,
+    Commit,
+}
+
+fn session_step() -> impl Strategy<Value = SessionStep> {
+    let time = || (0i64..60).prop_map(|n| n * 10_000);
+    prop_oneof![
+        6 => (0u8..3, time(), 0i64..5, proptest::option::weighted(0.8, any::<u8>()))
+            .prop_map(|(key, start, long, value)| SessionStep::Put(key, start, start + long * 10_000, value)),
+        4 => (0u8..3, time(), time()).prop_map(|(key, from, to)| SessionStep::Find(key, from, to)),
+        1 => Just(SessionStep::All),
+        1 => Just(SessionStep::Commit),
+    ]
+}
+
+fn session_spec() -> StoreSpec {
+    StoreSpec::new("sessions", StoreKind::Session { retention: Retention { ms: RETENTION_MS } })
+}
+
+/// Runs the steps against a session store and a model, in which sessions stand by key, end and start.
+fn run_sessions(backend: &mut dyn Backend, steps: &[SessionStep]) {
+    let spec = session_spec();
+    let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), SMALL);
+    let mut model: BTreeMap<(u8, i64, i64), Vec<u8>> = BTreeMap::new();
+    let mut newest = -1;
+    for step in steps {
+        match *step {
+            SessionStep::Put(key, start, end, value) => {
+                newest = newest.max(end);
+                let is_kept = end.div_euclid(SEGMENT_MS) >= (newest - RETENTION_MS).div_euclid(SEGMENT_MS);
+                let value = value.map(|value| vec![value; 3]);
+                let full = session_key(&[key], start, end);
+                assert_eq!(store.put(&full, value.as_deref(), &context(), &mut Log::default()).unwrap(), is_kept);
+                match value {
+                    Some(value) if is_kept => drop(model.insert((key, end, start), value)),
+                    None if is_kept => drop(model.remove(&(key, end, start))),
+                    _ => {}
+                }
+            }
+            SessionStep::Find(key, earliest_end, latest_start) => {
+                let touched = |of: u8, end: i64, start: i64| {
+                    of == key && end >= earliest_end && start <= latest_start && end > newest - RETENTION_MS
+                };
+                let expected: Vec<_> = model
+                    .iter()
+                    .filter(|((of, end, start), _)| touched(*of, *end, *start))
+                    .map(|((_, end, start), value)| (*end, *start, value.clone()))
+                    .collect();
+                let found = store.find_sessions(&[key], earliest_end, latest_start).unwrap();
+                let found: Vec<_> = found.into_iter().map(|entry| (entry.end, entry.start, entry.value)).collect();
+                assert_eq!(found, expected);
+            }
+            SessionStep::All => {
+                let live = model.iter().filter(|((_, end, _), _)| *end > newest - RETENTION_MS);
+                let expected: Vec<_> = live.map(|((key, end, start), _)| (vec![*key], *end, *start)).collect();
+                let found = store.all_sessions().unwrap();
+                let found: Vec<_> = found.into_iter().map(|entry| (entry.key, entry.end, entry.start)).collect();
+                assert_eq!(found, expected);
+            }
+            SessionStep::Commit => {
+                let writes = vec![store.take_uncommitted()];
+                backend.commit(writes, &BTreeMap::new()).unwrap();
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn sessions_in_memory(steps in proptest::collection::vec(session_step(), 1..120)) {
+        run_sessions(&mut MemoryBackend, &steps);
+    }
 
     #[test]
     fn windows_in_memory(steps in proptest::collection::vec(window_step(), 1..120)) {
@@ -216,7 +292,7 @@ proptest! {
 #[cfg(feature = "rocksdb")]
 mod rocks {
     use super::*;
-    use tidewater_state::{RocksBackend, RocksMemory};
+    use tidewater_state::{RocksBackend, RocksMemory, StateError};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
@@ -229,6 +305,20 @@ mod rocks {
         }
 
         #[test]
+        fn sessions_in_rocksdb(steps in proptest::collection::vec(session_step(), 1..120)) {
+            let folder = tempfile::tempdir().unwrap();
+            let memory = RocksMemory::new(8 << 20);
+            run_sessions(&mut RocksBackend::open(folder.path(), &[&session_spec()], &memory).unwrap(), &steps);
+        }
+
+        #[test]
+        fn after_a_kill_stores_agree_with_their_offsets_and_restore_from_there(
+            steps in proptest::collection::vec(kill_step(), 1..60),
+        ) {
+            run_kills(&steps);
+        }
+
+        #[test]
         fn rocksdb(steps in proptest::collection::vec(step(), 1..80), cached: bool, row_bytes in 0usize..1000) {
             let folder = tempfile::tempdir().unwrap();
             let memory = RocksMemory::new(8 << 20);
@@ -236,6 +326,114 @@ mod rocks {
             let small = StoreMemory { row_bytes, ..SMALL };
             run(&mut RocksBackend::open(folder.path(), &[&spec], &memory).unwrap(), small, cached, true, &steps);
         }
+    }
+
+    #[derive(Clone, Debug)]
+    enum KillStep {
+        Put(usize, u8, Option<u8>),
+        Commit,
+        /// RocksDB writes its memtables to files.
+        WriteFiles,
+        Kill,
+    }
+
+    fn kill_step() -> impl Strategy<Value = KillStep> {
+        prop_oneof![
+            8 => (0usize..2, 0u8..10, proptest::option::weighted(0.8, any::<u8>()))
+                .prop_map(|(store, key, value)| KillStep::Put(store, key, value)),
+            2 => Just(KillStep::Commit),
+            1 => Just(KillStep::WriteFiles),
+            1 => Just(KillStep::Kill),
+        ]
+    }
+
+    /// What changes make of a store.
+    fn applied(changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut contents = BTreeMap::new();
+        for (key, value) in changes {
+            match value {
+                Some(value) => contents.insert(key.clone(), value.clone()),
+                None => contents.remove(key),
+            };
+        }
+        contents.into_iter().collect()
+    }
+
+    /// A copy of the files as they stand at one moment; an error if RocksDB's own threads changed them meanwhile.
+    fn copy_of(folder: &std::path::Path) -> std::io::Result<tempfile::TempDir> {
+        let list = || -> std::io::Result<BTreeMap<_, u64>> {
+            std::fs::read_dir(folder)?
+                .map(|entry| Ok((entry.as_ref().unwrap().file_name(), entry?.metadata()?.len())))
+                .collect()
+        };
+        let (copy, before) = (tempfile::tempdir()?, list()?);
+        for name in before.keys() {
+            std::fs::copy(folder.join(name), copy.path().join(name))?;
+        }
+        if list()? == before { Ok(copy) } else { Err(std::io::Error::other("changed")) }
+    }
+
+    /// Two stores of one task, killed: a copy of the files as they stand is what is found afterwards.
+    fn run_kills(steps: &[KillStep]) {
+        let memory = RocksMemory::new(8 << 20);
+        let specs = ["one", "two"].map(|name| StoreSpec::new(name, StoreKind::KeyValue { timestamped: false }));
+        let open = |folder: &std::path::Path| {
+            let mut backend = RocksBackend::open(folder, &[&specs[0], &specs[1]], &memory).unwrap();
+            let stores = [0, 1].map(|number| {
+                Store::new(specs[number].clone(), number, backend.open(&specs[number]).unwrap(), StoreMemory::default())
+            });
+            (backend, stores)
+        };
+        let mut folder = tempfile::tempdir().unwrap();
+        let (mut backend, mut stores) = open(folder.path());
+        let mut logs = [Log::default(), Log::default()];
+        for step in steps {
+            match *step {
+                KillStep::Put(store, key, value) => {
+                    let value = value.map(|value| [value]);
+                    let value = value.as_ref().map(<[u8; 1]>::as_slice);
+                    stores[store].put(&[key], value, &context(), &mut logs[store]).unwrap();
+                }
+                KillStep::Commit => {
+                    let writes = stores.iter_mut().map(Store::take_uncommitted).collect();
+                    let offset = |store: usize| (specs[store].name.clone(), Offset(logs[store].0.len() as i64));
+                    backend.commit(writes, &[offset(0), offset(1)].into()).unwrap();
+                }
+                KillStep::WriteFiles => backend.close().unwrap(),
+                KillStep::Kill => {
+                    let copy = loop {
+                        if let Ok(copy) = copy_of(folder.path()) {
+                            break copy;
+                        }
+                    };
+                    drop((stores, backend));
+                    folder = copy;
+                    (backend, stores) = open(folder.path());
+                    for (number, store) in stores.iter_mut().enumerate() {
+                        let log = &logs[number].0;
+                        let reached = backend.offset(&specs[number].name).unwrap().unwrap_or_default().0 as usize;
+                        assert_eq!(store.scan(&KeyRange::all(), false).unwrap(), applied(&log[..reached]));
+                        for (key, value) in &log[reached..] {
+                            store.restore(key, value.as_deref(), Timestamp(7)).unwrap();
+                        }
+                        assert_eq!(store.scan(&KeyRange::all(), false).unwrap(), applied(log));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_of_a_newer_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = RocksMemory::new(8 << 20);
+        drop(RocksBackend::open(folder.path(), &[], &memory).unwrap());
+        let db = rocksdb::DB::open_default(folder.path()).unwrap();
+        db.put(b"format", 2u32.to_be_bytes()).unwrap();
+        drop(db);
+        let error = RocksBackend::open(folder.path(), &[], &memory).err().unwrap();
+        assert!(matches!(error, StateError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+        assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
     }
 
     #[test]
