@@ -76,22 +76,19 @@ fn run(what: &str, program: &str, arguments: &[&str]) -> Step {
     }
 }
 
-/// All of the workspace is always built together: one set of features, so that RocksDB is compiled once.
-fn build() -> Step {
-    run("build", "cargo", &["build", "--workspace", "--all-targets"])
-}
-
-/// Builds everything, then runs one of the programs: `cargo run` would build it once more, with features of its own.
-fn run_built(what: &str, program: &str, arguments: &[&str]) -> Step {
-    build()?;
+/// Builds what is named, then runs a program of it. Always with `--workspace`, and with an example in it: so there is one set
+/// of features, and RocksDB is compiled once; `cargo run` would build with features of its own.
+fn run_built(what: &str, targets: &[&str], program: &str, arguments: &[String]) -> Step {
+    run("build", "cargo", &[&["build", "--workspace"], targets].concat())?;
     let metadata = tidy::metadata()?;
     let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
     let program = Path::new(target).join("debug").join(program);
-    run(what, &program.display().to_string(), arguments)
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run(what, &program.display().to_string(), &arguments)
 }
 
 fn demo(arguments: &[String]) -> Step {
-    run_built("demo", "examples/news", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    run_built("demo", &["--example", "news", "--example", "news_truth"], "examples/news", arguments)
 }
 
 fn test(arguments: &[String]) -> Step {
@@ -105,9 +102,9 @@ fn test(arguments: &[String]) -> Step {
 }
 
 fn bench(arguments: &[String]) -> Step {
-    run_built("bench", "examples/bench", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    run_built("bench", &["--example", "bench"], "examples/bench", arguments)
 }
 
 fn golden(arguments: &[String]) -> Step {
-    run_built("recorded cases", "golden", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    run_built("recorded cases", &["--bins", "--examples"], "golden", arguments)
 }

@@ -14,12 +14,15 @@ pub fn check(yes: bool) -> Step {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let only_libclang = packages == ["libclang-dev"];
+    if !starts("clang++") {
+        packages.push("clang"); // Not needed, but it takes a quarter off the time that RocksDB takes.
+    }
     for (what, package) in &missing {
         eprintln!("==> setup: {what} is missing (package {package})");
     }
     let how = format!("apt-get update && apt-get install -y {}", packages.join(" "));
-    let only_libclang = packages == ["libclang-dev"];
     if !install {
         let or = if only_libclang { format!(", or without root:\n  {}", wheel_command()) } else { String::new() };
         return Err(format!("run `cargo xtask setup --yes`, or yourself, as root:\n  {how}{or}"));
