@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tidewater::prelude::*;
 use tidewater_broker::{Broker, BrokerSettings};
 use tidewater_client::{Admin, Consumer, NativeClient, Producer};
-use tidewater_protocol::{Batch, BatchBuilder, Compression};
+use tidewater_protocol::{Batch, BatchBuilder, Compression, UNPACK_LIMIT_BYTES};
 use tidewater_types::{Offset, TopicPartition};
 
 use crate::cpu_seconds;
@@ -18,7 +18,6 @@ const RECORD_BYTES: usize = 100;
 const BATCH_BYTES: usize = 64 << 10;
 const BATCHES: usize = 10_000;
 const FETCH_BYTES: usize = 1 << 20;
-const UNPACK_LIMIT_BYTES: usize = 64 << 20;
 
 /// What one pass took.
 struct Pass {

@@ -235,3 +235,62 @@ async fn a_full_disk_stops_the_application_and_loses_nothing() {
     let keys: std::collections::BTreeSet<String> = out.into_iter().map(|record| record.key).collect();
     assert_eq!(keys.len(), sent);
 }
+
+#[test]
+fn a_store_of_another_builder() {
+    let (first, second) = (StreamsBuilder::new(), StreamsBuilder::new());
+    let theirs = first.store(KeyValueStore::<String, i64>::define("theirs"));
+    for with_stores_of_its_own in [false, true] {
+        if with_stores_of_its_own {
+            second.store(KeyValueStore::<i64, i64>::define("ours"));
+        }
+        struct Nothing;
+        impl Processor for Nothing {
+            type KIn = String;
+            type VIn = String;
+            type KOut = String;
+            type VOut = String;
+            fn process(
+                &mut self,
+                _: Record<String, String>,
+                _: &mut Context<'_, String, String>,
+            ) -> Result<(), tidewater::UserError> {
+                Ok(())
+            }
+        }
+        second.stream(&TEXT).process(move |stores: &mut Stores<'_>| {
+            stores.open(&theirs);
+            Nothing
+        });
+    }
+    let error = second.build().err().unwrap();
+    assert!(matches!(error, BuildError::ForeignHandle(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_topic_for_dead_letters_that_is_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path()).unwrap();
+    log.create_topic(&TEXT, 1).unwrap();
+    let builder = StreamsBuilder::new();
+    builder.stream(&TEXT).for_each(|_, _| {});
+    let app = Tidewater::app("app").log(&log).set("errors.dead.letter.queue.topic.name", "dead").unwrap();
+    let error = app.start(builder.build().unwrap()).await.map(drop).unwrap_err();
+    assert_says(&error.to_string(), &["topic dead does not exist", "create it"]);
+}
+
+#[tokio::test]
+async fn batches_keep_to_what_the_topic_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path()).unwrap();
+    let out = Topic::<String, String>::new("out");
+    for topic in [&TEXT, &out] {
+        log.create_topic_with(topic, 1, &[("max.message.bytes", "2000")]).unwrap();
+    }
+    log.send(&TEXT, (0..200).map(|n| Record::new(n.to_string(), "v".repeat(100), 1))).unwrap();
+    let builder = StreamsBuilder::new();
+    builder.stream(&TEXT).to(&out);
+    let app = Tidewater::app("app").log(&log).start(builder.build().unwrap()).await.unwrap();
+    assert_eq!(log.read(&out, 200).unwrap().len(), 200);
+    app.stop().await.unwrap();
+}

@@ -1,8 +1,9 @@
 //! Windows of 1987, restored after their changelog was rolled and cleaned.
 //!
 //! Kafka measures retention against the wall clock: the changelog of a window store, whose records have the times of their
-//! windows, would lose all of them at the first round of its cleaner. Tidewater measures the age of a record of a compacted and
-//! expiring topic against the newest record of its partition, so that it keeps what the store still answers for.
+//! windows, would lose all of them at the first round of its cleaner. Tidewater makes such a changelog with
+//! `tidewater.retention.clock=records`: its age is measured against the newest record of its partition, so that it keeps what the
+//! store still answers for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,16 +42,25 @@ fn topology() -> Topology {
 }
 
 fn send(client: &NativeClient, key: &str, day: i64) {
-    let mut batch = BatchBuilder::new(Compression::None);
-    batch.push(Timestamp(START_MS + day * DAY_MS), Some(key.as_bytes()), Some(b"story"), &Headers::EMPTY);
-    client.send(&TopicPartition::new("stories", 0), batch.finish().unwrap()).unwrap();
+    send_to(client, "stories", key, day);
 }
 
-fn start(client: &NativeClient, state: &Path) -> App {
+fn send_to(client: &NativeClient, topic: &str, key: &str, day: i64) {
+    let mut batch = BatchBuilder::new(Compression::None);
+    batch.push(
+        Timestamp(START_MS + day * DAY_MS),
+        Some(key.as_bytes()),
+        Some(format!("{topic} of day {day}").as_bytes()),
+        &Headers::EMPTY,
+    );
+    client.send(&TopicPartition::new(topic, 0), batch.finish().unwrap()).unwrap();
+}
+
+fn start(client: &NativeClient, topology: Topology, state: &Path) -> App {
     let mut settings = AppSettings::new("app");
     settings.state_folder = Some(state.to_owned());
     settings.commit_interval = Duration::from_millis(1);
-    App::start(topology(), settings, client.clone().ports()).unwrap()
+    App::start(topology, settings, client.clone().ports()).unwrap()
 }
 
 fn work(app: &App) {
@@ -70,7 +80,7 @@ async fn windows_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
     for topic in ["stories", "daily"] {
         client.create_topic(topic, 1, &[("retention.ms".to_owned(), "-1".to_owned())].into()).unwrap();
     }
-    let app = start(&client, &state);
+    let app = start(&client, topology(), &state);
     // Forty days; each day's count is written several times, so there is something to clean.
     for day in 0..40 {
         for _ in 0..3 {
@@ -88,7 +98,7 @@ async fn windows_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
     app.stop().await.unwrap();
 
     std::fs::remove_dir_all(&state).unwrap();
-    let app = start(&client, &state);
+    let app = start(&client, topology(), &state);
     // One more story for each day that the store still keeps, and then one for a day that it does not.
     for day in [39, 35, 31, 29] {
         send(&client, "grain", day);
@@ -105,4 +115,51 @@ async fn windows_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
     });
     // The last day's count is older than the grace allows: it is left out, not begun anew.
     assert_eq!(counts.collect::<Vec<_>>(), [(31, Some(4)), (35, Some(4)), (39, Some(4))]);
+}
+
+const READERS: Topic<String, String> = Topic::new("readers");
+const READ: Topic<String, String> = Topic::new("read");
+
+/// Stories joined with their readers of the days about them.
+fn join() -> Topology {
+    let builder = StreamsBuilder::new();
+    let windows = JoinWindows::of(days(1)).grace(days(KEPT_DAYS as u64 - 1)).changelog_setting("segment.bytes", "2000");
+    let (stories, readers) = (builder.stream(&STORIES), builder.stream(&READERS));
+    stories.join(&readers, windows, |story, reader| format!("{story}, {reader}")).to(&READ);
+    builder.build().unwrap()
+}
+
+#[tokio::test]
+async fn joins_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let (logs, state) = (folder.path().join("log"), folder.path().join("state"));
+    let settings = BrokerSettings { maintenance_interval: Some(Duration::from_millis(5)), ..BrokerSettings::default() };
+    let broker = Arc::new(Broker::open(&logs, settings).unwrap());
+    let client = NativeClient::new(broker.clone(), "app");
+    for topic in ["stories", "readers", "read"] {
+        client.create_topic(topic, 1, &[("retention.ms".to_owned(), "-1".to_owned())].into()).unwrap();
+    }
+    let app = start(&client, join(), &state);
+    for day in 0..200 {
+        send(&client, "grain", day);
+        work(&app);
+    }
+    // What the store has forgotten is gone from its changelog.
+    let changelogs: Vec<_> = client.topics().unwrap().into_keys().filter(|name| name.ends_with("-changelog")).collect();
+    assert_eq!(changelogs.len(), 2);
+    while changelogs.iter().all(|name| client.earliest(&TopicPartition::new(name.as_str(), 0)).unwrap().0 == 0) {
+        std::thread::yield_now();
+    }
+    app.stop().await.unwrap();
+
+    std::fs::remove_dir_all(&state).unwrap();
+    let app = start(&client, join(), &state);
+    send_to(&client, "readers", "grain", 195);
+    work(&app);
+    app.stop().await.unwrap();
+    drop((client, broker));
+
+    let log = Log::open(folder.path()).unwrap();
+    let read: Vec<_> = log.read(&READ, 0).unwrap().into_iter().map(|record| record.value).collect();
+    assert_eq!(read, [194, 195, 196].map(|day| format!("stories of day {day}, readers of day 195")));
 }

@@ -57,7 +57,7 @@ struct Options {
     /// Keeps the folder, to look into it with `tidewater consume`.
     #[arg(long)]
     keep: bool,
-    /// Writes the summary as JSON, too.
+    /// Writes the summary of a run as JSON, too.
     #[arg(long)]
     json: Option<PathBuf>,
     /// Stream threads.
@@ -83,6 +83,8 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .init();
+    let only_run = "--json is for the summary of a run; reprocess compares";
+    anyhow::ensure!(options.json.is_none() || options.mode == Mode::Run, only_run);
     let temporary = tempfile::tempdir()?;
     let folder = options.data.clone().unwrap_or_else(|| temporary.path().to_owned());
     let log = Log::open(&folder)?;
@@ -140,8 +142,12 @@ async fn run(log: &Log, folder: &Path, corpus: &Corpus, options: &Options) -> an
     app.stop().await?;
     let report = Report::read(log, &V1, &readers, started.elapsed().as_secs_f64())?;
     report.print(&corpus.name, &readers);
+    write_json(&report, options)
+}
+
+fn write_json(report: &Report, options: &Options) -> anyhow::Result<()> {
     if let Some(file) = &options.json {
-        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+        std::fs::write(file, serde_json::to_string_pretty(report)?)?;
     }
     Ok(())
 }
@@ -158,6 +164,7 @@ async fn poll(log: &Log, options: &Options) -> anyhow::Result<()> {
     app.run_until_signal().await?;
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
     polling.join().unwrap_or_else(|_| anyhow::bail!("the poller panicked"))?;
-    Report::read(log, &V1, &[], 0.0)?.print("feeds", &[]);
-    Ok(())
+    let report = Report::read(log, &V1, &[], 0.0)?;
+    report.print("feeds", &[]);
+    write_json(&report, options)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use tidewater::prelude::*;
 use ureq::Agent;
 use ureq::http::StatusCode;
@@ -37,7 +38,8 @@ pub struct Feed {
 impl Feed {
     /// A feed that is due at once.
     pub fn new(url: &str) -> anyhow::Result<Self> {
-        let host = url::Url::parse(url)?.host_str().unwrap_or_default().to_owned();
+        let parsed = url::Url::parse(url).with_context(|| format!("--poll {url} is not the address of a feed"))?;
+        let host = parsed.host_str().unwrap_or_default().to_owned();
         Ok(Feed { url: url.to_owned(), host, ..Feed::default() })
     }
 

@@ -62,7 +62,8 @@ impl Report {
         Ok(Report {
             articles_in,
             fresh,
-            exact_repeats: articles_in - dead_letters - fresh - repeats.len(),
+            // Ids that come twice may make more of the others than there were articles.
+            exact_repeats: articles_in.saturating_sub(dead_letters + fresh + repeats.len()),
             near_repeats: repeats.len(),
             near_precision,
             near_recall,

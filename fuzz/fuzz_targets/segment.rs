@@ -13,7 +13,7 @@ const READ_BYTES: usize = 1 << 20;
 
 fn open(folder: &std::path::Path) -> Option<PartitionLog> {
     let options =
-        OpenOptions { config: LogConfig::default(), clean_shutdown: false, recovery_point: Offset::ZERO };
+        OpenOptions { config: LogConfig::default(), clean_shutdown: false, recovery_point: Offset::ZERO, log_start: Offset::ZERO };
     PartitionLog::open(&Disk::new(), folder, options).ok().map(|(log, _)| log)
 }
 

@@ -3,9 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "xtask depends on no crate of the workspace")]
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::{Step, run};
+use crate::{Step, root, run};
 
 /// Looks for everything; installs what is missing with `yes`, or where `CI` is set, else says how.
 pub fn check(yes: bool) -> Step {
@@ -73,9 +73,8 @@ pub fn environment() -> Vec<(&'static str, String)> {
 
 fn missing() -> Vec<(&'static str, &'static str)> {
     let mut missing = Vec::new();
-    let compiles = ["c++", "g++", "clang++"].iter().any(|compiler| starts(compiler));
-    if !compiles {
-        missing.push(("a C++ compiler", "g++"));
+    if !compiles_cpp() {
+        missing.push(("a C++ compiler with its headers", "g++"));
     }
     if !starts("cmake") {
         missing.push(("cmake", "cmake"));
@@ -87,6 +86,13 @@ fn missing() -> Vec<(&'static str, &'static str)> {
         missing.push(("libclang with its headers", "libclang-dev"));
     }
     missing
+}
+
+/// Whether the compiler that the build will take compiles a program with headers of the standard library.
+fn compiles_cpp() -> bool {
+    let arguments = ["-std=c++20", "-x", "c++", "-fsyntax-only", "-include", "optional", "/dev/null"];
+    let status = Command::new(root().join("xtask/cxx")).args(arguments).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn starts(program: &str) -> bool {

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use tidewater_env::random_id;
-use tidewater_types::Partition;
+use tidewater_log::LogError;
+use tidewater_types::{Offset, Partition, TopicPartition};
 
-use crate::broker::Shared;
-use crate::folder::DELETED;
+use crate::broker::{Shared, keyed_batch};
+use crate::config::check_setting_name;
+use crate::folder::{LOG_STARTS, POINTS, deleted_folder};
 use crate::metadata::{METADATA_TOPIC, TopicRecord};
-use crate::offsets::OFFSETS_TOPIC;
-use crate::topics::{OpenTopic, is_legal_name};
+use crate::offsets::{Committed, GroupOffsets, OFFSETS_TOPIC, partition_of, write_key, write_value};
+use crate::topics::{KnownPoints, OpenTopic, is_legal_name};
 use crate::{BrokerError, parse_topic_settings};
 
 /// Why a topic was not made or changed.
@@ -23,6 +25,9 @@ pub(crate) enum TopicError {
     InvalidConfig(String),
     Storage(String),
 }
+
+/// More partitions than this are not for one topic of one node.
+const PARTITIONS_LIMIT: Partition = 10_000;
 
 /// A change of one setting.
 pub(crate) enum SettingChange {
@@ -40,19 +45,27 @@ fn storage(error: BrokerError) -> TopicError {
 }
 
 impl Shared {
+    /// Makes a topic that somebody asks for by name.
     pub fn create_topic(
         &self,
         name: &str,
-        partitions: i32,
+        partitions: Partition,
         configs: BTreeMap<String, String>,
     ) -> Result<Arc<OpenTopic>, TopicError> {
-        if !is_legal_name(name) || name == METADATA_TOPIC {
+        if !is_legal_name(name) || name == METADATA_TOPIC || name == OFFSETS_TOPIC {
             return Err(TopicError::InvalidName);
         }
+        self.make_topic(name, partitions, configs)
+    }
+
+    fn make_topic(
+        &self,
+        name: &str,
+        partitions: Partition,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<OpenTopic>, TopicError> {
         let partitions = if partitions == -1 { self.settings.default_partitions } else { partitions };
-        if partitions < 1 {
-            return Err(TopicError::InvalidPartitions("Number of partitions must be larger than 0.".to_owned()));
-        }
+        check_partitions(partitions)?;
         let config = parse_topic_settings(&configs).map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if topics.contains_key(name) {
@@ -64,7 +77,7 @@ impl Shared {
         for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
             self.remove_unfinished(folder).map_err(storage)?;
         }
-        let opened = OpenTopic::open(&self.folder, name, record.clone(), &config, &BTreeMap::new());
+        let opened = OpenTopic::open(&self.folder, name, record.clone(), &config, &KnownPoints::default());
         let topic = opened.map_err(|error| {
             for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
                 let _ = self.folder.disk.remove_folder(folder); // What stays is named when the topic is made again.
@@ -83,6 +96,9 @@ impl Shared {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let topic = topics.get(name).ok_or(TopicError::Unknown)?;
         let mut record = topic.record.clone();
+        if name == OFFSETS_TOPIC && changes.iter().any(|(setting, _)| setting == "cleanup.policy") {
+            return Err(TopicError::InvalidConfig(format!("{name} is compacted, or offsets would be lost")));
+        }
         for (setting, change) in changes {
             apply(&mut record.configs, setting, change).map_err(TopicError::InvalidConfig)?;
         }
@@ -107,6 +123,11 @@ impl Shared {
             let what = if count == has { "already has" } else { "cannot have fewer than its" };
             return Err(TopicError::InvalidPartitions(format!("Topic '{name}' {what} {has} partitions")));
         }
+        if name == OFFSETS_TOPIC {
+            let what = "a group's offsets are in the partition that its name and their number say".to_owned();
+            return Err(TopicError::InvalidPartitions(what));
+        }
+        check_partitions(count)?;
         let config = parse_topic_settings(&topic.record.configs).map_err(storage)?;
         for folder in (has..count).map(|number| self.folder.path.join(format!("{name}-{number}"))) {
             if self.folder.disk.exists(&folder) {
@@ -116,12 +137,34 @@ impl Shared {
         let record = TopicRecord::new(topic.record.id, count, topic.record.configs.clone());
         let mut grown = OpenTopic { record, partitions: topic.partitions.clone() };
         for number in has..count {
-            grown.open_partition(&self.folder, name, number, &config, &BTreeMap::new()).map_err(storage)?;
+            grown.open_partition(&self.folder, name, number, &config, &KnownPoints::default()).map_err(storage)?;
         }
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, Some(&grown.record), self.now()).map_err(storage)?;
         topics.insert(name.to_owned(), Arc::new(grown));
         Ok(())
+    }
+
+    /// Deletes the records of a partition before an offset; −1 stands for all that may be read. Gives the first offset left.
+    pub fn delete_records(&self, place: &TopicPartition, before: Offset) -> Result<Offset, LogError> {
+        let topic = self.topic(&place.topic);
+        let Some(partition) = topic.as_ref().and_then(|topic| topic.partition(place.partition)) else {
+            return Err(LogError::OffsetOutOfRange { offset: before, start: Offset::ZERO, end: Offset::ZERO });
+        };
+        let start = {
+            let mut log = partition.lock();
+            let before = if before == Offset(-1) { log.high_watermark() } else { before };
+            log.delete_before(before)?;
+            log.log_start()
+        };
+        // Lost in a crash, it costs nothing: the records come back that somebody was done with.
+        let noted = self.folder.change_points(LOG_STARTS, |points| {
+            points.insert(place.clone(), start);
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%place, %error, "the new start of a log is not noted");
+        }
+        Ok(start)
     }
 
     /// Removes a partition's folder that a killed process made and had no topic for yet. One with records is somebody's.
@@ -138,7 +181,10 @@ impl Shared {
         disk.remove_folder(folder).map_err(BrokerError::io("remove", folder))
     }
 
-    /// Deletes a topic: its folders lose their names, its record goes, then its files. Says whether there was one.
+    /// Deletes a topic, and what groups have committed for it. Says whether there was one.
+    ///
+    /// From the moment that its first folder has lost its name it is deleted: an open of the data folder ends what a kill
+    /// interrupts.
     pub fn delete_topic(&self, name: &str) -> Result<bool, BrokerError> {
         if name == OFFSETS_TOPIC {
             return Err(BrokerError::Setting {
@@ -149,19 +195,69 @@ impl Shared {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = topics.remove(name) else { return Ok(false) };
         let mut renamed = Vec::new();
-        for partition in &topic.partitions {
+        for (number, partition) in topic.partitions.iter().enumerate() {
             let mut log = partition.lock();
             log.retire();
-            let (folder, away) = (log.folder().to_owned(), log.folder().with_added_extension(DELETED));
+            let (folder, away) =
+                (log.folder().to_owned(), deleted_folder(&self.folder.path, topic.record.id, number as Partition));
             self.folder.disk.rename(&folder, &away).map_err(BrokerError::io("rename", folder))?;
             renamed.push(away);
         }
-        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-        metadata.write(name, None, self.now())?;
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner).write(name, None, self.now())?;
+        // No other topic of this name begins before nothing is known of this one.
+        for points in POINTS {
+            self.folder.change_points(points, |points| points.retain(|place, _| &*place.topic != name))?;
+        }
+        if let Some(offsets) = topics.get(OFFSETS_TOPIC).cloned() {
+            self.forget_offsets(&offsets, name)?;
+        }
+        drop(topics);
         for folder in renamed {
             self.folder.disk.remove_folder(&folder).map_err(BrokerError::io("remove", folder))?;
         }
         Ok(true)
+    }
+
+    /// Deletes what groups have committed for a topic.
+    fn forget_offsets(&self, topic: &OpenTopic, name: &str) -> Result<(), BrokerError> {
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        for (group, places) in offsets.of_topic(name) {
+            let deleted = places.iter().map(|place| (place.clone(), None)).collect();
+            self.write_offsets(topic, &mut offsets, &group, deleted)?;
+        }
+        Ok(())
+    }
+
+    /// Writes offsets of a group to `__consumer_offsets`, all in one batch, and then to the table; `None` deletes one.
+    pub fn write_offsets(
+        &self,
+        topic: &OpenTopic,
+        offsets: &mut GroupOffsets,
+        group: &str,
+        commits: Vec<(TopicPartition, Option<Committed>)>,
+    ) -> Result<(), BrokerError> {
+        let now = self.now();
+        let number = partition_of(group, topic.record.partitions);
+        let partition = topic.partition(number).ok_or_else(|| BrokerError::Malformed {
+            what: OFFSETS_TOPIC.to_owned(),
+            reason: format!("it has no partition {number}"),
+        })?;
+        let records: Vec<_> = commits
+            .iter()
+            .map(|(place, committed)| {
+                (write_key(group, place), committed.as_ref().map(|committed| write_value(committed, now)))
+            })
+            .collect();
+        let batch = keyed_batch(&records, now).map_err(tidewater_log::LogError::from)?;
+        {
+            let mut log = partition.lock();
+            let appended = log.append(batch, now)?;
+            log.raise_high_watermark(appended.next);
+        }
+        for (place, committed) in commits {
+            offsets.set(group, place, committed);
+        }
+        Ok(())
     }
 
     /// The topic of committed offsets, made when the first group commits.
@@ -171,10 +267,18 @@ impl Shared {
         }
         let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        match self.create_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, configs.into()) {
+        match self.make_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, configs.into()) {
             Err(TopicError::Exists) => self.topic(OFFSETS_TOPIC).ok_or(TopicError::Exists),
             other => other,
         }
+    }
+}
+
+fn check_partitions(count: Partition) -> Result<(), TopicError> {
+    match count {
+        1..=PARTITIONS_LIMIT => Ok(()),
+        ..1 => Err(TopicError::InvalidPartitions("Number of partitions must be larger than 0.".to_owned())),
+        _ => Err(TopicError::InvalidPartitions(format!("{count} partitions are more than {PARTITIONS_LIMIT}"))),
     }
 }
 
@@ -185,6 +289,7 @@ fn apply(settings: &mut BTreeMap<String, String>, name: String, change: SettingC
     let mut parts: Vec<String> = current.split(',').map(str::trim).map(str::to_owned).collect();
     match change {
         SettingChange::Delete => {
+            check_setting_name(&name).map_err(|error| error.to_string())?;
             settings.remove(&name);
         }
         SettingChange::Set(value) => {

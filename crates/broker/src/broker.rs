@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tidewater_env::{Clock, Disk, SystemClock};
 use tidewater_protocol::messages::{RequestKind, ResponseKind};
-use tidewater_protocol::{Batch, BatchBuilder, Compression, Door, Wake};
+use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door, Wake};
 use tidewater_types::{Headers, Offset, Timestamp, TopicPartition};
 
-use crate::folder::{DataFolder, RECOVERY_POINTS};
-use crate::metadata::MetadataLog;
+use crate::folder::{DataFolder, LOG_STARTS, POINTS, RECOVERY_POINTS, deleted_folder};
+use crate::metadata::{MetadataLog, TopicRecord};
 use crate::offsets::{GroupOffsets, OFFSETS_TOPIC};
-use crate::topics::OpenTopic;
+use crate::topics::{KnownPoints, OpenTopic};
 use crate::{BrokerError, api, maintenance, parse_topic_settings};
 
 const REPLAY_BYTES: usize = 1 << 20;
@@ -74,19 +74,22 @@ impl Broker {
     /// When another process has the folder, it is of a newer layout, or a log is damaged.
     pub fn open(path: &Path, settings: BrokerSettings) -> Result<Self, BrokerError> {
         let folder = DataFolder::open(settings.disk.clone(), path)?;
-        let (metadata, records) = MetadataLog::open(&folder.disk, path)?;
-        let points = folder.read_points(RECOVERY_POINTS);
+        let (mut metadata, mut records) = MetadataLog::open(&folder.disk, path)?;
+        finish_deletions(&folder, &mut metadata, &mut records, settings.clock.now())?;
+        let points =
+            KnownPoints { recovery: folder.read_points(RECOVERY_POINTS), starts: folder.read_points(LOG_STARTS) };
         let mut topics = BTreeMap::new();
         for (name, record) in records {
             let config = parse_topic_settings(&record.configs)?;
             let topic = OpenTopic::open(&folder, &name, record, &config, &points)?;
             topics.insert(name, Arc::new(topic));
         }
-        folder.remove_deleted()?;
         folder.mark_in_use()?;
         let mut offsets = GroupOffsets::default();
         if let Some(topic) = topics.get(OFFSETS_TOPIC) {
             replay_offsets(topic, &mut offsets)?;
+            // Those of topics whose deletion a kill interrupted.
+            offsets.retain_topics(|name| topics.contains_key(name));
         }
         let shared = Arc::new(Shared {
             folder,
@@ -155,6 +158,9 @@ impl Door for Broker {
             RequestKind::CreatePartitions(request) => {
                 ResponseKind::CreatePartitions(api::create_partitions::handle(shared, &request))
             }
+            RequestKind::DeleteRecords(request) => {
+                ResponseKind::DeleteRecords(api::delete_records::handle(shared, &request))
+            }
             RequestKind::DescribeConfigs(request) => {
                 ResponseKind::DescribeConfigs(api::describe_configs::handle(shared, &request))
             }
@@ -195,13 +201,45 @@ impl Shared {
     }
 }
 
+/// Ends what a kill amid the deletion of a topic has left: see [`Shared::delete_topic`].
+fn finish_deletions(
+    folder: &DataFolder,
+    metadata: &mut MetadataLog,
+    records: &mut BTreeMap<String, TopicRecord>,
+    now: Timestamp,
+) -> Result<(), BrokerError> {
+    let deleted = folder.deleted()?;
+    let begun = |record: &TopicRecord| {
+        (0..record.partitions).any(|number| deleted.contains(&deleted_folder(&folder.path, record.id, number)))
+    };
+    let names: Vec<String> = records.iter().filter(|(_, record)| begun(record)).map(|(name, _)| name.clone()).collect();
+    for name in names {
+        let Some(record) = records.remove(&name) else { continue };
+        for number in 0..record.partitions {
+            let path = folder.path.join(TopicPartition::new(name.as_str(), number).to_string());
+            if folder.disk.exists(&path) {
+                let away = deleted_folder(&folder.path, record.id, number);
+                folder.disk.rename(&path, &away).map_err(BrokerError::io("rename", path))?;
+            }
+        }
+        metadata.write(&name, None, now)?;
+        for points in POINTS {
+            folder.change_points(points, |points| points.retain(|place, _| *place.topic != *name))?;
+        }
+    }
+    for path in folder.deleted()? {
+        folder.disk.remove_folder(&path).map_err(BrokerError::io("remove", path))?;
+    }
+    Ok(())
+}
+
 /// One batch of keyed records without headers.
-pub(crate) fn keyed_batch(records: &[(Vec<u8>, Option<Vec<u8>>)], now: Timestamp) -> Option<bytes::Bytes> {
+pub(crate) fn keyed_batch(records: &[(Vec<u8>, Option<Vec<u8>>)], now: Timestamp) -> Result<bytes::Bytes, BatchError> {
     let mut builder = BatchBuilder::new(Compression::None);
     for (key, value) in records {
         builder.push(now, Some(key), value.as_deref(), &Headers::EMPTY);
     }
-    builder.finish().ok()
+    Ok(builder.finish()?)
 }
 
 fn replay_offsets(topic: &OpenTopic, offsets: &mut GroupOffsets) -> Result<(), BrokerError> {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidewater_log::{CleanupPolicy, LogConfig, TimestampType};
+use tidewater_log::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 use tidewater_types::nearest_name;
 
 use crate::BrokerError;
 
 /// The settings that a topic's log acts on, with Kafka's defaults.
-const WITH_EFFECT: [(&str, &str); 12] = [
+const WITH_EFFECT: [(&str, &str); 13] = [
     ("cleanup.policy", "delete"),
     ("delete.retention.ms", "86400000"),
     ("flush.messages", "9223372036854775807"),
@@ -22,10 +22,14 @@ const WITH_EFFECT: [(&str, &str); 12] = [
     ("retention.ms", "604800000"),
     ("segment.bytes", "1073741824"),
     ("segment.ms", "604800000"),
+    (RETENTION_CLOCK, "wall"),
 ];
 
+/// Tidewater's own: `wall`, or `records` for topics whose event time is not the wall clock's.
+const RETENTION_CLOCK: &str = "tidewater.retention.clock";
+
 /// Settings that Kafka knows, and that are taken without effect here: one node has no replicas, and the rest is not built.
-const WITHOUT_EFFECT: [(&str, &str); 17] = [
+const WITHOUT_EFFECT: [(&str, &str); 21] = [
     ("compression.type", "producer"),
     ("compression.gzip.level", "-1"),
     ("compression.lz4.level", "9"),
@@ -34,11 +38,15 @@ const WITHOUT_EFFECT: [(&str, &str); 17] = [
     ("flush.ms", "9223372036854775807"),
     ("follower.replication.throttled.replicas", ""),
     ("leader.replication.throttled.replicas", ""),
+    ("local.retention.bytes", "-2"),
+    ("local.retention.ms", "-2"),
     ("max.compaction.lag.ms", "9223372036854775807"),
     ("message.timestamp.after.max.ms", "3600000"),
     ("message.timestamp.before.max.ms", "9223372036854775807"),
     ("min.insync.replicas", "1"),
     ("preallocate", "false"),
+    ("remote.log.copy.disable", "false"),
+    ("remote.log.delete.on.disable", "false"),
     ("remote.storage.enable", "false"),
     ("segment.index.bytes", "10485760"),
     ("segment.jitter.ms", "0"),
@@ -48,6 +56,15 @@ const WITHOUT_EFFECT: [(&str, &str); 17] = [
 /// All settings of a topic that are known, with their defaults.
 pub(crate) fn topic_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
     WITH_EFFECT.into_iter().chain(WITHOUT_EFFECT)
+}
+
+/// An error with the nearest name, if there is no setting of this one.
+pub(crate) fn check_setting_name(name: &str) -> Result<(), BrokerError> {
+    if topic_settings().any(|(known, _)| known == name) {
+        return Ok(());
+    }
+    let nearest = nearest_name(name, topic_settings().map(|(name, _)| name)).unwrap_or_default();
+    Err(BrokerError::Setting { name: name.to_owned(), what: format!("is unknown; did you mean {nearest}?") })
 }
 
 /// The log settings that a topic's settings make.
@@ -100,15 +117,19 @@ pub fn parse_topic_settings(settings: &BTreeMap<String, String>) -> Result<LogCo
                 let retention = at_least(-1)?;
                 config.retention = (retention >= 0).then(|| millis(retention));
             }
+            RETENTION_CLOCK => {
+                config.retention_clock = match value.as_str() {
+                    "wall" => RetentionClock::Wall,
+                    "records" => RetentionClock::Records,
+                    other => return Err(bad(format!("{other:?} is none of wall, records"))),
+                };
+            }
             "segment.bytes" => config.segment_bytes = at_least(1024)?.unsigned_abs(),
             "segment.ms" => config.segment_age = millis(at_least(1)?),
             other if WITHOUT_EFFECT.iter().any(|(name, _)| *name == other) => {
                 tracing::warn!(setting = other, "has no effect on this log");
             }
-            other => {
-                let nearest = nearest_name(other, topic_settings().map(|(name, _)| name)).unwrap_or_default();
-                return Err(bad(format!("is unknown; did you mean {nearest}?")));
-            }
+            other => check_setting_name(other)?,
         }
     }
     Ok(config)

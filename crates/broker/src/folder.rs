@@ -5,13 +5,14 @@
 //! | `.lock` | held by the process that has the folder open |
 //! | `meta.properties` | Kafka's: version, cluster id, node id; and the layout's version |
 //! | `.kafka_cleanshutdown` | there if the last process closed all logs |
-//! | `recovery-point-offset-checkpoint`, `cleaner-offset-checkpoint` | version, count, then a line of topic, partition and offset each |
+//! | `recovery-point-offset-checkpoint`, `cleaner-offset-checkpoint`, `log-start-offset-checkpoint` | version, count, then a line of topic, partition and offset each |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tidewater_env::{Disk, FolderLock, random_id};
-use tidewater_types::{Offset, TopicPartition};
+use tidewater_types::{Offset, Partition, TopicPartition};
 use uuid::Uuid;
 
 use crate::BrokerError;
@@ -20,10 +21,20 @@ use crate::BrokerError;
 const LAYOUT: u32 = 1;
 const META: &str = "meta.properties";
 /// Ending of a folder that is on its way out.
-pub(crate) const DELETED: &str = "deleted";
+const DELETED: &str = "deleted";
+
+/// What a partition's folder is called while its topic is deleted: by the topic's id, since its name may be as long as a
+/// folder's can be.
+pub(crate) fn deleted_folder(data: &Path, topic: Uuid, number: Partition) -> PathBuf {
+    data.join(format!("{}-{number}.{DELETED}", kafka_id(topic)))
+}
+
 const CLEAN: &str = ".kafka_cleanshutdown";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const CLEANER_POINTS: &str = "cleaner-offset-checkpoint";
+pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
+/// All of them.
+pub(crate) const POINTS: [&str; 3] = [RECOVERY_POINTS, CLEANER_POINTS, LOG_STARTS];
 
 /// An open data folder.
 #[derive(Debug)]
@@ -33,6 +44,8 @@ pub(crate) struct DataFolder {
     pub cluster_id: String,
     /// Whether the last process closed all logs.
     pub was_clean: bool,
+    /// Held while a checkpoint file is changed.
+    points: Mutex<()>,
     _lock: FolderLock,
 }
 
@@ -83,7 +96,7 @@ impl DataFolder {
         };
         let clean = path.join(CLEAN);
         let was_clean = disk.exists(&clean);
-        Ok(DataFolder { disk, path: path.to_owned(), cluster_id, was_clean, _lock: lock })
+        Ok(DataFolder { disk, path: path.to_owned(), cluster_id, was_clean, points: Mutex::default(), _lock: lock })
     }
 
     /// Removes the mark of a clean close, once all logs are open: from now on they may be written.
@@ -92,14 +105,11 @@ impl DataFolder {
         self.disk.remove_file(&path).map_err(BrokerError::io("remove", path))
     }
 
-    /// Removes the folders of topics whose deletion a crash interrupted.
-    pub fn remove_deleted(&self) -> Result<(), BrokerError> {
-        for path in self.disk.list(&self.path).map_err(BrokerError::io("list", &self.path))? {
-            if path.extension().is_some_and(|extension| extension == DELETED) {
-                self.disk.remove_folder(&path).map_err(BrokerError::io("remove", path))?;
-            }
-        }
-        Ok(())
+    /// The folders of topics whose deletion a crash interrupted.
+    pub fn deleted(&self) -> Result<Vec<PathBuf>, BrokerError> {
+        let mut all = self.disk.list(&self.path).map_err(BrokerError::io("list", &self.path))?;
+        all.retain(|path| path.extension().is_some_and(|extension| extension == DELETED));
+        Ok(all)
     }
 
     /// Says that all logs were closed in good order.
@@ -118,6 +128,18 @@ impl DataFolder {
             Some((TopicPartition::new(topic, partition.parse().ok()?), Offset(offset.parse().ok()?)))
         };
         text.lines().skip(2).filter_map(line).collect()
+    }
+
+    /// Changes a checkpoint file.
+    pub fn change_points(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut BTreeMap<TopicPartition, Offset>),
+    ) -> Result<(), BrokerError> {
+        let _alone = self.points.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut points = self.read_points(name);
+        change(&mut points);
+        self.write_points(name, &points)
     }
 
     pub fn write_points(&self, name: &str, points: &BTreeMap<TopicPartition, Offset>) -> Result<(), BrokerError> {

@@ -11,7 +11,7 @@ use tidewater_types::{Offset, Timestamp, TopicPartition};
 use crate::BrokerError;
 use crate::broker::Shared;
 use crate::folder::CLEANER_POINTS;
-use crate::topics::SharedPartition;
+use crate::topics::{OpenTopic, SharedPartition};
 
 /// Starts the thread, if the settings want one.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, BrokerError> {
@@ -53,10 +53,9 @@ fn maintain(
 
 /// One round over all partitions.
 pub(crate) fn run_once(shared: &Shared) -> Result<(), BrokerError> {
-    let mut points = shared.folder.read_points(CLEANER_POINTS);
+    let points = shared.folder.read_points(CLEANER_POINTS);
     let mut compactor = Compactor::new(shared.settings.compaction_memory_bytes);
     let topics: Vec<_> = shared.topics().iter().map(|(name, topic)| (name.clone(), topic.clone())).collect();
-    let mut moved = false;
     for (name, topic) in topics {
         for (number, partition) in topic.partitions.iter().enumerate() {
             if shared.stopping.load(Ordering::SeqCst) {
@@ -66,14 +65,17 @@ pub(crate) fn run_once(shared: &Shared) -> Result<(), BrokerError> {
             let clean_to = points.get(&place).copied().unwrap_or_default();
             match maintain(partition, &mut compactor, clean_to, shared.now()) {
                 Ok(None) => {}
-                Ok(Some(clean_to)) => {
-                    points.insert(place, clean_to);
-                    moved = true;
-                }
+                Ok(Some(clean_to)) => shared.folder.change_points(CLEANER_POINTS, |points| {
+                    // A topic that was deleted meanwhile has no marks, and one made anew not these.
+                    let is_same = |now: &OpenTopic| now.record.id == topic.record.id;
+                    if shared.topic(&name).is_some_and(|now| is_same(&now)) {
+                        points.insert(place, clean_to);
+                    }
+                })?,
                 // The others go on.
                 Err(error) => tracing::error!(%place, %error, "retention or compaction failed; it is tried again"),
             }
         }
     }
-    if moved { shared.folder.write_points(CLEANER_POINTS, &points) } else { Ok(()) }
+    Ok(())
 }

@@ -45,7 +45,8 @@ impl MetadataLog {
     /// Opens the log, and gives all topics.
     pub fn open(disk: &Disk, folder: &Path) -> Result<(Self, BTreeMap<String, TopicRecord>), BrokerError> {
         let config = LogConfig { retention: None, flush_messages: Some(1), ..LogConfig::default() };
-        let options = OpenOptions { config, clean_shutdown: false, recovery_point: Offset::ZERO };
+        let options =
+            OpenOptions { config, clean_shutdown: false, recovery_point: Offset::ZERO, log_start: Offset::ZERO };
         let (log, _) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
         let mut topics = BTreeMap::new();
         let mut next = log.log_start();

@@ -11,6 +11,10 @@ use tidewater_types::{Offset, Timestamp, TopicPartition};
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 const KEY_VERSION: u16 = 1;
 const VALUE_VERSION: u16 = 3;
+/// The longest name of a group: a length in the record is 16 bits wide, with a sign in the protocol.
+pub(crate) const GROUP_LIMIT_BYTES: usize = i16::MAX as usize;
+/// `offset.metadata.max.bytes`: the longest note beside an offset.
+pub(crate) const METADATA_LIMIT_BYTES: usize = 4096;
 
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,22 @@ impl GroupOffsets {
 
     pub fn get(&self, group: &str, place: &TopicPartition) -> Option<&Committed> {
         self.0.get(group)?.get(place)
+    }
+
+    /// Forgets the offsets in topics that are not `known`.
+    pub fn retain_topics(&mut self, known: impl Fn(&str) -> bool) {
+        for offsets in self.0.values_mut() {
+            offsets.retain(|place, _| known(&place.topic));
+        }
+    }
+
+    /// The partitions of a topic that groups have committed offsets for, by group.
+    pub fn of_topic(&self, topic: &str) -> Vec<(String, Vec<TopicPartition>)> {
+        let of_group = |(group, offsets): (&String, &BTreeMap<TopicPartition, Committed>)| {
+            let places: Vec<_> = offsets.keys().filter(|place| &*place.topic == topic).cloned().collect();
+            (!places.is_empty()).then(|| (group.clone(), places))
+        };
+        self.0.iter().filter_map(of_group).collect()
     }
 
     pub fn all(&self, group: &str) -> impl Iterator<Item = (&TopicPartition, &Committed)> {

@@ -22,6 +22,15 @@ impl SharedPartition {
     }
 }
 
+/// What checkpoint files know of partitions; nothing of new ones.
+#[derive(Debug, Default)]
+pub(crate) struct KnownPoints {
+    /// Everything before is on disk whole.
+    pub recovery: BTreeMap<TopicPartition, Offset>,
+    /// Everything before was deleted.
+    pub starts: BTreeMap<TopicPartition, Offset>,
+}
+
 /// A topic with its open partitions.
 #[derive(Debug)]
 pub(crate) struct OpenTopic {
@@ -40,11 +49,11 @@ impl OpenTopic {
         name: &str,
         record: TopicRecord,
         config: &LogConfig,
-        recovery_points: &BTreeMap<TopicPartition, Offset>,
+        points: &KnownPoints,
     ) -> Result<Self, BrokerError> {
         let mut topic = OpenTopic { partitions: Vec::new(), record };
         for number in 0..topic.record.partitions {
-            topic.open_partition(folder, name, number, config, recovery_points)?;
+            topic.open_partition(folder, name, number, config, points)?;
         }
         Ok(topic)
     }
@@ -56,7 +65,7 @@ impl OpenTopic {
         name: &str,
         number: Partition,
         config: &LogConfig,
-        recovery_points: &BTreeMap<TopicPartition, Offset>,
+        points: &KnownPoints,
     ) -> Result<(), BrokerError> {
         let place = TopicPartition::new(name, number);
         let path = folder.path.join(place.to_string());
@@ -64,7 +73,8 @@ impl OpenTopic {
         let options = OpenOptions {
             config: config.clone(),
             clean_shutdown: folder.was_clean,
-            recovery_point: recovery_points.get(&place).copied().unwrap_or_default(),
+            recovery_point: points.recovery.get(&place).copied().unwrap_or_default(),
+            log_start: points.starts.get(&place).copied().unwrap_or_default(),
         };
         let (log, recovered) = PartitionLog::open(&folder.disk, &path, options)?;
         if let Some(reason) = recovered.reason {

@@ -173,6 +173,137 @@ fn a_deleted_topic_is_gone_after_a_restart_too() {
     assert_eq!(fetch(&broker, "t", 0).0, ResponseError::UnknownTopicOrPartition.code());
 }
 
+fn delete(broker: &Broker, topic: &str) -> i16 {
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![name(topic)]);
+    match broker.call(RequestKind::DeleteTopics(request)) {
+        Some(ResponseKind::DeleteTopics(response)) => response.responses[0].error_code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_deleted_topic_leaves_no_offsets_to_one_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    for topic in ["t", "u"] {
+        create(&broker, topic, 1, &[]);
+        produce(&broker, topic, 0, &["x", "y"]);
+        assert_eq!(commit(&broker, "g", topic, 2), 0);
+    }
+    assert_eq!(delete(&broker, "t"), 0);
+    create(&broker, "t", 1, &[]);
+    let left = [("u".to_owned(), 0, 2, "m".to_owned())];
+    assert_eq!(committed(&broker, "g"), left);
+    drop(broker);
+    assert_eq!(committed(&open(folder.path()), "g"), left);
+}
+
+#[test]
+fn a_deletion_that_was_killed_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    create(&broker, "t", 2, &[]);
+    produce(&broker, "t", 0, &["x"]);
+    produce(&broker, "t", 1, &["y"]);
+    commit(&broker, "g", "t", 1);
+    drop(broker);
+    // The first folder had lost its name.
+    let id = std::fs::read_to_string(folder.path().join("t-0/partition.metadata")).unwrap();
+    let id = id.split("topic_id: ").nth(1).unwrap();
+    std::fs::rename(folder.path().join("t-0"), folder.path().join(format!("{id}-0.deleted"))).unwrap();
+    let broker = open(folder.path());
+    assert_eq!(fetch(&broker, "t", 0).0, ResponseError::UnknownTopicOrPartition.code());
+    assert!(committed(&broker, "g").is_empty());
+    assert_eq!(create(&broker, "t", 2, &[]).0, 0);
+    assert_eq!(produce(&broker, "t", 1, &["z"]), (0, 0));
+    assert!(!folder.path().join(format!("{id}-0.deleted")).exists());
+}
+
+#[test]
+fn a_topic_with_the_longest_name_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    let topic = "n".repeat(249);
+    assert_eq!(create(&broker, &topic, 1, &[]).0, 0);
+    assert_eq!(delete(&broker, &topic), 0);
+    assert_eq!(create(&broker, &topic, 1, &[]).0, 0);
+}
+
+#[test]
+fn a_deleted_topic_leaves_no_marks_to_one_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    create(&broker, "t", 1, &[]);
+    let points = ["cleaner-offset-checkpoint", "recovery-point-offset-checkpoint"];
+    for points in points {
+        std::fs::write(folder.path().join(points), "0\n2\nt 0 100\nu 0 7\n").unwrap();
+    }
+    assert_eq!(delete(&broker, "t"), 0);
+    for points in points {
+        assert_eq!(std::fs::read_to_string(folder.path().join(points)).unwrap(), "0\n1\nu 0 7\n");
+    }
+}
+
+#[test]
+fn the_topic_of_offsets_is_the_brokers_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    let offsets = "__consumer_offsets";
+    assert_eq!(create(&broker, offsets, 1, &[]).0, ResponseError::InvalidTopicException.code());
+    create(&broker, "t", 1, &[]);
+    commit(&broker, "g", "t", 0);
+    assert_ne!(delete(&broker, offsets), 0);
+    assert_eq!(alter(&broker, offsets, &[("cleanup.policy", SET, "delete")]).0, ResponseError::InvalidConfig.code());
+    assert_eq!(alter(&broker, offsets, &[("segment.bytes", SET, "2097152")]).0, 0);
+    assert_eq!(grow(&broker, offsets, 60), ResponseError::InvalidPartitions.code());
+    assert_eq!(create(&broker, "many", 2_000_000_000, &[]).0, ResponseError::InvalidPartitions.code());
+}
+
+#[test]
+fn names_and_notes_that_no_record_can_hold_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    create(&broker, "t", 1, &[]);
+    assert_eq!(commit(&broker, &"g".repeat(40_000), "t", 1), ResponseError::InvalidGroupId.code());
+    use offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+    let note = |partition: i32, length: usize| {
+        OffsetCommitRequestPartition::default()
+            .with_partition_index(partition)
+            .with_committed_offset(1)
+            .with_committed_metadata(Some(StrBytes::from_string("m".repeat(length))))
+    };
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(name("t")).with_partitions(vec![note(0, 4096), note(1, 4097)]);
+    let group = GroupId(StrBytes::from_static_str("g"));
+    let request = OffsetCommitRequest::default().with_group_id(group).with_topics(vec![topic]);
+    match broker.call(RequestKind::OffsetCommit(request)) {
+        Some(ResponseKind::OffsetCommit(response)) => {
+            let codes: Vec<_> = response.topics[0].partitions.iter().map(|partition| partition.error_code).collect();
+            assert_eq!(codes, [0, ResponseError::OffsetMetadataTooLarge.code()]);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(committed(&broker, "g").len(), 1);
+}
+
+#[test]
+fn a_broker_whose_disk_was_full_is_not_closed_in_good_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = tidewater_env::Disk::with_space(1 << 20);
+    let settings = || BrokerSettings { maintenance_interval: None, disk: disk.clone(), ..BrokerSettings::default() };
+    let broker = Broker::open(folder.path(), settings()).unwrap();
+    create(&broker, "t", 1, &[]);
+    let long = "x".repeat(100_000);
+    let mut kept = 0;
+    while produce(&broker, "t", 0, &[&long]).0 == 0 {
+        kept += 1;
+    }
+    disk.add_space(1 << 20);
+    assert!(broker.close().is_err());
+    let broker = Broker::open(folder.path(), settings()).unwrap();
+    assert_eq!(produce(&broker, "t", 0, &["y"]), (0, kept));
+}
+
 #[test]
 fn folders_that_are_not_ours_or_newer_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -274,22 +405,23 @@ fn settings_are_changed_all_together_or_none_and_stay_changed() {
     assert_eq!(produce(&broker, "t", 0, &["as long as it is allowed to be"]).0, too_large);
 }
 
+fn grow(broker: &Broker, topic: &str, count: i32) -> i16 {
+    let topic = create_partitions_request::CreatePartitionsTopic::default().with_name(name(topic)).with_count(count);
+    let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
+    match broker.call(RequestKind::CreatePartitions(request)) {
+        Some(ResponseKind::CreatePartitions(response)) => response.results[0].error_code,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_topic_is_given_more_partitions() {
     let folder = tempfile::tempdir().unwrap();
     let broker = open(folder.path());
     create(&broker, "t", 1, &[]);
     produce(&broker, "t", 0, &["x"]);
-    let grow = |broker: &Broker, count: i32| {
-        let topic = create_partitions_request::CreatePartitionsTopic::default().with_name(name("t")).with_count(count);
-        let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
-        match broker.call(RequestKind::CreatePartitions(request)) {
-            Some(ResponseKind::CreatePartitions(response)) => response.results[0].error_code,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(grow(&broker, 1), ResponseError::InvalidPartitions.code());
-    assert_eq!(grow(&broker, 3), 0);
+    assert_eq!(grow(&broker, "t", 1), ResponseError::InvalidPartitions.code());
+    assert_eq!(grow(&broker, "t", 3), 0);
     assert_eq!(produce(&broker, "t", 2, &["y"]), (0, 0));
     assert_eq!(produce(&broker, "t", 0, &["z"]), (0, 1));
     drop(broker);
@@ -316,4 +448,40 @@ fn a_partition_of_another_topic_of_that_name_is_refused() {
     std::fs::write(&metadata, "version").unwrap();
     drop(open(folder.path()));
     assert_eq!(std::fs::read_to_string(&metadata).unwrap(), written);
+}
+
+#[test]
+fn deleted_records_stay_deleted() {
+    use delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    create(&broker, "t", 1, &[]);
+    for value in ["a", "b", "c"] {
+        produce(&broker, "t", 0, &[value]);
+    }
+    let delete_before = |broker: &Broker, partition: i32, offset: i64| {
+        let partition = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
+        let topic = DeleteRecordsTopic::default().with_name(name("t")).with_partitions(vec![partition]);
+        match broker.call(RequestKind::DeleteRecords(DeleteRecordsRequest::default().with_topics(vec![topic]))) {
+            Some(ResponseKind::DeleteRecords(response)) => {
+                let partition = &response.topics[0].partitions[0];
+                (partition.error_code, partition.low_watermark)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let out_of_range = ResponseError::OffsetOutOfRange.code();
+    assert_eq!(delete_before(&broker, 0, 2), (0, 2));
+    assert_eq!(delete_before(&broker, 0, 9).0, out_of_range);
+    assert_eq!(delete_before(&broker, 1, 0).0, ResponseError::UnknownTopicOrPartition.code());
+    assert_eq!(fetch(&broker, "t", 1).0, out_of_range);
+    assert_eq!(fetch(&broker, "t", 2).0, 0);
+    drop(broker);
+    let broker = open(folder.path());
+    assert_eq!(fetch(&broker, "t", 1).0, out_of_range);
+    assert_eq!(delete_before(&broker, 0, -1), (0, 3));
+    assert_eq!(produce(&broker, "t", 0, &["d"]), (0, 3));
+    drop(broker);
+    let broker = open(folder.path());
+    assert_eq!((fetch(&broker, "t", 2).0, fetch(&broker, "t", 3).0), (out_of_range, 0));
 }

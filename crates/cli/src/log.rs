@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tidewater::inspect_partition;
+use tidewater::{UNPACK_LIMIT_BYTES, inspect_partition};
 
 /// What can be seen in a partition's folder.
 #[derive(Subcommand)]
 pub enum LogCommand {
-    /// Prints every batch, and with --records every record.
+    /// Prints every batch, and with --records every record. Example: tidewater log dump tidewater-data/log/words-0 --records
     Dump(Dump),
-    /// Checks every batch, and says how many there are.
+    /// Checks every batch, and says how many there are. Example: tidewater log verify tidewater-data/log/words-0
     Verify {
         /// The partition's folder.
         folder: PathBuf,
@@ -29,9 +29,6 @@ pub struct Dump {
     #[arg(long)]
     records: bool,
 }
-
-/// The most that a packed batch may unpack to.
-const UNPACK_LIMIT_BYTES: usize = 64 << 20;
 
 pub fn run(command: &LogCommand, json: bool) -> anyhow::Result<()> {
     match command {

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
     let result = match command {
         Command::Topics(command) => topics::run(command, &data, json),
-        Command::Produce(command) => records::produce(&command, &data),
+        Command::Produce(command) => records::produce(&command, &data, json),
         Command::Consume(command) => records::consume(&command, &data, json),
         Command::Log(command) => log::run(&command, json),
     };
@@ -71,7 +71,7 @@ fn whole_reason(error: &anyhow::Error) -> String {
 fn with_log<T>(data: &Path, work: impl FnOnce(&Log) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let here = data.display();
     anyhow::ensure!(
-        Log::exists(data),
+        Log::exists(data) || data.to_string_lossy().contains("://"), // Opening says what is wrong with an address.
         "there is no log in {here}; name its folder with --data, or begin one with `tidewater topics create`"
     );
     with_new_log(data, work)

@@ -29,7 +29,7 @@ pub struct Produce {
 pub struct Consume {
     /// The topic.
     topic: String,
-    /// From the first record on: what it does anyway without a group, as Kafka's own tool has it.
+    /// From the first record on, wherever the group has come to. Without a group it always begins there.
     #[arg(long)]
     from_beginning: bool,
     /// Goes on where this group has come to, and commits what was printed.
@@ -42,7 +42,7 @@ pub struct Consume {
 
 type Raw = Topic<Option<Bytes>, Option<Bytes>>;
 
-pub fn produce(command: &Produce, data: &Path) -> anyhow::Result<()> {
+pub fn produce(command: &Produce, data: &Path, json: bool) -> anyhow::Result<()> {
     let sent = with_log(data, |log| {
         check_topic(log, &command.topic)?;
         let topic = Raw::named(command.topic.clone());
@@ -56,7 +56,11 @@ pub fn produce(command: &Produce, data: &Path) -> anyhow::Result<()> {
         }
         Ok(sent + log.send(&topic, waiting)?)
     })?;
-    eprintln!("{sent} records written to {}", command.topic);
+    if json {
+        writeln!(std::io::stdout(), "{}", json!({"topic": command.topic, "records": sent}))?;
+    } else {
+        eprintln!("{sent} records written to {}", command.topic);
+    }
     Ok(())
 }
 

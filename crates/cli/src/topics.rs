@@ -13,14 +13,14 @@ use crate::{check_topic, with_log, with_new_log};
 /// What can be done with topics.
 #[derive(Subcommand)]
 pub enum Topics {
-    /// Lists all topics.
+    /// Lists all topics. Example: tidewater topics list --json
     List,
     /// Makes a topic. Example: tidewater topics create words --partitions 3 --config retention.ms=-1
     Create {
         /// Its name.
         topic: String,
         /// How many partitions it has.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
         partitions: i32,
         /// A setting by Kafka's name, as NAME=VALUE; may be repeated.
         #[arg(long = "config", value_name = "NAME=VALUE")]
@@ -45,7 +45,7 @@ pub enum Topics {
         #[arg(long)]
         partitions: Option<i32>,
     },
-    /// Deletes a topic with all its records.
+    /// Deletes a topic with all its records, and what groups have committed for it. Example: tidewater topics delete words
     Delete {
         /// Its name.
         topic: String,
@@ -56,20 +56,25 @@ pub fn run(command: Topics, data: &Path, json: bool) -> anyhow::Result<()> {
     match command {
         Topics::Create { topic, partitions, configs } => {
             with_new_log(data, |log| create(log, &topic, partitions, &configs))?;
-            eprintln!("topic {topic} with {partitions} partitions made");
-            Ok(())
+            say(
+                json,
+                &json!({"topic": topic, "partitions": partitions}),
+                &format!("topic {topic} with {partitions} partitions made"),
+            )
         }
         Topics::List => with_log(data, |log| list(log, json)),
         Topics::Describe { topic } => with_log(data, |log| describe(log, &topic, json)),
         Topics::Alter { topic, configs, delete_configs, partitions } => {
             with_log(data, |log| alter(log, &topic, &configs, &delete_configs, partitions))?;
-            eprintln!("topic {topic} changed");
-            Ok(())
+            say(json, &json!({"topic": topic}), &format!("topic {topic} changed"))
         }
-        Topics::Delete { topic } => with_log(data, |log| {
-            check_topic(log, &topic)?;
-            Ok(log.delete_topic(&topic)?)
-        }),
+        Topics::Delete { topic } => {
+            with_log(data, |log| {
+                check_topic(log, &topic)?;
+                Ok(log.delete_topic(&topic)?)
+            })?;
+            say(json, &json!({"topic": topic}), &format!("topic {topic} deleted"))
+        }
     }
 }
 
@@ -79,6 +84,16 @@ fn create(log: &Log, topic: &str, partitions: i32, configs: &[String]) -> anyhow
         bail!("topic {topic} exists already; `tidewater topics describe {topic}` shows it");
     }
     Ok(log.create_topic_named(topic, partitions, &settings)?)
+}
+
+/// What was done: a line of JSON for programs, else a line for people beside the output.
+fn say(json: bool, line: &serde_json::Value, words: &str) -> anyhow::Result<()> {
+    if json {
+        writeln!(std::io::stdout(), "{line}")?;
+    } else {
+        eprintln!("{words}");
+    }
+    Ok(())
 }
 
 fn name_and_value(configs: &[String]) -> anyhow::Result<Vec<(&str, &str)>> {

@@ -128,3 +128,16 @@ fn a_topic_is_altered() {
     let nothing = tidewater(data, &["topics", "alter", "words"], "");
     assert!(text(&nothing.stderr).contains("nothing to change"), "{}", text(&nothing.stderr));
 }
+
+#[test]
+fn an_address_is_not_taken_for_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Command::new(env!("CARGO_BIN_EXE_tidewater"))
+        .args(["topics", "create", "words"])
+        .env("TIDEWATER_LOG", "kafka://localhost:9092")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(text(&process.stderr).contains("kafka://localhost:9092 is an address"), "{}", text(&process.stderr));
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+}

@@ -9,6 +9,9 @@ use tidewater_types::{Offset, Partition, TaskId, TopicPartition};
 
 use crate::ClientError;
 
+/// Kafka's default of `max.message.bytes`.
+const DEFAULT_MAX_BATCH_BYTES: usize = 1_048_588;
+
 /// What a fetch found.
 #[derive(Clone, Debug)]
 pub struct Fetched {
@@ -50,11 +53,20 @@ pub trait Admin: Send + Sync {
     /// The settings that a topic has of its own, by Kafka's names.
     fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, ClientError>;
 
+    /// The largest batch that a topic takes, in bytes (`max.message.bytes`).
+    fn max_batch_bytes(&self, topic: &str) -> Result<usize, ClientError> {
+        let own = self.settings(topic)?.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
+        Ok(own.unwrap_or(DEFAULT_MAX_BATCH_BYTES))
+    }
+
     /// Changes settings of a topic, all together or none; `None` puts one back to its default.
     fn alter_settings(&self, topic: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), ClientError>;
 
     /// Gives a topic more partitions, so that it has `count` of them.
     fn add_partitions(&self, topic: &str, count: Partition) -> Result<(), ClientError>;
+
+    /// Deletes the records of partitions before an offset each.
+    fn delete_records(&self, before: &BTreeMap<TopicPartition, Offset>) -> Result<(), ClientError>;
 
     /// Deletes a topic.
     fn delete_topic(&self, topic: &str) -> Result<(), ClientError>;

@@ -116,13 +116,12 @@ impl Disk {
         }
     }
 
-    /// Counts `bytes` against the space that is left.
-    fn take_space(&self, bytes: usize) -> io::Result<()> {
-        let Some(left) = &self.space_left else { return Ok(()) };
-        let bytes = bytes as u64;
-        left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(bytes))
-            .map(drop)
-            .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))
+    /// Counts `bytes` against the space that is left; gives how many of them fit.
+    fn take_space(&self, bytes: usize) -> usize {
+        let Some(left) = &self.space_left else { return bytes };
+        let taken =
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(bytes as u64)));
+        taken.map_or(bytes, |left| bytes.min(left as usize))
     }
 }
 
@@ -140,10 +139,11 @@ pub struct DiskFile {
 }
 
 impl DiskFile {
-    /// Writes all of `bytes` at `position`.
+    /// Writes all of `bytes` at `position`; on a disk that fills up meanwhile, a part of them.
     pub fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.disk.take_space(bytes.len())?;
-        self.file.write_all_at(bytes, position)
+        let fits = self.disk.take_space(bytes.len());
+        self.file.write_all_at(&bytes[..fits], position)?;
+        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     /// Fills `buffer` from `position`; it is an error if the file ends before.
@@ -199,8 +199,8 @@ mod tests {
         let file = disk.open(&folder.path().join("f")).unwrap();
         file.write_at(b"abc", 0).unwrap();
         assert_eq!(file.write_at(b"de", 3).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(file.len().unwrap(), 3);
-        disk.add_space(1);
+        assert_eq!(file.len().unwrap(), 4, "what fitted was written");
+        disk.add_space(2);
         file.write_at(b"de", 3).unwrap();
         assert_eq!(file.read_at(10, 1).unwrap(), b"bcde");
     }

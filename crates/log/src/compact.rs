@@ -16,7 +16,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 use tidewater_env::Disk;
-use tidewater_protocol::{Batch, BatchBuilder, ProducerStamp, RecordData, patch_base_offset, patch_leader_epoch};
+use tidewater_protocol::{
+    Batch, BatchBuilder, ProducerStamp, RecordData, UNPACK_LIMIT_BYTES, patch_base_offset, patch_leader_epoch,
+    patch_max_timestamp,
+};
 use tidewater_types::{Offset, Timestamp};
 
 use crate::segment::{BatchScan, Segment};
@@ -24,7 +27,6 @@ use crate::{LogConfig, LogError, PartitionLog};
 
 /// Memory that one entry of the key map takes: hash, offset, and the table's own room.
 pub const TOMBSTONE_MAP_ENTRY_BYTES: usize = 40;
-const UNPACK_LIMIT_BYTES: usize = 64 << 20;
 
 /// What one compaction will work on.
 #[derive(Debug)]
@@ -100,7 +102,8 @@ impl PartitionLog {
             for index in &new.files.all()[..2] {
                 self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
             }
-            let (segment, _) = Segment::recover(&self.disk, old.files.clone(), self.config.index_interval_bytes)?;
+            let (mut segment, _) = Segment::recover(&self.disk, old.files.clone(), self.config.index_interval_bytes)?;
+            segment.release();
             self.closed[at] = Arc::new(segment);
         }
         Ok(())
@@ -256,6 +259,9 @@ fn rebuild(batch: &Batch, kept: &[RecordData<'_>], horizon: Option<Timestamp>) -
     let mut bytes = BytesMut::from(bytes);
     patch_base_offset(&mut bytes, batch.base_offset());
     patch_leader_epoch(&mut bytes, batch.leader_epoch());
+    if batch.is_log_append_time() {
+        patch_max_timestamp(&mut bytes, batch.max_timestamp());
+    }
     Ok(bytes.freeze())
 }
 

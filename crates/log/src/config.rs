@@ -20,6 +20,16 @@ pub enum TimestampType {
     LogAppendTime,
 }
 
+/// What the age of records is measured against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetentionClock {
+    /// The wall clock, as in Kafka.
+    Wall,
+    /// The partition's own newest record: event time may be decades old, and the changelog of a windowed store must keep
+    /// the windows that the store has.
+    Records,
+}
+
 /// Settings of one partition's log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
@@ -33,6 +43,8 @@ pub struct LogConfig {
     pub max_message_bytes: usize,
     /// `retention.ms`; `None` (−1) keeps records for ever. Default 7 days.
     pub retention: Option<Duration>,
+    /// `tidewater.retention.clock`. Default wall.
+    pub retention_clock: RetentionClock,
     /// `retention.bytes`; `None` (−1) does not limit. Default none.
     pub retention_bytes: Option<u64>,
     /// `cleanup.policy`. Default delete.
@@ -58,6 +70,7 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             max_message_bytes: 1_048_588,
             retention: Some(Duration::from_secs(7 * DAY)),
+            retention_clock: RetentionClock::Wall,
             retention_bytes: None,
             cleanup: CleanupPolicy { delete: true, compact: false },
             delete_retention: Duration::from_secs(DAY),

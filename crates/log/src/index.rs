@@ -1,6 +1,6 @@
 //! The two sparse indexes of a segment, in Kafka's files.
 //!
-//! `.index`: per entry the offset relative to the segment's base (4 bytes) and the position in the log (4).
+//! `.index`: per entry a batch's last offset, relative to the segment's base (4 bytes), and its position in the log (4).
 //! `.timeindex`: per entry the largest timestamp so far (8) and the relative offset of its batch (4).
 //! Entries rise. Both are caches: a file that is missing or malformed is made anew from the log.
 
@@ -17,7 +17,7 @@ pub(crate) trait Entry: Copy + Ord {
     fn read(raw: &[u8]) -> Self;
 }
 
-/// A place in the log: from `position` on stand batches with offsets of at least base + `relative_offset`.
+/// A place in the log: at `position` stands the batch that ends with base + `relative_offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OffsetEntry {
     pub relative_offset: u32,
@@ -63,11 +63,12 @@ impl Entry for TimeEntry {
     }
 }
 
-/// The entries of one index file, in memory, and the file they are appended to.
+/// The entries of one index file, in memory, and the file they are appended to, which is open while there are appends.
 #[derive(Debug)]
 pub(crate) struct Index<E> {
     path: PathBuf,
-    file: DiskFile,
+    disk: Disk,
+    file: Option<DiskFile>,
     entries: Vec<E>,
 }
 
@@ -77,20 +78,32 @@ impl<E: Entry> Index<E> {
         if !disk.exists(&path) {
             return Ok(None);
         }
-        let file = disk.open(&path).map_err(LogError::io("open", &path))?;
         let raw = disk.read(&path).map_err(LogError::io("read", &path))?;
         if raw.len() % E::LENGTH != 0 {
             return Ok(None);
         }
         let entries: Vec<E> = raw.chunks_exact(E::LENGTH).map(E::read).collect();
-        Ok(entries.is_sorted().then_some(Index { path, file, entries }))
+        Ok(entries.is_sorted().then(|| Index { path, disk: disk.clone(), file: None, entries }))
     }
 
     /// Makes the file empty.
     pub fn create(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
         let file = disk.open(&path).map_err(LogError::io("open", &path))?;
         file.set_len(0).map_err(LogError::io("empty", &path))?;
-        Ok(Index { path, file, entries: Vec::new() })
+        Ok(Index { path, disk: disk.clone(), file: Some(file), entries: Vec::new() })
+    }
+
+    fn file(&mut self) -> Result<&DiskFile, LogError> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.disk.open(&self.path).map_err(LogError::io("open", &self.path))?,
+        };
+        Ok(self.file.insert(file))
+    }
+
+    /// Closes the file until it is written to again.
+    pub fn release(&mut self) {
+        self.file = None;
     }
 
     pub fn entries(&self) -> &[E] {
@@ -106,7 +119,7 @@ impl<E: Entry> Index<E> {
         let mut raw = Vec::with_capacity(E::LENGTH);
         entry.write(&mut raw);
         let position = (self.entries.len() * E::LENGTH) as u64;
-        self.file.write_at(&raw, position).map_err(LogError::io("write", &self.path))?;
+        self.file()?.write_at(&raw, position).map_err(LogError::io("write", &self.path))?;
         self.entries.push(entry);
         Ok(())
     }
@@ -115,10 +128,14 @@ impl<E: Entry> Index<E> {
     pub fn truncate(&mut self, keep: impl Fn(&E) -> bool) -> Result<(), LogError> {
         let count = self.entries.partition_point(keep);
         self.entries.truncate(count);
-        self.file.set_len((count * E::LENGTH) as u64).map_err(LogError::io("cut", &self.path))
+        self.file()?.set_len((count * E::LENGTH) as u64).map_err(LogError::io("cut", &self.path))
     }
 
     pub fn sync(&self) -> Result<(), LogError> {
-        self.file.sync().map_err(LogError::io("sync", &self.path))
+        match &self.file {
+            Some(file) => file.sync(),
+            None => self.disk.open_to_read(&self.path).and_then(|file| file.sync()),
+        }
+        .map_err(LogError::io("sync", &self.path))
     }
 }

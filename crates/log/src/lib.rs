@@ -16,7 +16,7 @@ mod retention;
 mod segment;
 
 pub use compact::{CompactionPlan, CompactionResult, Compactor, TOMBSTONE_MAP_ENTRY_BYTES};
-pub use config::{CleanupPolicy, LogConfig, TimestampType};
+pub use config::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 pub use error::LogError;
 pub use inspect::{Inspected, inspect};
 pub use partition::{Appended, FoundOffset, OpenOptions, PartitionLog, ReadSlice};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tidewater_env::{Disk, DiskFile};
 use tidewater_protocol::{
-    Batch, HEADER_LENGTH, batch_length, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
+    Batch, HEADER_LENGTH, UNPACK_LIMIT_BYTES, batch_length, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
 };
 use tidewater_types::{Offset, Timestamp};
 
@@ -24,8 +24,6 @@ use crate::recovery::{self, Recovered};
 use crate::segment::{Segment, SegmentFiles};
 use crate::{LogConfig, LogError, TimestampType};
 
-/// The most that looking into a packed batch may unpack.
-const UNPACK_LIMIT_BYTES: usize = 64 << 20;
 /// A segment's positions and relative offsets are 32 bits wide.
 const SEGMENT_LIMIT_BYTES: u64 = i32::MAX as u64;
 
@@ -38,6 +36,8 @@ pub struct OpenOptions {
     pub clean_shutdown: bool,
     /// Everything before this offset is known to be on disk whole.
     pub recovery_point: Offset,
+    /// Records before this offset were deleted, as far as their segments are still there.
+    pub log_start: Offset,
 }
 
 /// Where appended records ended up.
@@ -159,7 +159,9 @@ impl PartitionLog {
             Some(active) => active,
             None => Segment::create(disk, SegmentFiles::new(folder, Offset::ZERO))?,
         };
-        let log_start = segments.first().map_or(active.base, |segment| segment.base);
+        let first = segments.first().map_or(active.base, |segment| segment.base);
+        let log_start = options.log_start.clamp(first, active.next_offset);
+        segments.iter_mut().for_each(Segment::release);
         let noted_epoch = recovery::read_leader_epoch(disk, folder)?;
         let log = PartitionLog {
             folder: folder.to_owned(),
@@ -337,7 +339,9 @@ impl PartitionLog {
         self.active.close()?;
         let files = SegmentFiles::new(&self.folder, self.log_end());
         let next = Segment::create(&self.disk, files)?;
-        self.closed.push(Arc::new(std::mem::replace(&mut self.active, next)));
+        let mut closed = std::mem::replace(&mut self.active, next);
+        closed.release();
+        self.closed.push(Arc::new(closed));
         self.unsynced += 1;
         Ok(())
     }
@@ -424,7 +428,13 @@ impl PartitionLog {
     }
 
     /// Makes everything durable and the indexes complete: the end of a clean shutdown. Gives the recovery point.
+    ///
+    /// # Errors
+    /// When the disk refuses, or has refused before: what a failed write left is cut off when the log is opened again.
     pub fn close(&mut self) -> Result<Offset, LogError> {
+        if let Some(reason) = self.stopped.as_ref().filter(|_| !self.retired) {
+            return Err(LogError::Stopped { path: self.folder.clone(), reason: reason.clone() });
+        }
         self.active.close()?;
         self.sync()?;
         Ok(self.log_end())

@@ -2,15 +2,13 @@
 
 use tidewater_types::Timestamp;
 
-use crate::{LogError, PartitionLog};
+use crate::{LogError, PartitionLog, RetentionClock};
 
 impl PartitionLog {
     /// Removes closed segments that `retention.ms` and `retention.bytes` no longer keep, and says how many.
     ///
     /// As in Kafka, age is that of a segment's largest timestamp, and an active segment that is too old is closed first.
-    /// One thing differs: where the policy is `compact,delete`, as for the changelogs of windowed stores, age is measured
-    /// against the partition's own newest record, not against the wall clock. Event time may be decades old, and such a
-    /// changelog must keep the windows that its store still has; a live topic sees no difference.
+    /// Where the topic says so, age is measured against the partition's own newest record: see [`RetentionClock`].
     ///
     /// # Errors
     /// When the files cannot be removed.
@@ -18,7 +16,10 @@ impl PartitionLog {
         if !self.config.cleanup.delete || self.is_retired() {
             return Ok(0);
         }
-        let now = if self.config.cleanup.compact { now.min(self.max_timestamp()) } else { now };
+        let now = match self.config.retention_clock {
+            RetentionClock::Wall => now,
+            RetentionClock::Records => now.min(self.max_timestamp()),
+        };
         let too_old = |newest: Timestamp, retention: Option<_>| {
             retention.is_some_and(|retention| now.0.saturating_sub(newest.0) > Timestamp::from(retention).0)
         };

@@ -234,7 +234,7 @@ impl Segment {
         self.note_time(batch.max_timestamp(), batch.last_offset());
         if self.bytes_since_entry > index_interval {
             self.offsets.push(OffsetEntry {
-                relative_offset: self.relative(batch.base_offset()),
+                relative_offset: self.relative(batch.last_offset()),
                 position: self.size as u32,
             })?;
             self.push_time_entry()?;
@@ -271,6 +271,12 @@ impl Segment {
     /// Completes the indexes before the segment is closed for writing.
     pub fn close(&mut self) -> Result<(), LogError> {
         self.push_time_entry()
+    }
+
+    /// Holds no more files open than reading takes.
+    pub fn release(&mut self) {
+        self.offsets.release();
+        self.times.release();
     }
 
     /// Makes the segment durable.

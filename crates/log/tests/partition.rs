@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidewater_env::Disk;
 use tidewater_log::{
-    CleanupPolicy, Compactor, LogConfig, LogError, OpenOptions, PartitionLog, Recovered, TimestampType,
+    CleanupPolicy, Compactor, LogConfig, LogError, OpenOptions, PartitionLog, Recovered, RetentionClock, TimestampType,
 };
 use tidewater_protocol::{Batch, BatchBuilder, Compression};
 use tidewater_types::{Headers, Offset, Timestamp};
@@ -22,7 +22,7 @@ fn small_segments() -> LogConfig {
 }
 
 fn open_with(disk: &Disk, folder: &Path, config: LogConfig, clean: bool) -> (PartitionLog, Recovered) {
-    let options = OpenOptions { config, clean_shutdown: clean, recovery_point: Offset::ZERO };
+    let options = OpenOptions { config, clean_shutdown: clean, recovery_point: Offset::ZERO, log_start: Offset::ZERO };
     PartitionLog::open(disk, folder, options).unwrap()
 }
 
@@ -196,7 +196,12 @@ fn a_full_disk_stops_the_log_and_loses_nothing() {
 fn a_foreign_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();
-    let options = OpenOptions { config: LogConfig::default(), clean_shutdown: false, recovery_point: Offset::ZERO };
+    let options = OpenOptions {
+        config: LogConfig::default(),
+        clean_shutdown: false,
+        recovery_point: Offset::ZERO,
+        log_start: Offset::ZERO,
+    };
     let error = PartitionLog::open(&Disk::new(), folder.path(), options).unwrap_err();
     assert!(error.to_string().contains("holiday.jpg"), "{error}");
 }
@@ -213,7 +218,12 @@ fn a_segment_damaged_in_the_middle_is_not_taken_for_a_torn_tail() {
     std::fs::write(&path, &bytes).unwrap();
     // However often it is tried, with whatever mark, nothing is cut.
     for clean_shutdown in [false, true, false] {
-        let options = OpenOptions { config: small_segments(), clean_shutdown, recovery_point: Offset::ZERO };
+        let options = OpenOptions {
+            config: small_segments(),
+            clean_shutdown,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
         let opened = PartitionLog::open(&Disk::new(), folder.path(), options);
         if !clean_shutdown {
             assert!(matches!(opened.unwrap_err(), LogError::Damaged { .. }));
@@ -225,7 +235,12 @@ fn a_segment_damaged_in_the_middle_is_not_taken_for_a_torn_tail() {
 #[test]
 fn after_a_clean_close_a_cut_or_foreign_segment_is_an_error_each_time() {
     let open_closed = |folder: &Path| {
-        let options = OpenOptions { config: small_segments(), clean_shutdown: true, recovery_point: Offset::ZERO };
+        let options = OpenOptions {
+            config: small_segments(),
+            clean_shutdown: true,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
         PartitionLog::open(&Disk::new(), folder, options)
     };
     let last_segment = |folder: &Path| {
@@ -293,16 +308,20 @@ fn retention_drops_old_segments_by_age_and_by_size() {
 }
 
 #[test]
-fn event_time_of_decades_ago_does_not_age_a_windowed_changelog() {
+fn event_time_of_decades_ago_ages_against_the_newest_record_where_the_topic_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = small_segments();
     config.retention = Some(Duration::from_millis(100));
-    config.cleanup = CleanupPolicy { delete: true, compact: true };
-    let mut log = open_with(&Disk::new(), folder.path(), config, false).0;
+    config.retention_clock = RetentionClock::Records;
+    let mut log = open_with(&Disk::new(), folder.path(), config.clone(), false).0;
     fill(&mut log, 50);
-    log.expire(Timestamp(1_800_000_000_000)).unwrap();
+    let today = Timestamp(1_800_000_000_000);
+    log.expire(today).unwrap();
     let oldest = read_all(&log, log.log_start())[0].0;
     assert!((20..=40).contains(&oldest), "{oldest}: what lies 100 ms behind the newest record stays");
+    log.set_config(LogConfig { retention_clock: RetentionClock::Wall, ..config });
+    log.expire(today).unwrap();
+    assert_eq!(log.log_start(), log.log_end(), "as in Kafka");
 }
 
 fn compact(log: &mut PartitionLog, clean_to: Offset, now: Timestamp) -> Offset {
@@ -495,4 +514,26 @@ fn the_first_append_notes_the_leader_epoch() {
     std::fs::write(&checkpoint, "0\n1").unwrap();
     append(&mut open(folder.path()), &[(1, "k", Some("v"))]);
     assert_eq!(std::fs::read_to_string(&checkpoint).unwrap(), "0\n1\n0 1\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_segment_holds_one_file_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 60);
+    let logs = std::fs::read_dir(folder.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "log"));
+    let segments = logs.count();
+    assert!(segments > 10);
+    let open_files = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|path| path.starts_with(folder.path()))).count()
+    };
+    assert_eq!(open_files(), segments + 2);
+    drop(log);
+    let log = open(folder.path());
+    assert_eq!(open_files(), segments + 2);
+    assert_eq!(read_all(&log, Offset(0)).len(), 60);
 }

@@ -23,10 +23,13 @@ mod compression;
 mod door;
 mod varint;
 
+/// The most that a packed batch may unpack to, in bytes: a guard against batches made to fill memory.
+pub const UNPACK_LIMIT_BYTES: usize = 64 << 20;
+
 pub use batch::{
     Batch, BatchBuilder, BatchError, ControlKind, HEADER_LENGTH, MAX_RECORDS_PER_BATCH, NO_PRODUCER_ID, NO_SEQUENCE,
     ProducerStamp, RecordData, RecordIter, Records, batch_length, control_batch, patch_base_offset, patch_leader_epoch,
-    patch_max_timestamp,
+    patch_max_timestamp, record_bytes,
 };
 pub use compression::{Compression, CompressionError};
 pub use door::{Door, Wake};

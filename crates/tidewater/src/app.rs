@@ -62,10 +62,15 @@ impl<L> AppBuilder<L> {
     /// # Errors
     /// When a variable that begins with `TIDEWATER_` names no setting, or its value is not allowed.
     pub fn settings_from_env(mut self) -> Result<Self, SettingError> {
-        for (variable, value) in std::env::vars().filter(|(variable, _)| variable != LOG_VARIABLE) {
-            if let Some(name) = variable.strip_prefix("TIDEWATER_") {
-                self.settings.set(&name.to_lowercase().replace('_', "."), &value)?;
-            }
+        for (variable, value) in std::env::vars_os().filter(|(variable, _)| variable != LOG_VARIABLE) {
+            let Some(name) = variable.to_str().and_then(|variable| variable.strip_prefix("TIDEWATER_")) else {
+                continue;
+            };
+            let name = name.to_lowercase().replace('_', ".");
+            let value = value
+                .to_str()
+                .ok_or_else(|| SettingError { name: name.clone(), what: format!("{value:?} is not text in UTF-8") })?;
+            self.settings.set(&name, value)?;
         }
         Ok(self)
     }
@@ -121,10 +126,11 @@ impl<L> AppBuilder<L> {
 }
 
 impl AppBuilder<Log> {
-    /// Starts the topology: its topics are made, its stores restored, its threads set to work.
+    /// Starts the topology: its internal topics are made, and its threads set to work. These restore the stores first; what
+    /// fails there is told by [`App::failed`] and [`App::stop`].
     ///
     /// # Errors
-    /// When a topic that it reads does not exist, or the log refuses.
+    /// When a topic that it reads or writes does not exist, an internal one has other partitions, or the log refuses.
     pub async fn start(mut self, topology: Topology) -> Result<App, StartError> {
         if self.in_memory {
             self.settings.state_folder = None;

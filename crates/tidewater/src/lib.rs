@@ -39,6 +39,7 @@ mod topics;
 pub use app::{AppBuilder, Tidewater};
 pub use log::{Log, LogError, inspect_partition};
 
+pub use tidewater_protocol::UNPACK_LIMIT_BYTES;
 pub use tidewater_streams::*;
 pub use tidewater_types::{
     Header, Headers, Offset, Record, TaskId, Timestamp, TopicPartition, days, hours, minutes, ms, seconds,

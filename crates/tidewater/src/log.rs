@@ -10,7 +10,7 @@ use thiserror::Error;
 use tidewater_broker::{Broker, BrokerError, BrokerSettings};
 use tidewater_client::{Admin, ClientError, Consumer, NativeClient, Producer, partition_of};
 use tidewater_env::{Clock, Disk, SystemClock};
-use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door};
+use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door, UNPACK_LIMIT_BYTES, record_bytes};
 use tidewater_streams::{CodecError, Field, Topic};
 use tidewater_types::{Offset, Partition, Record, Timestamp, TopicPartition};
 
@@ -21,8 +21,6 @@ const DEFAULT_FOLDER: &str = "tidewater-data";
 const BATCH_BYTES: usize = 64 * 1024;
 /// Bytes that are read at once.
 const FETCH_BYTES: usize = 1 << 20;
-/// The most that a packed batch may unpack to.
-const UNPACK_LIMIT_BYTES: usize = 64 << 20;
 /// How long a reader waits for more records.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a waiting reader looks again.
@@ -36,7 +34,7 @@ pub enum LogError {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// The log is named by an address.
-    #[error("{LOG_VARIABLE} is {0}, but only a log in a folder can be opened; set it to a folder, or not at all")]
+    #[error("{0} is an address, but only a log in a folder can be opened; name a folder")]
     Address(String),
     /// The log refused.
     #[error(transparent)]
@@ -93,9 +91,13 @@ impl Log {
     /// Opens the log in a folder, which is made if it is absent.
     ///
     /// # Errors
-    /// When another process has it open, it is of a newer layout, or damaged.
+    /// When another process has it open, it is of a newer layout, or damaged; and when an address stands in the place of the
+    /// folder, since this version has the log in the process only.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, LogError> {
         let folder = folder.as_ref().to_owned();
+        if let Some(address) = folder.to_str().filter(|name| name.contains("://")) {
+            return Err(LogError::Address(address.to_owned()));
+        }
         let broker = Arc::new(Broker::open(&folder.join("log"), BrokerSettings::default())?);
         let client = NativeClient::new(broker.clone(), "");
         Ok(Log { broker, client, folder })
@@ -104,13 +106,9 @@ impl Log {
     /// Opens the log that `TIDEWATER_LOG` names: a folder, by default `tidewater-data`.
     ///
     /// # Errors
-    /// As [`Log::open`]; and when it names an address, since this version has the log in the process only.
+    /// As [`Log::open`].
     pub fn from_env() -> Result<Self, LogError> {
-        let named = std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| DEFAULT_FOLDER.into());
-        match named.to_str() {
-            Some(address) if address.contains("://") => Err(LogError::Address(address.to_owned())),
-            _ => Log::open(named),
-        }
+        Log::open(std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| DEFAULT_FOLDER.into()))
     }
 
     /// Whether there is a log in a folder.
@@ -154,6 +152,7 @@ impl Log {
         records: impl IntoIterator<Item = Record<K, V>>,
     ) -> Result<usize, LogError> {
         let count = self.partitions(topic.name())?;
+        let full = BATCH_BYTES.min(self.client.max_batch_bytes(topic.name())?);
         let (key_serde, value_serde) = (topic.key_serde(), topic.value_serde());
         let codec = |source| LogError::Codec { topic: topic.name().to_owned(), source };
         let mut batches: BTreeMap<Partition, BatchBuilder> = BTreeMap::new();
@@ -169,14 +168,15 @@ impl Log {
                     keyless
                 }
             };
-            let batch = batches.entry(partition).or_insert_with(|| BatchBuilder::new(Compression::None));
-            batch.push(record.timestamp, key.as_deref(), value.as_deref(), &record.headers);
-            sent += 1;
-            if batch.size() >= BATCH_BYTES
+            let size = record_bytes(key.as_deref(), value.as_deref(), &record.headers);
+            if batches.get(&partition).is_some_and(|batch| batch.size() + size > full)
                 && let Some(batch) = batches.remove(&partition)
             {
                 self.append(topic.name(), partition, batch)?;
             }
+            let batch = batches.entry(partition).or_insert_with(|| BatchBuilder::new(Compression::None));
+            batch.push(record.timestamp, key.as_deref(), value.as_deref(), &record.headers);
+            sent += 1;
         }
         for (partition, batch) in batches {
             self.append(topic.name(), partition, batch)?;

@@ -1,5 +1,6 @@
 //! OffsetCommit: written to `__consumer_offsets`, then to the table.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use tidewater_protocol::ResponseError;
@@ -7,25 +8,33 @@ use tidewater_protocol::messages::offset_commit_response::{OffsetCommitResponseP
 use tidewater_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use tidewater_types::{Offset, TopicPartition};
 
-use crate::broker::{Shared, keyed_batch};
-use crate::offsets::{Committed, partition_of, write_key, write_value};
+use super::explain;
+use crate::broker::Shared;
+use crate::offsets::{Committed, GROUP_LIMIT_BYTES, METADATA_LIMIT_BYTES, OFFSETS_TOPIC};
 
 pub(crate) fn handle(shared: &Shared, request: &OffsetCommitRequest) -> OffsetCommitResponse {
     let group = request.group_id.to_string();
     let mut commits = Vec::new();
+    let mut refused = BTreeSet::new();
     for topic in &request.topics {
         for partition in &topic.partitions {
-            let committed = Committed {
-                offset: Offset(partition.committed_offset),
-                leader_epoch: partition.committed_leader_epoch,
-                metadata: partition.committed_metadata.as_ref().map(ToString::to_string).unwrap_or_default(),
-            };
-            commits.push((TopicPartition::new(&*topic.name.to_string(), partition.partition_index), committed));
+            let place = TopicPartition::new(&*topic.name.to_string(), partition.partition_index);
+            let metadata = partition.committed_metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+            if metadata.len() > METADATA_LIMIT_BYTES {
+                refused.insert(place);
+                continue;
+            }
+            let (offset, leader_epoch) = (Offset(partition.committed_offset), partition.committed_leader_epoch);
+            commits.push((place, Some(Committed { offset, leader_epoch, metadata })));
         }
     }
     let code = match write(shared, &group, commits) {
         Ok(()) => 0,
         Err(error) => error.code(),
+    };
+    let code_of = |place: TopicPartition| match code {
+        0 if refused.contains(&place) => ResponseError::OffsetMetadataTooLarge.code(),
+        code => code,
     };
     let topics = request
         .topics
@@ -34,7 +43,7 @@ pub(crate) fn handle(shared: &Shared, request: &OffsetCommitRequest) -> OffsetCo
             let partitions = topic.partitions.iter().map(|partition| {
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(partition.partition_index)
-                    .with_error_code(code)
+                    .with_error_code(code_of(TopicPartition::new(&*topic.name.to_string(), partition.partition_index)))
             });
             OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
         })
@@ -42,26 +51,23 @@ pub(crate) fn handle(shared: &Shared, request: &OffsetCommitRequest) -> OffsetCo
     OffsetCommitResponse::default().with_topics(topics)
 }
 
-/// All offsets of a commit go into one batch, so that they are there together or not at all.
-fn write(shared: &Shared, group: &str, commits: Vec<(TopicPartition, Committed)>) -> Result<(), ResponseError> {
+/// All offsets of a commit go into one batch, so that they are there together or not at all. The table is locked meanwhile,
+/// so that it has the order of the log.
+fn write(shared: &Shared, group: &str, commits: Vec<(TopicPartition, Option<Committed>)>) -> Result<(), ResponseError> {
+    if group.len() > GROUP_LIMIT_BYTES {
+        return Err(ResponseError::InvalidGroupId);
+    }
     if commits.is_empty() {
         return Ok(());
     }
-    let now = shared.now();
-    let topic = shared.offsets_topic().map_err(|_| ResponseError::CoordinatorNotAvailable)?;
-    let number = partition_of(group, topic.record.partitions);
-    let partition = topic.partition(number).ok_or(ResponseError::CoordinatorNotAvailable)?;
-    let records: Vec<_> =
-        commits.iter().map(|(place, committed)| (write_key(group, place), Some(write_value(committed, now)))).collect();
-    let batch = keyed_batch(&records, now).ok_or(ResponseError::UnknownServerError)?;
-    {
-        let mut log = partition.lock();
-        let appended = log.append(batch, now).map_err(|_| ResponseError::KafkaStorageError)?;
-        log.raise_high_watermark(appended.next);
-    }
+    let topic = shared.offsets_topic().map_err(|error| {
+        let (code, message) = explain(OFFSETS_TOPIC, error);
+        tracing::error!(group, code = ?code, message, "the topic of offsets cannot be made");
+        ResponseError::CoordinatorNotAvailable
+    })?;
     let mut offsets = shared.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-    for (place, committed) in commits {
-        offsets.set(group, place, Some(committed));
-    }
-    Ok(())
+    shared.write_offsets(&topic, &mut offsets, group, commits).map_err(|error| {
+        tracing::error!(group, %error, "offsets cannot be written");
+        ResponseError::KafkaStorageError
+    })
 }

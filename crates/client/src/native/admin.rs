@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use tidewater_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use tidewater_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use tidewater_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use tidewater_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use tidewater_protocol::messages::metadata_request::MetadataRequestTopic;
 use tidewater_protocol::messages::metadata_response::MetadataResponseTopic;
 use tidewater_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
     IncrementalAlterConfigsRequest, MetadataRequest,
 };
-use tidewater_types::Partition;
+use tidewater_types::{Offset, Partition, TopicPartition};
 
 use super::{NativeClient, call, text, topic_name};
 use crate::{Admin, ClientError};
@@ -83,6 +84,27 @@ impl Admin for NativeClient {
         let grown = response.results.first().ok_or(ClientError::Unsupported("add partitions"))?;
         let message = grown.error_message.as_ref().map(ToString::to_string);
         ClientError::check(grown.error_code, "adding partitions to", &topic, message)
+    }
+
+    fn delete_records(&self, before: &BTreeMap<TopicPartition, Offset>) -> Result<(), ClientError> {
+        let mut topics: BTreeMap<&str, Vec<DeleteRecordsPartition>> = BTreeMap::new();
+        for (place, offset) in before {
+            let partition =
+                DeleteRecordsPartition::default().with_partition_index(place.partition).with_offset(offset.0);
+            topics.entry(&place.topic).or_default().push(partition);
+        }
+        let topic = |(name, partitions): (&str, Vec<_>)| {
+            DeleteRecordsTopic::default().with_name(topic_name(name)).with_partitions(partitions)
+        };
+        let request = DeleteRecordsRequest::default().with_topics(topics.into_iter().map(topic).collect());
+        let response = call!(self, DeleteRecords, request, "delete records")?;
+        for topic in &response.topics {
+            for partition in &topic.partitions {
+                let place = TopicPartition::new(&*topic.name.to_string(), partition.partition_index);
+                ClientError::check(partition.error_code, "deleting records of", &place, None)?;
+            }
+        }
+        Ok(())
     }
 
     fn delete_topic(&self, topic: &str) -> Result<(), ClientError> {

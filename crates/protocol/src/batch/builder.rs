@@ -1,7 +1,7 @@
 //! Writing a batch in place: the records behind room for the header, which is filled in at the end.
 
 use bytes::Bytes;
-use tidewater_types::{Headers, Timestamp};
+use tidewater_types::{Header, Headers, Timestamp};
 
 use super::{
     ATTRIBUTES_AT, CONTROL, CRC_AT, DELETE_HORIZON, HEADER_LENGTH, NO_PRODUCER_ID, NO_SEQUENCE, TRANSACTIONAL,
@@ -25,6 +25,19 @@ impl Default for ProducerStamp {
     fn default() -> Self {
         ProducerStamp { id: NO_PRODUCER_ID, epoch: -1, base_sequence: NO_SEQUENCE, transactional: false }
     }
+}
+
+/// The lengths and deltas of a record, and those of a header.
+const RECORD_OVERHEAD_BYTES: usize = 32;
+const HEADER_OVERHEAD_BYTES: usize = 10;
+
+/// What a record takes in a batch at most, before packing.
+pub fn record_bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> usize {
+    let bytes = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let header = |header: &Header| {
+        header.name.len() + header.value.as_ref().map_or(0, |value| value.len()) + HEADER_OVERHEAD_BYTES
+    };
+    RECORD_OVERHEAD_BYTES + bytes(key) + bytes(value) + headers.iter().map(header).sum::<usize>()
 }
 
 /// Collects records into one batch.

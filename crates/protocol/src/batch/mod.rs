@@ -30,7 +30,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tidewater_types::{Offset, Timestamp};
 
-pub use builder::{BatchBuilder, ControlKind, ProducerStamp, control_batch};
+pub use builder::{BatchBuilder, ControlKind, ProducerStamp, control_batch, record_bytes};
 pub use records::{RecordData, RecordIter, Records};
 
 use crate::{Compression, CompressionError};

@@ -1,6 +1,7 @@
 //! Streams: every record stands for itself.
 
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::builder::source_maker;
@@ -15,6 +16,7 @@ use crate::node::source::TimestampExtractor;
 use crate::node::stateless::{Branch, BranchTest, Filter, FlatMap, Map, Pass};
 use crate::node::table::{TableSource, TableStore};
 use crate::task::context::{FixedKeyNode, ProcessorNode};
+use crate::task::stores::ForeignStore;
 use crate::task::{FixedKeyProcessor, Node, Processor, Stores, TaskBuild};
 
 /// A stream of records. `K` or `V` is an `Option` where keys or values may be null.
@@ -356,10 +358,13 @@ where
             let plan = lock(&self.handle.plan);
             (plan.stores.clone(), plan.builder)
         };
-        let mut stores = Stores { builder, opened: vec![], defined: &defined, ids: None, foreign: false };
-        drop(make(&mut stores));
-        if stores.foreign {
-            self.handle.fail(BuildError::ForeignHandle("a store".to_owned()));
+        let mut stores = Stores { builder, opened: vec![], defined: &defined, ids: None };
+        match catch_unwind(AssertUnwindSafe(|| drop(make(&mut stores)))) {
+            Ok(()) => {}
+            Err(panic) if panic.is::<ForeignStore>() => {
+                self.handle.fail(BuildError::ForeignHandle("a store".to_owned()));
+            }
+            Err(panic) => resume_unwind(panic),
         }
         stores.opened
     }
@@ -367,7 +372,7 @@ where
 
 fn stores_of<'a>(build: &'a TaskBuild<'_>) -> Stores<'a> {
     let builder = build.topology.builder();
-    Stores { builder, opened: vec![], defined: build.defined_stores(), ids: Some(build.store_ids), foreign: false }
+    Stores { builder, opened: vec![], defined: build.defined_stores(), ids: Some(build.store_ids) }
 }
 
 impl<K, V> KStream<K, Option<V>>

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use thiserror::Error;
 use tidewater_client::{ClientError, Ports};
 use tidewater_env::{asked_to_end, spawn};
-use tidewater_types::TopicPartition;
+use tidewater_types::{Partition, TopicPartition};
 use tokio::sync::watch;
 
 use super::plan::deploy;
@@ -32,6 +32,18 @@ pub enum StartError {
         left: String,
         /// The other one.
         right: String,
+    },
+    /// A repartition topic or changelog was made for another number of partitions.
+    #[error(
+        "internal topic {topic} has {found} partitions, and {needed} are needed: the topics before it have other numbers than when it was made. Give those their old numbers, or take another application id and read from the beginning"
+    )]
+    InternalPartitions {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        found: Partition,
+        /// How many it should have.
+        needed: Partition,
     },
     /// The log refused.
     #[error(transparent)]
@@ -63,7 +75,7 @@ impl Drop for CountEnd {
 }
 
 impl App {
-    /// Makes the topics that the application needs, restores its stores, and starts.
+    /// Makes the topics that the application needs, and starts its threads, which restore its stores first.
     ///
     /// # Errors
     /// When the deployment is wrong, or the log refuses.
@@ -71,11 +83,16 @@ impl App {
         let mut existing = BTreeMap::new();
         for subtopology in topology.subtopologies() {
             let topics = topology.topics(subtopology, &settings.application_id);
-            for topic in topics.sources.into_iter().chain(topics.sinks) {
+            for topic in topics.sources.into_iter().chain(topics.sinks).chain(topics.changelogs.into_keys()) {
                 if let Some(count) = ports.admin.partitions(&topic)? {
                     existing.insert(topic, count);
                 }
             }
+        }
+        if let Some(topic) = &settings.handlers.dead_letters
+            && ports.admin.partitions(topic)?.is_none()
+        {
+            return Err(StartError::MissingTopic(topic.to_string()));
         }
         let deployment = deploy(&topology, &settings.application_id, &existing)?;
         for (name, partitions, configs) in &deployment.topics {
@@ -110,7 +127,14 @@ impl App {
                 }
                 result
             };
-            let handle = spawn(&name, run).map_err(StartError::Thread)?;
+            // What was started before ends as it is dropped.
+            let handle = match spawn(&name, run) {
+                Ok(handle) => handle,
+                Err(error) => {
+                    drop(App { ports, inputs, threads, ended });
+                    return Err(StartError::Thread(error));
+                }
+            };
             let (sleeper, more) = (handle.thread().clone(), signals.clone());
             ports.consumer.watch(Arc::new(move || {
                 if !more.more.swap(true, Ordering::SeqCst) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewater_client::{ClientError, Ports, partition_of};
-use tidewater_protocol::{BatchBuilder, Compression};
-use tidewater_types::{Header, Offset, Partition, Timestamp, Topic, TopicPartition};
+use tidewater_protocol::{BatchBuilder, Compression, HEADER_LENGTH, record_bytes};
+use tidewater_types::{Offset, Partition, Timestamp, Topic, TopicPartition};
 
 use crate::error::UserError;
 use crate::task::{Collector, OutRecord, PartitionBy};
@@ -14,12 +14,12 @@ use crate::task::{Collector, OutRecord, PartitionBy};
 const BATCH_BYTES: usize = 256 * 1024;
 /// A record that is larger is not sent: `max.request.size`, Kafka's default.
 const MAX_REQUEST_BYTES: usize = 1_048_576;
-/// The lengths and deltas of a record.
-const RECORD_OVERHEAD_BYTES: usize = 32;
 
 struct TopicBatches {
     topic: Topic,
     partitions: Vec<Option<BatchBuilder>>,
+    /// The largest batch that the topic takes.
+    max_batch_bytes: usize,
     /// Where the next record without a key goes.
     next_keyless: Partition,
 }
@@ -76,7 +76,8 @@ impl Batches {
             return Err(format!("topic {topic} does not exist; create it, then start again").into());
         };
         let partitions = (0..count).map(|_| None).collect();
-        self.topics.push(TopicBatches { topic: topic.clone(), partitions, next_keyless: 0 });
+        let max_batch_bytes = self.ports.admin.max_batch_bytes(topic)?;
+        self.topics.push(TopicBatches { topic: topic.clone(), partitions, max_batch_bytes, next_keyless: 0 });
         Ok(self.topics.len() - 1)
     }
 
@@ -90,14 +91,6 @@ impl Batches {
         self.ends.insert(place, Offset(first.0 + count));
         Ok(())
     }
-}
-
-/// What a record takes in a batch, at most.
-fn record_bytes(record: &OutRecord<'_>) -> usize {
-    let bytes = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-    let header = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, |value| value.len()) + 10;
-    let headers: usize = record.headers.iter().map(header).sum();
-    RECORD_OVERHEAD_BYTES + bytes(record.key) + bytes(record.value) + headers
 }
 
 impl Collector for SharedBatches {
@@ -119,14 +112,24 @@ impl Collector for SharedBatches {
         let Some(slot) = topic.partitions.get_mut(partition) else {
             return Err(format!("topic {} has {count} partitions, but {partition} is wanted", record.topic).into());
         };
-        let size = record_bytes(&record);
+        let size = record_bytes(record.key, record.value, record.headers);
         if size > MAX_REQUEST_BYTES {
             let limit = format!("more than max.request.size = {MAX_REQUEST_BYTES}");
             return Err(
                 format!("a record of {size} bytes for topic {} is {limit}; make it smaller", record.topic).into()
             );
         }
-        if slot.as_ref().is_some_and(|waiting| waiting.size() + size > BATCH_BYTES) {
+        let max_batch_bytes = topic.max_batch_bytes;
+        if size + HEADER_LENGTH > max_batch_bytes {
+            let limit = format!("with its batch more than max.message.bytes = {max_batch_bytes}");
+            return Err(format!(
+                "a record of {size} bytes for topic {} is {limit}; make it smaller, or raise the topic's setting",
+                record.topic
+            )
+            .into());
+        }
+        let full = BATCH_BYTES.min(max_batch_bytes);
+        if slot.as_ref().is_some_and(|waiting| waiting.size() + size > full) {
             batches.send(index, partition)?;
         }
         let slot = &mut batches.topics[index].partitions[partition];

@@ -7,6 +7,10 @@ use tidewater_types::{Partition, TaskId};
 use super::StartError;
 use crate::topology::{InternalTopicSettings, Topology};
 
+/// A setting of our own log for changelogs that lose old records: these are old beside the newest, whatever today is. What
+/// is not our own log does not know it.
+const RETENTION_CLOCK: (&str, &str) = ("tidewater.retention.clock", "records");
+
 /// A topic that is to be made, with its settings.
 pub(crate) type NewTopic = (String, Partition, BTreeMap<String, String>);
 
@@ -40,6 +44,7 @@ pub(crate) fn deploy(
         internal.extend(topics.repartition.clone());
     }
     let mut partitions = existing.clone();
+    partitions.retain(|topic, _| !internal.contains_key(topic));
     for (name, settings) in &internal {
         if let Some(count) = settings.partitions {
             partitions.entry(name.clone()).or_insert(count as Partition);
@@ -83,11 +88,20 @@ pub(crate) fn deploy(
         for (name, settings) in &topics.changelogs {
             if !topics.sources.contains(name) {
                 partitions.insert(name.clone(), count);
-                deployment.topics.push((name.clone(), count, settings.configs.clone()));
+                let mut configs = settings.configs.clone();
+                if configs.get("cleanup.policy").is_some_and(|policy| policy.contains("delete")) {
+                    configs.insert(RETENTION_CLOCK.0.to_owned(), RETENTION_CLOCK.1.to_owned());
+                }
+                deployment.topics.push((name.clone(), count, configs));
             }
         }
         let tasks = (0..count).map(|partition| TaskId { subtopology: subtopology.id, partition });
         deployment.tasks.extend(tasks);
+    }
+    for (topic, needed, _) in &deployment.topics {
+        if let Some(&found) = existing.get(topic).filter(|found| *found != needed) {
+            return Err(StartError::InternalPartitions { topic: topic.clone(), found, needed: *needed });
+        }
     }
     deployment.partitions = partitions;
     Ok(deployment)
@@ -167,6 +181,44 @@ mod tests {
         let topics: Vec<_> = deployment.topics.iter().map(|(name, count, _)| (name.as_str(), *count)).collect();
         assert_eq!(topics, [("app-counts-repartition", 3), ("app-counts-changelog", 3)]);
         assert_eq!(deployment.tasks.len(), 6);
+    }
+
+    #[test]
+    fn an_internal_topic_of_other_partitions_is_named_with_the_remedy() {
+        for topic in ["app-counts-repartition", "app-counts-changelog"] {
+            let existing = [("words".to_owned(), 3), ("out".to_owned(), 1), (topic.to_owned(), 2)].into();
+            let error = deploy(&topology(), "app", &existing).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("internal topic {topic} has 2 partitions, and 3 are needed")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn topics_that_are_joined_have_equally_many_partitions() {
+        let builder = StreamsBuilder::new();
+        let (orders, names) = (Topic::<String, String>::new("orders"), Topic::<String, String>::new("names"));
+        let out: Topic<String, String> = Topic::new("out");
+        builder.stream(&orders).join_table(&builder.table(&names), |order, name| format!("{order}{name}")).to(&out);
+        let existing = [("orders".to_owned(), 3), ("names".to_owned(), 2), ("out".to_owned(), 1)].into();
+        let error = deploy(&builder.build().unwrap(), "app", &existing).unwrap_err();
+        assert!(matches!(&error, StartError::NotCopartitioned { .. }), "{error}");
+        assert!(error.to_string().contains("orders (3)") && error.to_string().contains("names (2)"), "{error}");
+    }
+
+    #[test]
+    fn changelogs_that_lose_old_records_age_by_their_own() {
+        let builder = StreamsBuilder::new();
+        let (left, right) = (Topic::<String, String>::new("left"), Topic::<String, String>::new("right"));
+        let window = crate::JoinWindows::of(std::time::Duration::from_secs(1));
+        let joined =
+            builder.stream(&left).join(&builder.stream(&right), window, |left, right| format!("{left}{right}"));
+        joined.to(&Topic::<String, String>::new("out"));
+        let existing = [("left".to_owned(), 1), ("right".to_owned(), 1), ("out".to_owned(), 1)].into();
+        let deployment = deploy(&builder.build().unwrap(), "app", &existing).unwrap();
+        assert_eq!(deployment.topics.len(), 2);
+        assert!(deployment.topics.iter().all(|(_, _, configs)| configs[RETENTION_CLOCK.0] == "records"));
     }
 
     #[test]

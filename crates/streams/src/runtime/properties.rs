@@ -21,18 +21,20 @@ pub struct SettingError {
 }
 
 /// What an application acts on.
-const WITH_EFFECT: [&str; 11] = [
+const WITH_EFFECT: [&str; 13] = [
     "application.id",
     "commit.interval.ms",
+    "default.deserialization.exception.handler",
+    "default.production.exception.handler",
     "deserialization.exception.handler",
     "errors.dead.letter.queue.topic.name",
     "num.stream.threads",
     "processing.exception.handler",
     "processing.guarantee",
     "production.exception.handler",
+    "repartition.purge.interval.ms",
     "state.dir",
     "statestore.cache.max.bytes",
-    "statestore.uncommitted.max.bytes",
 ];
 
 const NO_CLUSTER: &str = "the log is in this process";
@@ -40,14 +42,16 @@ const IN_THE_PROGRAM: &str = "the program's types and its topology say it";
 const NOT_BUILT: &str = "it is not built";
 
 /// What Kafka Streams 4.3 knows besides, and why it has no effect here.
-const WITHOUT_EFFECT: [(&str, &str); 61] = [
+const WITHOUT_EFFECT: [(&str, &str); 62] = [
     ("acceptable.recovery.lag", NO_CLUSTER),
     ("allow.os.group.write.access", NOT_BUILT),
     ("application.server", NO_CLUSTER),
     ("bootstrap.servers", NO_CLUSTER),
     ("buffered.records.per.partition", NOT_BUILT),
     ("built.in.metrics.version", NOT_BUILT),
+    ("cache.max.bytes.buffering", "statestore.cache.max.bytes has taken its place"),
     ("client.id", NO_CLUSTER),
+    ("config.providers", NOT_BUILT),
     ("connections.max.idle.ms", NO_CLUSTER),
     ("default.client.supplier", NO_CLUSTER),
     ("default.dsl.store", IN_THE_PROGRAM),
@@ -84,7 +88,6 @@ const WITHOUT_EFFECT: [(&str, &str); 61] = [
     ("receive.buffer.bytes", NO_CLUSTER),
     ("reconnect.backoff.max.ms", NO_CLUSTER),
     ("reconnect.backoff.ms", NO_CLUSTER),
-    ("repartition.purge.interval.ms", NOT_BUILT),
     ("replication.factor", NO_CLUSTER),
     ("request.timeout.ms", NO_CLUSTER),
     ("retry.backoff.max.ms", NO_CLUSTER),
@@ -100,16 +103,74 @@ const WITHOUT_EFFECT: [(&str, &str); 61] = [
     ("window.size.ms", IN_THE_PROGRAM),
     ("windowed.inner.class.serde", IN_THE_PROGRAM),
     ("windowstore.changelog.additional.retention.ms", IN_THE_PROGRAM),
-    ("default.deserialization.exception.handler", "deserialization.exception.handler has taken its place"),
-    ("default.production.exception.handler", "production.exception.handler has taken its place"),
+    ("processing.exception.handler.global.enabled", NOT_BUILT),
+    ("state.cleanup.dir.max.age.ms", NOT_BUILT),
 ];
 
-/// Kafka Streams hands settings with these beginnings on to its clients.
-const CLIENT_PREFIXES: [&str; 6] =
-    ["main.consumer.", "restore.consumer.", "global.consumer.", "consumer.", "producer.", "admin."];
+/// What Kafka Streams hands on to its clients: settings of these names, and those with these beginnings.
+const OF_CLIENTS: [&str; 54] = [
+    "acks",
+    "allow.auto.create.topics",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "batch.size",
+    "bootstrap.controllers",
+    "buffer.memory",
+    "check.crcs",
+    "client.dns.lookup",
+    "client.rack",
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.type",
+    "compression.zstd.level",
+    "default.api.timeout.ms",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.idempotence",
+    "exclude.internal.topics",
+    "fetch.max.bytes",
+    "fetch.max.wait.ms",
+    "fetch.min.bytes",
+    "group.id",
+    "group.instance.id",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "interceptor.classes",
+    "isolation.level",
+    "key.deserializer",
+    "key.serializer",
+    "linger.ms",
+    "max.block.ms",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "max.poll.records",
+    "max.request.size",
+    "metadata.max.idle.ms",
+    "partition.assignment.strategy",
+    "partitioner.adaptive.partitioning.enable",
+    "partitioner.availability.timeout.ms",
+    "partitioner.class",
+    "partitioner.ignore.keys",
+    "retries",
+    "security.providers",
+    "session.timeout.ms",
+    "share.acknowledgement.mode",
+    "share.acquire.mode",
+    "socket.connection.setup.timeout.max.ms",
+    "socket.connection.setup.timeout.ms",
+    "transaction.timeout.ms",
+    "transaction.two.phase.commit.enable",
+    "transactional.id",
+    "value.deserializer",
+    "value.serializer",
+];
+const CLIENT_PREFIXES: [&str; 7] =
+    ["main.consumer.", "restore.consumer.", "global.consumer.", "consumer.", "producer.", "admin.", "topic."];
 
 /// Memory of all persistent stores together; Kafka Streams has no setting for it.
 const STATE_MEMORY: &str = "state.memory.max.bytes";
+/// A task with more uncommitted state commits early; neither has it one for that (KIP-892 proposes this name).
+const UNCOMMITTED: &str = "statestore.uncommitted.max.bytes";
 
 impl AppSettings {
     /// Takes a setting by Kafka Streams' name. One that Kafka Streams knows and that has no effect here gives a warning.
@@ -135,13 +196,20 @@ impl AppSettings {
             "application.id" => value.clone_into(&mut self.application_id),
             "num.stream.threads" => self.threads = at_least(name, value, 1)?,
             "commit.interval.ms" => self.commit_interval = Duration::from_millis(at_least(name, value, 0)?),
+            "repartition.purge.interval.ms" => {
+                self.purge_interval = Duration::from_millis(at_least(name, value, 0)?);
+            }
             "statestore.cache.max.bytes" => self.cache_bytes = at_least(name, value, 0)?,
-            "statestore.uncommitted.max.bytes" => self.uncommitted_bytes = at_least(name, value, 1)?,
+            UNCOMMITTED => self.uncommitted_bytes = at_least(name, value, 1)?,
             "state.dir" => self.state_folder = Some(value.into()),
             STATE_MEMORY => self.state_memory = StateMemory::new(at_least(name, value, 1)?),
-            "deserialization.exception.handler" => self.handlers.deserialization = handler(name, value)?,
+            "deserialization.exception.handler" | "default.deserialization.exception.handler" => {
+                self.handlers.deserialization = handler(name, value)?
+            }
             "processing.exception.handler" => self.handlers.processing = handler(name, value)?,
-            "production.exception.handler" => self.handlers.production = handler(name, value)?,
+            "production.exception.handler" | "default.production.exception.handler" => {
+                self.handlers.production = handler(name, value)?
+            }
             "errors.dead.letter.queue.topic.name" => {
                 self.handlers.dead_letters = (!value.is_empty()).then(|| value.into());
             }
@@ -149,12 +217,14 @@ impl AppSettings {
             "processing.guarantee" => return Err(bad(format!("{value:?} is not built; at_least_once is"))),
             _ => match WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
                 Some((_, reason)) => tracing::warn!(setting = name, reason, "has no effect"),
-                None if CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
+                None if OF_CLIENTS.contains(&name) || CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
                     tracing::warn!(setting = name, reason = NO_CLUSTER, "has no effect");
                 }
                 None => {
-                    let known =
-                        WITH_EFFECT.into_iter().chain(WITHOUT_EFFECT.map(|(name, _)| name)).chain([STATE_MEMORY]);
+                    let known = WITH_EFFECT
+                        .into_iter()
+                        .chain(WITHOUT_EFFECT.map(|(name, _)| name))
+                        .chain([STATE_MEMORY, UNCOMMITTED]);
                     let nearest = nearest_name(name, known).unwrap_or_default();
                     return Err(bad(format!("is unknown; did you mean {nearest}?")));
                 }
@@ -243,13 +313,41 @@ mod tests {
 
     #[test]
     fn every_name_stands_once() {
-        let mut names: Vec<_> = WITH_EFFECT.into_iter().chain(WITHOUT_EFFECT.map(|(name, _)| name)).collect();
+        let known = WITH_EFFECT.into_iter().chain(WITHOUT_EFFECT.map(|(name, _)| name)).chain(OF_CLIENTS);
+        let mut names: Vec<_> = known.chain([STATE_MEMORY, UNCOMMITTED]).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        for name in WITH_EFFECT {
-            assert!(AppSettings::new("x").set(name, "?!").is_err() || !name.ends_with("ms"), "{name} is acted on");
+    }
+
+    #[test]
+    fn what_is_taken_has_its_effect() {
+        let set = |name: &str, value: &str| {
+            let mut settings = AppSettings::new("x");
+            settings.set(name, value).unwrap();
+            settings
+        };
+        assert_eq!(set("application.id", "news").application_id, "news");
+        assert_eq!(set("commit.interval.ms", "7").commit_interval, Duration::from_millis(7));
+        assert_eq!(set("repartition.purge.interval.ms", "9").purge_interval, Duration::from_millis(9));
+        assert_eq!(set("num.stream.threads", "3").threads, 3);
+        assert_eq!(set("statestore.cache.max.bytes", "0").cache_bytes, 0);
+        assert_eq!(set(UNCOMMITTED, "5").uncommitted_bytes, 5);
+        assert_eq!(set("state.dir", "/tmp/s").state_folder.unwrap().to_str(), Some("/tmp/s"));
+        assert_eq!(set(STATE_MEMORY, "3000").state_memory.row_bytes, 1000);
+        assert_eq!(set("errors.dead.letter.queue.topic.name", "dead").handlers.dead_letters.as_deref(), Some("dead"));
+        set("processing.guarantee", "at_least_once");
+        let (error, skip) =
+            (crate::TaskError::new(crate::FailureKind::Processing, "bad"), "x.LogAndContinueExceptionHandler");
+        let decide = |name| set(name, skip).handlers;
+        assert_eq!((decide("processing.exception.handler").processing)(&error), Decision::Skip);
+        assert_eq!((decide("production.exception.handler").production)(&error), Decision::Skip);
+        assert_eq!((decide("default.production.exception.handler").production)(&error), Decision::Skip);
+        assert_eq!((decide("deserialization.exception.handler").deserialization)(&error), Decision::Skip);
+        assert_eq!((decide("default.deserialization.exception.handler").deserialization)(&error), Decision::Skip);
+        for name in ["auto.offset.reset", "consumer.max.poll.records", "topic.retention.ms", "poll.ms"] {
+            set(name, "known, and without effect");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Bringing a task's stores up to their changelogs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tidewater_client::{ClientError, Ports};
-use tidewater_protocol::Batch;
+use tidewater_protocol::{Batch, UNPACK_LIMIT_BYTES};
 use tidewater_types::{Offset, TopicPartition};
 
 use crate::error::{FailureKind, TaskError};
@@ -9,8 +11,6 @@ use crate::task::Task;
 
 /// Bytes that are read of a changelog at once.
 const FETCH_BYTES: usize = 1 << 20;
-/// The most that a packed batch may unpack to.
-pub(crate) const UNPACK_LIMIT_BYTES: usize = 64 << 20;
 /// Uncommitted state that is made to last while restoring.
 const COMMIT_BYTES: usize = 16 << 20;
 
@@ -18,17 +18,22 @@ pub(crate) fn failed(error: ClientError) -> TaskError {
     TaskError::new(FailureKind::State, error)
 }
 
-/// Reads the changelog of a store from where its contents end, up to `end`. Gives the records that were restored.
+/// Reads the changelog of a store from where its contents end, up to `end`, or until it is told to stop. Gives the records
+/// that were restored.
 pub(crate) fn restore(
     task: &mut Task,
     store: usize,
     changelog: &TopicPartition,
     end: Offset,
     ports: &Ports,
+    stop: &AtomicBool,
 ) -> Result<u64, TaskError> {
     let spec = task.stores()[store].spec().clone();
     let earliest = ports.consumer.earliest(changelog).map_err(failed)?;
     let stored = if spec.in_memory { None } else { task.restored_offset(&spec.name)? };
+    if let Some(stored) = stored.filter(|stored| *stored < earliest) {
+        tracing::warn!(store = spec.name, %changelog, %stored, %earliest, "the changelog has lost records since the last commit");
+    }
     let mut next = stored.unwrap_or(earliest).max(earliest);
     if next > end {
         return Err(TaskError::new(
@@ -41,6 +46,10 @@ pub(crate) fn restore(
     }
     let mut restored = 0;
     while next < end {
+        if stop.load(Ordering::SeqCst) {
+            task.commit_stores(&[(spec.name.clone(), next)].into())?;
+            return Ok(restored);
+        }
         let fetched = ports.consumer.fetch(changelog, next, FETCH_BYTES).map_err(failed)?;
         let mut chunk = fetched.records;
         if chunk.is_empty() {

@@ -39,6 +39,9 @@ pub struct AppSettings {
     pub threads: usize,
     /// `commit.interval.ms`. Default 100 ms.
     pub commit_interval: Duration,
+    /// `repartition.purge.interval.ms`: how often records of repartition topics that are worked through are deleted. Default
+    /// 30 s.
+    pub purge_interval: Duration,
     /// `statestore.cache.max.bytes`: record caches of all threads together. Default 10 MiB.
     pub cache_bytes: usize,
     /// `statestore.uncommitted.max.bytes`: a task with more uncommitted state commits early. Default 64 MiB.
@@ -60,6 +63,7 @@ impl AppSettings {
             application_id: application_id.into(),
             threads: 1,
             commit_interval: Duration::from_millis(100),
+            purge_interval: Duration::from_secs(30),
             cache_bytes: 10 << 20,
             uncommitted_bytes: 64 << 20,
             state_folder: None,

@@ -1,18 +1,18 @@
 //! A stream thread: owns its tasks, reads for them, works, commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidewater_client::{CommittedOffset, Ports};
-use tidewater_protocol::Batch;
+use tidewater_protocol::{Batch, ResponseError, UNPACK_LIMIT_BYTES};
 use tidewater_state::{Backend, MemoryBackend, StoreSpec};
 use tidewater_types::{Offset, TaskId, Timestamp, TopicPartition};
 
 use super::collector::SharedBatches;
 use super::offsets::{read_metadata, write_metadata};
-use super::restore::{UNPACK_LIMIT_BYTES, failed, restore};
+use super::restore::{failed, restore};
 use super::settings::AppSettings;
 use crate::error::{FailureKind, TaskError};
 use crate::task::{RawRecord, Task, TaskOptions};
@@ -73,10 +73,13 @@ impl StreamThread {
     pub fn run(self) -> Result<(), TaskError> {
         let mut tasks = Vec::with_capacity(self.tasks.len());
         for &id in &self.tasks {
-            tasks.push(self.open(id)?);
+            let Some(task) = self.open(id)? else { return Ok(()) };
+            tasks.push(task);
         }
         self.signals.running.store(true, Ordering::SeqCst);
+        let repartitions = self.repartition_topics();
         let mut last_commit = self.settings.clock.monotonic();
+        let mut last_purge = last_commit;
         while !self.signals.stop.load(Ordering::SeqCst) {
             self.signals.more.store(false, Ordering::SeqCst);
             let mut worked = false;
@@ -87,11 +90,16 @@ impl StreamThread {
             let now = self.settings.clock.monotonic();
             let full = tasks.iter().any(|running| running.task.uncommitted_bytes() >= self.settings.uncommitted_bytes);
             if full || now - last_commit >= self.settings.commit_interval {
-                self.commit_all(&mut tasks)?;
+                let committed = self.commit_all(&mut tasks)?;
                 last_commit = now;
+                if !committed.is_empty() && now - last_purge >= self.settings.purge_interval {
+                    self.purge(committed, &repartitions);
+                    last_purge = now;
+                }
             }
             if !worked && !self.signals.more.load(Ordering::SeqCst) {
-                std::thread::park_timeout(IDLE.min(self.settings.commit_interval));
+                let is_dirty = tasks.iter().any(|running| running.dirty);
+                std::thread::park_timeout(if is_dirty { IDLE.min(self.settings.commit_interval) } else { IDLE });
             }
         }
         self.commit_all(&mut tasks)?;
@@ -101,7 +109,8 @@ impl StreamThread {
         Ok(())
     }
 
-    fn open(&self, id: TaskId) -> Result<RunningTask, TaskError> {
+    /// Makes a task and restores its stores; `None` if the thread was told to stop meanwhile.
+    fn open(&self, id: TaskId) -> Result<Option<RunningTask>, TaskError> {
         let Some(subtopology) = self.topology.subtopologies().iter().find(|each| each.id == id.subtopology) else {
             return Err(TaskError::new(FailureKind::State, format!("there is no sub-topology for task {id}")));
         };
@@ -154,12 +163,15 @@ impl StreamThread {
                 true => positions.get(&place).map(|position| position.offset).unwrap_or_default(),
                 false => self.ports.consumer.latest(&place).map_err(failed)?,
             };
-            let restored = restore(&mut task, number, &place, end, &self.ports)?;
+            let restored = restore(&mut task, number, &place, end, &self.ports, &self.signals.stop)?;
             self.signals.restored.fetch_add(restored, Ordering::Relaxed);
+            if self.signals.stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
             changelogs.push((spec.name.clone(), place));
         }
         task.init()?;
-        Ok(RunningTask { task, batches, positions, changelogs, dirty: false })
+        Ok(Some(RunningTask { task, batches, positions, changelogs, dirty: false }))
     }
 
     /// A committed offset, or the first one if the log does not hold it any more: as Kafka's `auto.offset.reset=earliest`.
@@ -169,7 +181,7 @@ impl StreamThread {
         if (earliest..=latest).contains(&committed) {
             return Ok(committed);
         }
-        tracing::warn!(%place, %committed, %earliest, %latest, "the committed offset is not in the log: begins at the earliest");
+        tracing::warn!(%place, offset = %committed, %earliest, %latest, "the log does not hold the next offset any more: goes on at the earliest");
         Ok(earliest)
     }
 
@@ -199,7 +211,15 @@ impl StreamThread {
             if running.task.waiting(&place.topic) >= WAITING_RECORDS {
                 continue;
             }
-            let fetched = self.ports.consumer.fetch(place, position.offset, FETCH_BYTES).map_err(failed)?;
+            let fetched = match self.ports.consumer.fetch(place, position.offset, FETCH_BYTES) {
+                // Retention was faster than this task.
+                Err(error) if error.code() == Some(ResponseError::OffsetOutOfRange) => {
+                    position.offset = self.within_log(place, position.offset)?;
+                    self.ports.consumer.fetch(place, position.offset, FETCH_BYTES)
+                }
+                fetched => fetched,
+            };
+            let fetched = fetched.map_err(failed)?;
             let mut chunk = fetched.records;
             position.high_watermark = if chunk.is_empty() { position.offset } else { fetched.high_watermark };
             while !chunk.is_empty() {
@@ -252,14 +272,35 @@ impl StreamThread {
         Ok(worked)
     }
 
-    /// The four steps of a commit, for all tasks of this thread.
-    fn commit_all(&self, tasks: &mut [RunningTask]) -> Result<(), TaskError> {
+    /// The topics between the application's own sub-topologies.
+    fn repartition_topics(&self) -> BTreeSet<String> {
+        let subtopologies = self.topology.subtopologies().iter();
+        let topics = subtopologies.map(|each| self.topology.topics(each, &self.settings.application_id).repartition);
+        topics.flat_map(BTreeMap::into_keys).collect()
+    }
+
+    /// Deletes what is worked through of repartition topics. A failure only leaves it for the next time.
+    fn purge(&self, committed: BTreeMap<TopicPartition, CommittedOffset>, repartitions: &BTreeSet<String>) {
+        let done = committed.into_iter().filter(|(place, _)| repartitions.contains(&*place.topic));
+        let done: BTreeMap<_, _> = done.map(|(place, committed)| (place, committed.offset)).collect();
+        if !done.is_empty()
+            && let Err(error) = self.ports.admin.delete_records(&done)
+        {
+            tracing::warn!(%error, "records of repartition topics are not deleted");
+        }
+    }
+
+    /// The four steps of a commit, for all tasks of this thread. Gives the offsets committed.
+    fn commit_all(&self, tasks: &mut [RunningTask]) -> Result<BTreeMap<TopicPartition, CommittedOffset>, TaskError> {
         let mut offsets = BTreeMap::new();
         for running in tasks.iter_mut().filter(|running| running.dirty) {
             running.task.flush_caches()?;
             let flushed = running.batches.flush(self.settings.clock.now());
             flushed.map_err(|error| TaskError::new(FailureKind::Production, error))?;
             let partition = running.task.partition();
+            for (place, position) in &running.positions {
+                running.task.skip_to(&place.topic, position.offset);
+            }
             for (topic, offset, time) in running.task.consumed() {
                 let place = TopicPartition { topic: topic.clone(), partition };
                 let metadata = write_metadata(if time == Timestamp::NONE { Timestamp(-1) } else { time });
@@ -267,7 +308,7 @@ impl StreamThread {
             }
         }
         if !tasks.iter().any(|running| running.dirty) {
-            return Ok(());
+            return Ok(offsets);
         }
         // A task that only punctuates has nothing consumed, and yet writes to its stores.
         if !offsets.is_empty() {
@@ -284,6 +325,6 @@ impl StreamThread {
             running.task.commit_stores(&reached)?;
         }
         self.signals.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(offsets)
     }
 }

@@ -229,15 +229,29 @@ impl Core {
         id: NodeId,
         work: impl FnOnce(&mut dyn Node, &mut Core) -> Result<(), TaskError>,
     ) -> Result<(), TaskError> {
+        self.work_with(id, work).or_else(|error| self.decide(id, error))
+    }
+
+    /// Lets a node prepare for its work. A failure is no record's, so no handler is asked.
+    pub(crate) fn init_node(&mut self, id: NodeId) -> Result<(), TaskError> {
+        self.work_with(id, |node, core| node.init(core)).map_err(|mut error| {
+            error.node.get_or_insert_with(|| self.nodes[id].name.clone());
+            error.handled = true;
+            error
+        })
+    }
+
+    fn work_with(
+        &mut self,
+        id: NodeId,
+        work: impl FnOnce(&mut dyn Node, &mut Core) -> Result<(), TaskError>,
+    ) -> Result<(), TaskError> {
         let Some(mut node) = self.nodes[id].node.take() else {
             unreachable!("a topology has no cycles, so no node is entered while it is at work")
         };
         let result = work(&mut *node, self);
         self.nodes[id].node = Some(node);
-        match result {
-            Ok(()) => Ok(()),
-            Err(error) => self.decide(id, error),
-        }
+        result
     }
 
     /// Counts a record that goes no further.

@@ -27,7 +27,7 @@ pub type Handler = Arc<dyn Fn(&TaskError) -> Decision + Send + Sync>;
 pub struct Handlers {
     /// A record that cannot be read. Default: fail.
     pub deserialization: Handler,
-    /// A processor that fails. Default: fail.
+    /// A processor that fails. Default: fail. A store's failure is not asked about: it stops the application.
     pub processing: Handler,
     /// A record that cannot be sent. Default: fail.
     pub production: Handler,
@@ -77,6 +77,11 @@ impl Core {
         error.node.get_or_insert_with(|| self.nodes[node].name.clone());
         if error.place.is_none() {
             error.place = self.context.place.clone();
+        }
+        // A store that fails is no record's fault: what comes next would fail as well, or miss what was not stored.
+        if error.kind == FailureKind::State {
+            error.handled = true;
+            return Err(error);
         }
         // A batch that the log refused holds more than the record at work: what failed is not one record.
         if error.kind == FailureKind::Production && error.source.is::<ClientError>() {

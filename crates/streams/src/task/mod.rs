@@ -11,7 +11,7 @@ pub(crate) mod handlers;
 mod punctuate;
 mod queue;
 mod run;
-mod stores;
+pub(crate) mod stores;
 
 pub(crate) use build::TaskBuild;
 pub use context::{AsCore, Context, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor};

@@ -140,7 +140,7 @@ impl Task {
         for node in 0..self.core.nodes.len() {
             if self.core.nodes[node].node.is_some() {
                 let core = &mut self.core;
-                let result = catch_unwind(AssertUnwindSafe(|| core.with_node(node, |node, core| node.init(core))));
+                let result = catch_unwind(AssertUnwindSafe(|| core.init_node(node)));
                 result.unwrap_or_else(|panic| Err(panicked(&panic, None)))?;
             }
         }
@@ -163,6 +163,15 @@ impl Task {
         let was_waiting = self.inputs[input].queue.head_time.is_some();
         self.inputs[input].queue.waiting.extend(records);
         if was_waiting { Ok(()) } else { self.find_head(input) }
+    }
+
+    /// Takes the records of a topic before an offset for consumed, if none of them waits: what there was were no records.
+    pub fn skip_to(&mut self, topic: &str, offset: Offset) {
+        let Some(&input) = self.by_topic.get(topic) else { return };
+        let Input { queue, consumed, .. } = &mut self.inputs[input];
+        if queue.waiting.is_empty() && consumed.is_none_or(|consumed| consumed < offset) {
+            *consumed = Some(offset);
+        }
     }
 
     /// The place of a topic among the inputs.

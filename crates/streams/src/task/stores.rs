@@ -161,8 +161,10 @@ pub struct Stores<'a> {
     pub(crate) opened: Vec<usize>,
     pub(crate) defined: &'a [DefinedStore],
     pub(crate) ids: Option<&'a BTreeMap<String, StoreId>>,
-    pub(crate) foreign: bool,
 }
+
+/// What unwinds from a processor's making when it opens a store of another builder.
+pub(crate) struct ForeignStore;
 
 /// A store of a builder: its spec, and an [`OpenStore`] of its type.
 #[derive(Clone)]
@@ -172,12 +174,15 @@ pub(crate) struct DefinedStore {
 }
 
 impl Stores<'_> {
-    /// Opens a store for this processor, which thereby is connected to it.
+    /// Opens a store for this processor, which thereby is connected to it. With the handle of another builder the call does
+    /// not return, and the builder's `build` gives an error.
     pub fn open<S: 'static>(&mut self, handle: &StoreHandle<S>) -> S {
-        self.foreign |= handle.builder != self.builder;
-        let index = if self.foreign { 0 } else { handle.index };
-        self.opened.push(index);
-        let defined = &self.defined[index];
+        if handle.builder != self.builder {
+            // There is no store to give. This ends the dry run, which is where it shows first, without a panic's message.
+            std::panic::resume_unwind(Box::new(ForeignStore));
+        }
+        self.opened.push(handle.index);
+        let defined = &self.defined[handle.index];
         let id = self.ids.and_then(|ids| ids.get(&defined.spec.name)).copied().unwrap_or(usize::MAX);
         match defined.open.downcast_ref::<OpenStore<S>>() {
             Some(open) => open(id),
