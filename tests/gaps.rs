@@ -38,7 +38,9 @@ async fn what_retention_took_before_it_was_read_is_passed_over() {
     let (go_on, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let builder = StreamsBuilder::new();
-    builder.stream(&IN).for_each(move |_, _| drop(wait.lock().unwrap().recv()));
+    builder.stream(&IN).for_each(move |_, _| {
+        let _ = wait.lock().unwrap().recv(); // Until the other end is dropped.
+    });
     let app = App::start(builder.build().unwrap(), AppSettings::new("app"), client.clone().ports()).unwrap();
     while !app.is_running() {
         std::thread::yield_now();
