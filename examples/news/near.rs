@@ -15,9 +15,9 @@ use super::similar::{bands, shingles, similarity};
 
 /// How far apart in time repeats may be.
 pub const WITHIN: Duration = hours(24);
-/// How long the stores answer. Longer than a day: after a crash, articles come again that lie as far behind the newest one as
-/// one commit reaches, and that is many days of old news.
-pub const RETENTION: Duration = days(60);
+/// How long the stores answer. Far longer than a day: after a crash, articles come again that lie as far behind the newest one
+/// as what was read since the last commit, and a second's reading of old news is months of them.
+pub const RETENTION: Duration = days(400);
 
 /// What is kept of an article.
 #[derive(Clone, Serialize, Deserialize)]

@@ -17,8 +17,9 @@ use super::similar::fingerprint;
 pub const PARTITIONS: u32 = 4;
 /// Trends are counted by day.
 pub const TREND_WINDOW: Duration = days(1);
-/// News may come late, above all while the pipeline catches up: partitions do not go on in step then.
-const TREND_GRACE: Duration = days(30);
+/// News may come late, above all while the pipeline catches up: partitions do not go on in step then, and after a crash it comes
+/// again.
+const TREND_GRACE: Duration = RETENTION;
 /// A reader's terms that count.
 const PROFILE_TERMS: usize = 20;
 /// What one more article does to the weight of the terms of earlier ones.
