@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(crate) struct Shared {
     pub topics: RwLock<BTreeMap<String, Arc<OpenTopic>>>,
     pub metadata: Mutex<MetadataLog>,
     pub offsets: Mutex<GroupOffsets>,
-    watchers: Mutex<Vec<Wake>>,
+    watchers: Mutex<Vec<Weak<dyn Fn() + Send + Sync>>>,
     pub stopping: AtomicBool,
 }
 
@@ -73,6 +73,7 @@ impl Broker {
     /// # Errors
     /// When another process has the folder, it is of a newer layout, or a log is damaged.
     pub fn open(path: &Path, settings: BrokerSettings) -> Result<Self, BrokerError> {
+        settings.disk.allow_many_files();
         let folder = DataFolder::open(settings.disk.clone(), path)?;
         let (mut metadata, mut records) = MetadataLog::open(&folder.disk, path)?;
         finish_deletions(&folder, &mut metadata, &mut records, settings.clock.now())?;
@@ -89,7 +90,7 @@ impl Broker {
         if let Some(topic) = topics.get(OFFSETS_TOPIC) {
             replay_offsets(topic, &mut offsets)?;
             // Those of topics whose deletion a kill interrupted.
-            offsets.retain_topics(|name| topics.contains_key(name));
+            offsets.retain_topics(|name| topics.get(name).map(|topic| topic.record.id));
         }
         let shared = Arc::new(Shared {
             folder,
@@ -175,8 +176,8 @@ impl Door for Broker {
         })
     }
 
-    fn watch(&self, wake: Wake) {
-        self.shared.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(wake);
+    fn watch(&self, wake: &Wake) {
+        self.shared.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(wake));
     }
 }
 
@@ -195,9 +196,8 @@ impl Shared {
 
     /// Tells those who wait that there is more.
     pub fn wake_watchers(&self) {
-        for wake in self.watchers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            wake();
-        }
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain(|watcher| watcher.upgrade().map(|wake| wake()).is_some());
     }
 }
 

@@ -263,7 +263,8 @@ fn the_topic_of_offsets_is_the_brokers_own() {
 fn names_and_notes_that_no_record_can_hold_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let broker = open(folder.path());
-    create(&broker, "t", 1, &[]);
+    create(&broker, "t", 2, &[]);
+    assert_eq!(commit(&broker, "g", "nothing", 1), ResponseError::UnknownTopicOrPartition.code());
     assert_eq!(commit(&broker, &"g".repeat(40_000), "t", 1), ResponseError::InvalidGroupId.code());
     use offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
     let note = |partition: i32, length: usize| {

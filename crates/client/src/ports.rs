@@ -32,8 +32,8 @@ pub trait Consumer: Send + Sync {
     /// The offset behind the last record of a partition.
     fn latest(&self, place: &TopicPartition) -> Result<Offset, ClientError>;
 
-    /// Has `wake` called whenever there may be more to fetch.
-    fn watch(&self, wake: Wake);
+    /// Has `wake` called whenever there may be more to fetch, as long as somebody holds it.
+    fn watch(&self, wake: &Wake);
 }
 
 /// Writes records.

@@ -34,6 +34,11 @@ impl Disk {
         }
     }
 
+    /// Lets this process have as many files open as the system allows it; a log has one a segment.
+    pub fn allow_many_files(&self) {
+        let _ = rlimit::increase_nofile_limit(u64::MAX); // As few as before will do for a small log.
+    }
+
     /// Opens a file for reading and writing at any position, and makes it if it is absent.
     pub fn open(&self, path: &Path) -> io::Result<DiskFile> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;

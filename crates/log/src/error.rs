@@ -12,7 +12,7 @@ use tidewater_types::Offset;
 #[non_exhaustive]
 pub enum LogError {
     /// The disk or the file system refused. A log that could not write takes no more appends until it is opened again.
-    #[error("cannot {action} {path}: {source}. Check the disk's free space and health, then start again", path = path.display())]
+    #[error("cannot {action} {path}: {source}. {remedy}, then start again", path = path.display(), remedy = remedy(source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -69,6 +69,18 @@ pub enum LogError {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// The system's number for too many open files in this process.
+const TOO_MANY_OPEN_FILES: i32 = 24;
+
+fn remedy(error: &io::Error) -> &'static str {
+    match (error.kind(), error.raw_os_error()) {
+        (_, Some(TOO_MANY_OPEN_FILES)) => "Raise the limit of open files (ulimit -n)",
+        (io::ErrorKind::NotFound, _) => "Check the folder's name",
+        (io::ErrorKind::PermissionDenied, _) => "Check whose the folder is",
+        _ => "Check the disk's free space and health",
+    }
 }
 
 impl LogError {

@@ -15,6 +15,6 @@ pub trait Door: Send + Sync {
     /// Answers a request. One that this broker does not know is answered with `None`.
     fn call(&self, request: RequestKind) -> Option<ResponseKind>;
 
-    /// Has `wake` called from now on whenever records were appended.
-    fn watch(&self, wake: Wake);
+    /// Has `wake` called from now on whenever records were appended, as long as somebody holds it.
+    fn watch(&self, wake: &Wake);
 }

@@ -1,6 +1,6 @@
 //! OffsetCommit: written to `__consumer_offsets`, then to the table.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use tidewater_protocol::ResponseError;
@@ -15,27 +15,30 @@ use crate::offsets::{Committed, GROUP_LIMIT_BYTES, METADATA_LIMIT_BYTES, OFFSETS
 pub(crate) fn handle(shared: &Shared, request: &OffsetCommitRequest) -> OffsetCommitResponse {
     let group = request.group_id.to_string();
     let mut commits = Vec::new();
-    let mut refused = BTreeSet::new();
+    let mut refused = BTreeMap::new();
     for topic in &request.topics {
+        let open = shared.topic(&topic.name);
         for partition in &topic.partitions {
             let place = TopicPartition::new(&*topic.name.to_string(), partition.partition_index);
             let metadata = partition.committed_metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+            let Some(open) = open.as_ref().filter(|open| open.partition(partition.partition_index).is_some()) else {
+                refused.insert(place, ResponseError::UnknownTopicOrPartition);
+                continue;
+            };
             if metadata.len() > METADATA_LIMIT_BYTES {
-                refused.insert(place);
+                refused.insert(place, ResponseError::OffsetMetadataTooLarge);
                 continue;
             }
+            let topic_id = Some(open.record.id);
             let (offset, leader_epoch) = (Offset(partition.committed_offset), partition.committed_leader_epoch);
-            commits.push((place, Some(Committed { offset, leader_epoch, metadata })));
+            commits.push((place, Some(Committed { offset, leader_epoch, metadata, topic_id })));
         }
     }
     let code = match write(shared, &group, commits) {
         Ok(()) => 0,
         Err(error) => error.code(),
     };
-    let code_of = |place: TopicPartition| match code {
-        0 if refused.contains(&place) => ResponseError::OffsetMetadataTooLarge.code(),
-        code => code,
-    };
+    let code_of = |place: TopicPartition| refused.get(&place).map_or(code, |error| error.code());
     let topics = request
         .topics
         .iter()

@@ -48,7 +48,7 @@ impl Consumer for NativeClient {
         self.list_offset(place, LATEST)
     }
 
-    fn watch(&self, wake: Wake) {
+    fn watch(&self, wake: &Wake) {
         self.door.watch(wake);
     }
 }

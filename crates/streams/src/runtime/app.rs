@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use thiserror::Error;
 use tidewater_client::{ClientError, Ports};
 use tidewater_env::{asked_to_end, spawn};
+use tidewater_protocol::Wake;
 use tidewater_types::{Partition, TopicPartition};
 use tokio::sync::watch;
 
@@ -61,6 +62,8 @@ pub struct App {
     /// Every partition that the application reads.
     inputs: Vec<TopicPartition>,
     threads: Vec<(JoinHandle<Result<(), TaskError>>, Arc<Signals>)>,
+    /// What the log calls when there may be more to read: held here, so that it ends with the application.
+    wakes: Vec<Wake>,
     /// How many threads have ended.
     ended: watch::Receiver<usize>,
 }
@@ -106,7 +109,7 @@ impl App {
         });
         let inputs = inputs.collect();
         let topology = Arc::new(topology);
-        let mut threads = Vec::new();
+        let (mut threads, mut wakes) = (Vec::new(), Vec::new());
         let (end, ended) = watch::channel(0);
         for (number, tasks) in ports.group.assign(&deployment.tasks, settings.threads).into_iter().enumerate() {
             let signals = Arc::new(Signals::default());
@@ -131,19 +134,21 @@ impl App {
             let handle = match spawn(&name, run) {
                 Ok(handle) => handle,
                 Err(error) => {
-                    drop(App { ports, inputs, threads, ended });
+                    drop(App { ports, inputs, threads, wakes, ended });
                     return Err(StartError::Thread(error));
                 }
             };
             let (sleeper, more) = (handle.thread().clone(), signals.clone());
-            ports.consumer.watch(Arc::new(move || {
+            let wake: Wake = Arc::new(move || {
                 if !more.more.swap(true, Ordering::SeqCst) {
                     sleeper.unpark();
                 }
-            }));
+            });
+            ports.consumer.watch(&wake);
+            wakes.push(wake);
             threads.push((handle, signals));
         }
-        Ok(App { ports, inputs, threads, ended })
+        Ok(App { ports, inputs, threads, wakes, ended })
     }
 
     /// Whether all threads have restored their stores and are at work.
@@ -196,6 +201,7 @@ impl App {
     /// The first failure of a thread.
     pub async fn stop(mut self) -> Result<(), TaskError> {
         self.signal();
+        self.wakes.clear();
         let all = self.threads.len();
         let _ = self.ended.wait_for(|&ended| ended >= all).await; // An error says that all have ended, too.
         let mut result = Ok(());
