@@ -24,6 +24,8 @@ use crate::recovery::{self, Recovered};
 use crate::segment::{Segment, SegmentFiles};
 use crate::{LogConfig, LogError, TimestampType};
 
+/// Bytes that are read at once to find the batch of an offset.
+const SKIP_BYTES: usize = 4096;
 /// A segment's positions and relative offsets are 32 bits wide.
 const SEGMENT_LIMIT_BYTES: u64 = i32::MAX as u64;
 
@@ -83,14 +85,14 @@ impl ReadSlice {
         };
         let mut position = self.position;
         let mut chunk = Bytes::new();
-        // Skip whole batches before the wanted offset: at most an index interval of them.
+        // Skip whole batches before the wanted offset, by their headers: at most an index interval of them.
         loop {
             if position >= self.position + self.available {
                 return Ok(Bytes::new());
             }
             let left = (self.position + self.available - position) as usize;
             if chunk.len() < HEADER_LENGTH.min(left) {
-                chunk = read(max_bytes.clamp(HEADER_LENGTH, left.max(HEADER_LENGTH)), position)?;
+                chunk = read(SKIP_BYTES.min(left).max(HEADER_LENGTH), position)?;
             }
             let length = batch_length(&chunk)?;
             if last_offset(&chunk) >= self.from {
