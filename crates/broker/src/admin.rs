@@ -10,7 +10,7 @@ use tidewater_types::{Offset, Partition, TopicPartition};
 
 use crate::broker::{Shared, keyed_batch};
 use crate::config::check_setting_name;
-use crate::folder::{LOG_STARTS, POINTS, deleted_folder};
+use crate::folder::{LOG_STARTS, deleted_folder};
 use crate::metadata::{METADATA_TOPIC, TopicRecord};
 use crate::offsets::{Committed, GroupOffsets, OFFSETS_TOPIC, partition_of, write_key, write_value};
 use crate::topics::{KnownPoints, OpenTopic, is_legal_name};
@@ -71,6 +71,7 @@ impl Shared {
         if topics.contains_key(name) {
             return Err(TopicError::Exists);
         }
+        self.folder.forget_points(name).map_err(storage)?;
         let record = TopicRecord::new(random_id(), partitions, configs);
         let folders: Vec<PathBuf> =
             (0..partitions).map(|number| self.folder.path.join(format!("{name}-{number}"))).collect();
@@ -147,8 +148,10 @@ impl Shared {
 
     /// Deletes the records of a partition before an offset; −1 stands for all that may be read. Gives the first offset left.
     pub fn delete_records(&self, place: &TopicPartition, before: Offset) -> Result<Offset, LogError> {
-        let topic = self.topic(&place.topic);
-        let Some(partition) = topic.as_ref().and_then(|topic| topic.partition(place.partition)) else {
+        // Held to the end: a topic that is made anew under this name must not have this start.
+        let topics = self.topics();
+        let topic = topics.get(&*place.topic);
+        let Some(partition) = topic.and_then(|topic| topic.partition(place.partition)) else {
             return Err(LogError::OffsetOutOfRange { offset: before, start: Offset::ZERO, end: Offset::ZERO });
         };
         let start = {
@@ -159,7 +162,8 @@ impl Shared {
         };
         // Lost in a crash, it costs nothing: the records come back that somebody was done with.
         let noted = self.folder.change_points(LOG_STARTS, |points| {
-            points.insert(place.clone(), start);
+            let noted = points.entry(place.clone()).or_default();
+            *noted = start.max(*noted);
         });
         if let Err(error) = noted {
             tracing::warn!(%place, %error, "the new start of a log is not noted");
@@ -203,11 +207,8 @@ impl Shared {
             self.folder.disk.rename(&folder, &away).map_err(BrokerError::io("rename", folder))?;
             renamed.push(away);
         }
+        self.folder.forget_points(name)?;
         self.metadata.lock().unwrap_or_else(PoisonError::into_inner).write(name, None, self.now())?;
-        // No other topic of this name begins before nothing is known of this one.
-        for points in POINTS {
-            self.folder.change_points(points, |points| points.retain(|place, _| &*place.topic != name))?;
-        }
         if let Some(offsets) = topics.get(OFFSETS_TOPIC).cloned() {
             self.forget_offsets(&offsets, name)?;
         }

@@ -12,7 +12,7 @@ use tidewater_protocol::messages::{RequestKind, ResponseKind};
 use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door, Wake};
 use tidewater_types::{Headers, Offset, Timestamp, TopicPartition};
 
-use crate::folder::{DataFolder, LOG_STARTS, POINTS, RECOVERY_POINTS, deleted_folder};
+use crate::folder::{DataFolder, LOG_STARTS, RECOVERY_POINTS, deleted_folder};
 use crate::metadata::{MetadataLog, TopicRecord};
 use crate::offsets::{GroupOffsets, OFFSETS_TOPIC};
 use crate::topics::{KnownPoints, OpenTopic};
@@ -117,12 +117,22 @@ impl Broker {
     pub fn close(mut self) -> Result<(), BrokerError> {
         self.stop_maintenance();
         let mut points = BTreeMap::new();
+        let mut failed = None;
         for (name, topic) in self.shared.topics().iter() {
             for (number, partition) in topic.partitions.iter().enumerate() {
-                points.insert(TopicPartition::new(name.as_str(), number as i32), partition.lock().close()?);
+                match partition.lock().close() {
+                    Ok(point) => {
+                        points.insert(TopicPartition::new(name.as_str(), number as i32), point);
+                    }
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
         }
         self.shared.metadata.lock().unwrap_or_else(PoisonError::into_inner).close()?;
+        // Without the mark of a clean close, the next open checks all logs.
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         self.shared.folder.write_points(RECOVERY_POINTS, &points)?;
         self.shared.folder.mark_clean()
     }
@@ -222,10 +232,8 @@ fn finish_deletions(
                 folder.disk.rename(&path, &away).map_err(BrokerError::io("rename", path))?;
             }
         }
+        folder.forget_points(&name)?;
         metadata.write(&name, None, now)?;
-        for points in POINTS {
-            folder.change_points(points, |points| points.retain(|place, _| *place.topic != *name))?;
-        }
     }
     for path in folder.deleted()? {
         folder.disk.remove_folder(&path).map_err(BrokerError::io("remove", path))?;

@@ -130,7 +130,17 @@ impl DataFolder {
         text.lines().skip(2).filter_map(line).collect()
     }
 
-    /// Changes a checkpoint file.
+    /// Takes a topic out of all checkpoint files: before it is known as deleted, so that none of its name begins with its marks.
+    pub fn forget_points(&self, topic: &str) -> Result<(), BrokerError> {
+        for name in POINTS {
+            if self.read_points(name).keys().any(|place| *place.topic == *topic) {
+                self.change_points(name, |points| points.retain(|place, _| *place.topic != *topic))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes a checkpoint file. Whoever also needs the topics has locked them before.
     pub fn change_points(
         &self,
         name: &str,

@@ -11,7 +11,7 @@ use tidewater_types::{Offset, Timestamp, TopicPartition};
 use crate::BrokerError;
 use crate::broker::Shared;
 use crate::folder::CLEANER_POINTS;
-use crate::topics::{OpenTopic, SharedPartition};
+use crate::topics::SharedPartition;
 
 /// Starts the thread, if the settings want one.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, BrokerError> {
@@ -65,13 +65,15 @@ pub(crate) fn run_once(shared: &Shared) -> Result<(), BrokerError> {
             let clean_to = points.get(&place).copied().unwrap_or_default();
             match maintain(partition, &mut compactor, clean_to, shared.now()) {
                 Ok(None) => {}
-                Ok(Some(clean_to)) => shared.folder.change_points(CLEANER_POINTS, |points| {
+                Ok(Some(clean_to)) => {
                     // A topic that was deleted meanwhile has no marks, and one made anew not these.
-                    let is_same = |now: &OpenTopic| now.record.id == topic.record.id;
-                    if shared.topic(&name).is_some_and(|now| is_same(&now)) {
-                        points.insert(place, clean_to);
+                    let topics = shared.topics();
+                    if topics.get(&name).is_some_and(|now| now.record.id == topic.record.id) {
+                        shared.folder.change_points(CLEANER_POINTS, |points| {
+                            points.insert(place, clean_to);
+                        })?;
                     }
-                })?,
+                }
                 // The others go on.
                 Err(error) => tracing::error!(%place, %error, "retention or compaction failed; it is tried again"),
             }

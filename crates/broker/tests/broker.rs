@@ -234,7 +234,7 @@ fn a_deleted_topic_leaves_no_marks_to_one_of_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let broker = open(folder.path());
     create(&broker, "t", 1, &[]);
-    let points = ["cleaner-offset-checkpoint", "recovery-point-offset-checkpoint"];
+    let points = ["cleaner-offset-checkpoint", "recovery-point-offset-checkpoint", "log-start-offset-checkpoint"];
     for points in points {
         std::fs::write(folder.path().join(points), "0\n2\nt 0 100\nu 0 7\n").unwrap();
     }
@@ -485,4 +485,41 @@ fn deleted_records_stay_deleted() {
     drop(broker);
     let broker = open(folder.path());
     assert_eq!((fetch(&broker, "t", 2).0, fetch(&broker, "t", 3).0), (out_of_range, 0));
+}
+
+/// What an older topic of the name left, as one whose deletion was killed between two steps.
+#[test]
+fn a_new_topic_begins_without_marks() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    for points in ["cleaner-offset-checkpoint", "recovery-point-offset-checkpoint", "log-start-offset-checkpoint"] {
+        std::fs::write(folder.path().join(points), "0\n1\nt 0 100\n").unwrap();
+    }
+    create(&broker, "t", 1, &[]);
+    for value in ["a", "b"] {
+        produce(&broker, "t", 0, &[value]);
+    }
+    drop(broker);
+    let broker = open(folder.path());
+    assert_eq!(fetch(&broker, "t", 0).0, 0);
+}
+
+/// Deletions, the cleaner and readers at once: nobody waits for ever.
+#[test]
+fn topics_come_and_go_while_the_cleaner_is_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        BrokerSettings { maintenance_interval: Some(std::time::Duration::from_millis(1)), ..BrokerSettings::default() };
+    let broker = Broker::open(folder.path(), settings).unwrap();
+    let compacted = [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.0")];
+    for round in 0..30 {
+        assert_eq!(create(&broker, "t", 1, &compacted).0, 0);
+        for _ in 0..30 {
+            assert_eq!(produce(&broker, "t", 0, &["a value of some length, so that segments are rolled"]).0, 0);
+        }
+        assert_eq!(commit(&broker, "g", "t", round), 0);
+        assert_eq!(delete(&broker, "t"), 0);
+    }
+    assert!(committed(&broker, "g").is_empty());
+    broker.close().unwrap();
 }

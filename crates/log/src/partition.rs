@@ -413,6 +413,9 @@ impl PartitionLog {
 
     /// Hides all records before `offset`, and removes the segments that hold nothing else (`DeleteRecords`).
     pub fn delete_before(&mut self, offset: Offset) -> Result<(), LogError> {
+        if let Some(reason) = self.stopped.as_ref().filter(|_| self.retired) {
+            return Err(LogError::Stopped { path: self.folder.clone(), reason: reason.clone() });
+        }
         if offset > self.high_watermark {
             return Err(LogError::OffsetOutOfRange { offset, start: self.log_start, end: self.high_watermark });
         }

@@ -56,7 +56,11 @@ pub(crate) fn handle(shared: &Shared, request: &OffsetCommitRequest) -> OffsetCo
 
 /// All offsets of a commit go into one batch, so that they are there together or not at all. The table is locked meanwhile,
 /// so that it has the order of the log.
-fn write(shared: &Shared, group: &str, commits: Vec<(TopicPartition, Option<Committed>)>) -> Result<(), ResponseError> {
+fn write(
+    shared: &Shared,
+    group: &str,
+    mut commits: Vec<(TopicPartition, Option<Committed>)>,
+) -> Result<(), ResponseError> {
     if group.len() > GROUP_LIMIT_BYTES {
         return Err(ResponseError::InvalidGroupId);
     }
@@ -68,6 +72,12 @@ fn write(shared: &Shared, group: &str, commits: Vec<(TopicPartition, Option<Comm
         tracing::error!(group, code = ?code, message, "the topic of offsets cannot be made");
         ResponseError::CoordinatorNotAvailable
     })?;
+    // Held to the end: a topic that was deleted since it was looked up, or made anew, must not have these offsets.
+    let topics = shared.topics();
+    commits.retain(|(place, committed)| {
+        let id = committed.as_ref().and_then(|committed| committed.topic_id);
+        topics.get(&*place.topic).is_some_and(|topic| Some(topic.record.id) == id)
+    });
     let mut offsets = shared.offsets.lock().unwrap_or_else(PoisonError::into_inner);
     shared.write_offsets(&topic, &mut offsets, group, commits).map_err(|error| {
         tracing::error!(group, %error, "offsets cannot be written");

@@ -275,8 +275,11 @@ impl StreamThread {
     /// The topics between the application's own sub-topologies.
     fn repartition_topics(&self) -> BTreeSet<String> {
         let subtopologies = self.topology.subtopologies().iter();
-        let topics = subtopologies.map(|each| self.topology.topics(each, &self.settings.application_id).repartition);
-        topics.flat_map(BTreeMap::into_keys).collect()
+        let all: Vec<_> = subtopologies.map(|each| self.topology.topics(each, &self.settings.application_id)).collect();
+        let repartitions = all.iter().flat_map(|topics| topics.repartition.keys());
+        // One that serves as a changelog keeps its records.
+        let is_changelog = |name: &String| all.iter().any(|topics| topics.changelogs.contains_key(name));
+        repartitions.filter(|name| !is_changelog(name)).cloned().collect()
     }
 
     /// Deletes what is worked through of repartition topics. A failure only leaves it for the next time.
