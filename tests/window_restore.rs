@@ -63,6 +63,17 @@ fn start(client: &NativeClient, topology: Topology, state: &Path) -> App {
     App::start(topology, settings, client.clone().ports()).unwrap()
 }
 
+/// A broker whose cleaner is always at work, with topics that keep everything.
+fn open(logs: &Path, topics: &[&str]) -> (Arc<Broker>, NativeClient) {
+    let settings = BrokerSettings { maintenance_interval: Some(Duration::from_millis(5)), ..BrokerSettings::default() };
+    let broker = Arc::new(Broker::open(logs, settings).unwrap());
+    let client = NativeClient::new(broker.clone(), "app");
+    for topic in topics {
+        client.create_topic(topic, 1, &[("retention.ms".to_owned(), "-1".to_owned())].into()).unwrap();
+    }
+    (broker, client)
+}
+
 fn work(app: &App) {
     while app.lag().unwrap() > 0 {
         assert!(!app.has_failed());
@@ -74,12 +85,7 @@ fn work(app: &App) {
 async fn windows_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
     let folder = tempfile::tempdir().unwrap();
     let (logs, state) = (folder.path().join("log"), folder.path().join("state"));
-    let settings = BrokerSettings { maintenance_interval: Some(Duration::from_millis(5)), ..BrokerSettings::default() };
-    let broker = Arc::new(Broker::open(&logs, settings).unwrap());
-    let client = NativeClient::new(broker.clone(), "app");
-    for topic in ["stories", "daily"] {
-        client.create_topic(topic, 1, &[("retention.ms".to_owned(), "-1".to_owned())].into()).unwrap();
-    }
+    let (broker, client) = open(&logs, &["stories", "daily"]);
     let app = start(&client, topology(), &state);
     // Forty days; each day's count is written several times, so there is something to clean.
     for day in 0..40 {
@@ -133,12 +139,7 @@ fn join() -> Topology {
 async fn joins_of_long_ago_are_restored_after_the_cleaner_has_been_at_work() {
     let folder = tempfile::tempdir().unwrap();
     let (logs, state) = (folder.path().join("log"), folder.path().join("state"));
-    let settings = BrokerSettings { maintenance_interval: Some(Duration::from_millis(5)), ..BrokerSettings::default() };
-    let broker = Arc::new(Broker::open(&logs, settings).unwrap());
-    let client = NativeClient::new(broker.clone(), "app");
-    for topic in ["stories", "readers", "read"] {
-        client.create_topic(topic, 1, &[("retention.ms".to_owned(), "-1".to_owned())].into()).unwrap();
-    }
+    let (broker, client) = open(&logs, &["stories", "readers", "read"]);
     let app = start(&client, join(), &state);
     for day in 0..200 {
         send(&client, "grain", day);

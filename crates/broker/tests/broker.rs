@@ -512,14 +512,28 @@ fn topics_come_and_go_while_the_cleaner_is_at_work() {
         BrokerSettings { maintenance_interval: Some(std::time::Duration::from_millis(1)), ..BrokerSettings::default() };
     let broker = Broker::open(folder.path(), settings).unwrap();
     let compacted = [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.0")];
-    for round in 0..30 {
-        assert_eq!(create(&broker, "t", 1, &compacted).0, 0);
-        for _ in 0..30 {
-            assert_eq!(produce(&broker, "t", 0, &["a value of some length, so that segments are rolled"]).0, 0);
-        }
-        assert_eq!(commit(&broker, "g", "t", round), 0);
-        assert_eq!(delete(&broker, "t"), 0);
+    let others = ["a", "b", "c", "d"];
+    for topic in others {
+        create(&broker, topic, 1, &compacted);
     }
-    assert!(committed(&broker, "g").is_empty());
-    broker.close().unwrap();
+    let (broker, done) = (&broker, &std::sync::atomic::AtomicBool::new(false));
+    let value = "a value of some length, so that segments are rolled";
+    std::thread::scope(|scope| {
+        // There is always something to clean.
+        scope.spawn(move || {
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                assert!(others.iter().all(|topic| produce(broker, topic, 0, &[value]).0 == 0));
+            }
+        });
+        for round in 0..60 {
+            assert_eq!(create(broker, "t", 8, &compacted).0, 0);
+            assert_eq!(produce(broker, "t", 0, &[value]).0, 0);
+            assert_eq!(commit(broker, "g", "t", round), 0);
+            // A mark, so that the deletion has one to take away.
+            std::fs::write(folder.path().join("recovery-point-offset-checkpoint"), "0\n1\nt 0 1\n").unwrap();
+            assert_eq!(delete(broker, "t"), 0);
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    assert!(committed(broker, "g").is_empty());
 }

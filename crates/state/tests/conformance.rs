@@ -55,9 +55,9 @@ fn flush(store: &mut Store, log: &mut Log) {
 const SMALL: StoreMemory = StoreMemory { cache_bytes: 300, row_bytes: 0 };
 
 /// Runs the steps against a store and a model; `transactional` engines take uncommitted writes back.
-fn run(backend: &mut dyn Backend, memory: StoreMemory, cached: bool, transactional: bool, steps: &[Step]) {
-    let mut spec = StoreSpec::new("s", StoreKind::KeyValue { timestamped: false });
-    spec.cached = cached;
+fn run(backend: &mut dyn Backend, spec: StoreSpec, memory: StoreMemory, transactional: bool, steps: &[Step]) {
+    // A timestamped store's own layout begins with the time, which its changelog does not have.
+    let time: &[u8] = if spec.is_timestamped() { &[0, 0, 0, 0, 0, 0, 0, 7] } else { &[] };
     let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
     let mut log = Log::default();
     let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
@@ -65,7 +65,7 @@ fn run(backend: &mut dyn Backend, memory: StoreMemory, cached: bool, transaction
     for step in steps {
         match *step {
             Step::Put(key, value) => {
-                let value = value.map(|value| vec![value; 3]);
+                let value = value.map(|value| [time, &[value; 3]].concat());
                 store.put(&[key], value.as_deref(), &context(), &mut log).unwrap();
                 match value {
                     Some(value) => model.insert(vec![key], value),
@@ -115,12 +115,16 @@ fn run(backend: &mut dyn Backend, memory: StoreMemory, cached: bool, transaction
         let mut restored: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for (key, value) in log.0 {
             match value {
-                Some(value) => restored.insert(key, value),
+                Some(value) => restored.insert(key, [time, &value].concat()),
                 None => restored.remove(&key),
             };
         }
         assert_eq!(restored, model);
     }
+}
+
+fn key_value(timestamped: bool, cached: bool) -> StoreSpec {
+    StoreSpec { cached, ..StoreSpec::new("s", StoreKind::KeyValue { timestamped }) }
 }
 
 #[derive(Clone, Debug)]
@@ -284,8 +288,8 @@ proptest! {
     }
 
     #[test]
-    fn memory(steps in proptest::collection::vec(step(), 1..80), cached: bool) {
-        run(&mut MemoryBackend, SMALL, cached, false, &steps);
+    fn memory(steps in proptest::collection::vec(step(), 1..80), timestamped: bool, cached: bool) {
+        run(&mut MemoryBackend, key_value(timestamped, cached), SMALL, false, &steps);
     }
 }
 
@@ -319,12 +323,18 @@ mod rocks {
         }
 
         #[test]
-        fn rocksdb(steps in proptest::collection::vec(step(), 1..80), cached: bool, row_bytes in 0usize..1000) {
+        fn rocksdb(
+            steps in proptest::collection::vec(step(), 1..80),
+            timestamped: bool,
+            cached: bool,
+            row_bytes in 0usize..1000,
+        ) {
             let folder = tempfile::tempdir().unwrap();
             let memory = RocksMemory::new(8 << 20);
-            let spec = StoreSpec::new("s", StoreKind::KeyValue { timestamped: false });
+            let spec = key_value(timestamped, cached);
             let small = StoreMemory { row_bytes, ..SMALL };
-            run(&mut RocksBackend::open(folder.path(), &[&spec], &memory).unwrap(), small, cached, true, &steps);
+            let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
+            run(&mut backend, spec, small, true, &steps);
         }
     }
 
