@@ -1,10 +1,11 @@
 //! Where the engines of one task come from, and how their writes are made to last together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidewater_types::Offset;
 
-use crate::{Engine, MemoryEngine, RowBytes, StateError, StoreSpec};
+use crate::{Committed, Engine, MemoryEngine, RowBytes, StateError, StoreSpec};
 
 /// What a commit makes last of one store.
 #[derive(Debug, Default)]
@@ -30,6 +31,9 @@ pub trait Backend: Send {
     /// The changelog offset that a store's lasting contents reach; `None` if it has none and must be restored from the start.
     fn offset(&self, store: &str) -> Result<Option<Offset>, StateError>;
 
+    /// What other tasks read of a store of this one: all that is committed, as soon as it is.
+    fn reader(&self, store: &str) -> Result<Arc<dyn Committed>, StateError>;
+
     /// Closes the engines in good order.
     fn close(&mut self) -> Result<(), StateError>;
 }
@@ -49,6 +53,14 @@ impl Backend for MemoryBackend {
 
     fn offset(&self, _: &str) -> Result<Option<Offset>, StateError> {
         Ok(None)
+    }
+
+    fn reader(&self, store: &str) -> Result<Arc<dyn Committed>, StateError> {
+        Err(StateError::Engine {
+            store: store.to_owned(),
+            action: "share",
+            reason: "it belongs to one task alone".to_owned(),
+        })
     }
 
     fn close(&mut self) -> Result<(), StateError> {

@@ -1,6 +1,7 @@
 //! The bottom of a store: sorted bytes.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::{MemoryEngine, StateError};
 
@@ -45,6 +46,8 @@ pub enum Engine {
     Memory(MemoryEngine),
     /// What was committed, through [`crate::Backend::commit`]; writes wait in the store until then.
     Committed(Box<dyn Committed>),
+    /// What another task commits: a global store, seen by the tasks that read it.
+    ReadOnly(Arc<dyn Committed>),
 }
 
 impl Engine {
@@ -52,11 +55,8 @@ impl Engine {
     pub(crate) fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
         match self {
             Engine::Memory(engine) => Ok(engine.get(key).map(read)),
-            Engine::Committed(engine) => {
-                let (mut read, mut result) = (Some(read), None);
-                engine.get(key, &mut |value| result = read.take().map(|read| read(value)))?;
-                Ok(result)
-            }
+            Engine::Committed(engine) => get_from(&**engine, key, read),
+            Engine::ReadOnly(engine) => get_from(&**engine, key, read),
         }
     }
 
@@ -65,12 +65,19 @@ impl Engine {
         match self {
             Engine::Memory(engine) => engine.scan(range, reverse, visit),
             Engine::Committed(engine) => engine.scan(range, reverse, visit),
+            Engine::ReadOnly(engine) => engine.scan(range, reverse, visit),
         }
     }
 }
 
+fn get_from<R>(engine: &dyn Committed, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
+    let (mut read, mut result) = (Some(read), None);
+    engine.get(key, &mut |value| result = read.take().map(|read| read(value)))?;
+    Ok(result)
+}
+
 /// Sorted bytes as of the last commit.
-pub trait Committed: Send {
+pub trait Committed: Send + Sync {
     /// Hands the value of `key` to `read`, if there is one.
     fn get(&self, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<(), StateError>;
 

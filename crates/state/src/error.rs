@@ -38,4 +38,12 @@ pub enum StateError {
         /// The newest format known.
         known: u32,
     },
+    /// A write to a store that this task only reads.
+    #[error(
+        "store {store} is global: only the processor that fills it from its topic may write to it. Write to the topic instead"
+    )]
+    ReadOnly {
+        /// The store.
+        store: String,
+    },
 }

@@ -228,6 +228,12 @@ impl Backend for RocksBackend {
         Ok(Some(Offset(i64::from_be_bytes(eight))))
     }
 
+    fn reader(&self, store: &str) -> Result<Arc<dyn Committed>, StateError> {
+        family(&self.db, store)?;
+        // What is written later has times that this one does not know.
+        Ok(Arc::new(RocksEngine { db: self.db.clone(), store: store.to_owned(), newest_time: NewestTime::Unknown }))
+    }
+
     fn close(&mut self) -> Result<(), StateError> {
         let names = DB::list_cf(&Options::default(), &self.folder).map_err(failed(&self.name(), "list"))?;
         let families: Vec<&ColumnFamily> = names.iter().filter_map(|name| self.db.cf_handle(name)).collect();

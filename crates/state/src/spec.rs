@@ -65,12 +65,22 @@ pub struct StoreSpec {
     pub cached: bool,
     /// Its changelog.
     pub logging: Logging,
+    /// Whether the windows of all keys come by their times, as Kafka Streams keeps them where results are sent when windows
+    /// close.
+    pub time_ordered: bool,
 }
 
 impl StoreSpec {
     /// A key-value store that is persistent, not cached, and logged.
     pub fn new(name: impl Into<String>, kind: StoreKind) -> Self {
-        StoreSpec { name: name.into(), kind, in_memory: false, cached: false, logging: Logging::On(Vec::new()) }
+        StoreSpec {
+            name: name.into(),
+            kind,
+            in_memory: false,
+            cached: false,
+            logging: Logging::On(Vec::new()),
+            time_ordered: false,
+        }
     }
 
     /// Whether the store has a changelog topic.

@@ -50,6 +50,7 @@ impl Store {
         let newest = match &engine {
             Engine::Memory(_) => NewestTime::Empty,
             Engine::Committed(engine) => engine.newest_time(),
+            Engine::ReadOnly(engine) => engine.newest_time(),
         };
         let is_committed = matches!(engine, Engine::Committed(_));
         let cache_bytes = if is_cached { memory.cache_bytes } else { 0 };
@@ -180,6 +181,7 @@ impl Store {
             }
             (Engine::Committed(_), Some(rows)) => rows.write(key, value),
             (Engine::Committed(_), None) => unreachable!("writes to a committed engine wait in rows"),
+            (Engine::ReadOnly(_), _) => return Err(StateError::ReadOnly { store: self.spec.name.clone() }),
         }
         if let Some(expiry) = self.expiry.as_mut().filter(|_| !is_noted) {
             expiry.add(key, &self.spec.kind);
@@ -240,6 +242,33 @@ impl Store {
         let mut rows = self.rows.as_mut().map(|rows| rows.range(&range)).unwrap_or_default();
         rows.retain(|(key, _)| is_cached || is_live(key));
         merge(&self.engine, rows, &range, false, is_live)
+    }
+
+    /// Visits the keys of all entries, in no order; one that was deleted and one that is written may come as well, and twice.
+    pub fn visit_keys(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), StateError> {
+        let range = KeyRange::all();
+        for (key, _) in self.rows.as_mut().map(|rows| rows.range(&range)).unwrap_or_default() {
+            visit(key);
+        }
+        self.engine.scan(&range, false, &mut |key, _| {
+            visit(key);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Reads the value of a window or session even past retention, as long as the store keeps it: a persistent one of Kafka
+    /// Streams finds sessions by time in its whole segments.
+    pub fn get_kept<R>(&mut self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
+        if self.spec.in_memory || self.is_live(key) {
+            return self.get(key, read);
+        }
+        if !self.is_kept(key) {
+            return Ok(None);
+        }
+        match self.rows.as_mut().map(|rows| rows.get(key)) {
+            Some(Known::Value(value)) => Ok(value.map(read)),
+            _ => self.engine.get(key, read),
+        }
     }
 
     /// Takes the update that waits longest in the cache, until none does. It is to be written through and sent on.

@@ -110,7 +110,7 @@ impl Expiry {
     /// The time before which entries may be removed.
     pub fn dead_before(&self) -> i64 {
         if self.by_segment {
-            self.observed.saturating_sub(self.retention_ms).div_euclid(self.segment_ms) * self.segment_ms
+            self.observed.saturating_sub(self.retention_ms).div_euclid(self.segment_ms).saturating_mul(self.segment_ms)
         } else {
             self.live_from()
         }
@@ -149,6 +149,12 @@ impl Store {
             None => true,
             Some(expiry) => self.time_of(key).is_none_or(|time| time >= expiry.live_from()),
         }
+    }
+
+    /// Whether an entry of a key is not removed yet.
+    pub(crate) fn is_kept(&self, key: &[u8]) -> bool {
+        let expiry = self.expiry.as_ref();
+        expiry.is_none_or(|expiry| self.time_of(key).is_none_or(|time| time >= expiry.dead_before()))
     }
 
     /// Takes notice of the time in a window or session key; says whether the entry is to be kept.
@@ -257,7 +263,9 @@ impl Store {
         let found = self.scan_all(|key| is_window_live(key, live_from))?;
         let mut found = self.window_entries(found)?;
         found.retain(|entry| (from..=to).contains(&entry.start));
-        if let Some(expiry) = &self.expiry {
+        if self.spec().time_ordered {
+            found.sort_by_key(|entry| entry.start);
+        } else if let Some(expiry) = &self.expiry {
             found.sort_by_key(|entry| expiry.segment(entry.start));
         }
         Ok(found)

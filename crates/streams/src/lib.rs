@@ -35,16 +35,17 @@ mod topology;
 pub use codec::{__serde_json, Codec, CodecError, Data, Field, Fits, Serde, SessionWindowed, Window, Windowed};
 pub use config::{BuildSettings, Optimizations};
 pub use dsl::{
-    CogroupedStream, Distinct, GroupedStream, GroupedTable, Hopping, JoinWindows, KStream, KTable,
-    SessionWindowedStream, Sessions, Split, StreamsBuilder, Suppress, TimeWindowedStream, Topic, Tumbling, Windows,
+    CogroupedStream, Distinct, EmitStrategy, GlobalKTable, GlobalStore, GroupedStream, GroupedTable, Hopping,
+    JoinWindows, KStream, KTable, SessionWindowedCogroup, SessionWindowedStream, Sessions, Sliding, Split,
+    StreamsBuilder, Suppress, TimeWindowedCogroup, TimeWindowedStream, Topic, Tumbling, Unlimited, Windows,
 };
 pub use error::{BuildError, FailureKind, TaskError, UserError};
 pub use node::source::TimestampExtractor;
 pub use runtime::{App, AppSettings, SettingError, StartError, StateMemory};
 pub use task::{
     AsCore, Collector, Context, Core, Decision, DropReason, Every, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord,
-    Handlers, KeyValueStore, OutRecord, PartitionBy, Processor, Punctuation, PunctuationClock, RawRecord, SessionStore,
-    StoreDefinition, StoreHandle, Stores, Task, TaskOptions, TimestampedStore, WindowStore, every,
+    GlobalStores, Handlers, KeyValueStore, OutRecord, PartitionBy, Processor, Punctuation, PunctuationClock, RawRecord,
+    SessionStore, StoreDefinition, StoreHandle, Stores, Task, TaskOptions, TimestampedStore, WindowStore, every,
 };
 pub use tidewater_client::ClientError;
 pub use topology::{InternalTopicSettings, SubTopology, SubTopologyTopics, Topology};

@@ -123,6 +123,7 @@ impl TestDriver {
             handlers: settings.handlers,
             emit_interval_ms: 0,
             wall_clock: settings.wall_clock,
+            global_stores: None,
         };
         let collector = Box::new(Capture(sent.clone()));
         let mut task = Task::new(topology, &topology.whole(), options, Box::new(MemoryBackend), collector)?;
@@ -239,6 +240,9 @@ impl Inner {
         let offset = self.offsets.entry(topic.to_owned()).or_default();
         let raw = RawRecord { offset: Offset(*offset), timestamp, key, value, headers };
         *offset += 1;
+        if self.task.is_global(topic) {
+            return self.task.process_global(topic, 0, &raw);
+        }
         self.task.add_records(topic, [raw])
     }
 
@@ -255,7 +259,7 @@ impl Inner {
         self.task.commit_stores(&BTreeMap::new())?;
         for record in self.collect(all) {
             let read = self.task.input_topics().any(|topic| **topic == *record.topic);
-            if read {
+            if read || self.task.is_global(&record.topic) {
                 let timestamp = record.timestamp.unwrap_or(self.wall_clock);
                 self.add(&record.topic, record.key, record.value, timestamp, record.headers)?;
             }

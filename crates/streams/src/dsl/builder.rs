@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::global::{GlobalKTable, GlobalStore};
 use super::handle::{Handle, SerdeSlot, SharedPlan, lock, maker};
+use super::stream::{dry_run, stores_of};
 use super::table::{KTable, source_getter};
 use super::{KStream, Topic};
 use crate::codec::Field;
@@ -14,7 +16,8 @@ use crate::error::BuildError;
 use crate::graph::{self, OpKind, Plan, SourceMaker};
 use crate::node::source::{TimestampExtractor, TypedSource};
 use crate::node::table::{TableSource, TableStore};
-use crate::task::{DefinedStore, StoreDefinition, StoreHandle};
+use crate::task::context::ProcessorNode;
+use crate::task::{DefinedStore, Processor, StoreDefinition, StoreHandle, Stores};
 use crate::topology::Topology;
 
 /// Collects a program's operators, and builds its topology.
@@ -97,11 +100,68 @@ impl StreamsBuilder {
         KTable::new(handle, SerdeSlot::maybe(&topic.key), SerdeSlot::maybe(&topic.value), getter)
     }
 
+    /// A topic as a global table: every task has all of its rows, whatever their partitions. A null value is a delete.
+    ///
+    /// It is read to its end before the tasks begin, and on as it grows; the topic is its changelog. Rows change when their
+    /// records come, whatever the stream time of the tasks. Records without a key are left out.
+    pub fn global_table<K: Field, V: Field>(&self, topic: &Topic<K, V>) -> GlobalKTable<K::Some, V::Some> {
+        let (key, value) = (topic.key_serde(), topic.value_serde());
+        let optional =
+            Topic::<Option<K::Some>, Option<V::Some>>::named(topic.name()).with_serdes(key.clone(), value.clone());
+        let source = source_maker(&optional, TimestampExtractor::FailOnInvalid);
+        let op = lock(&self.plan).ops.len();
+        let getter = source_getter(op, key.clone(), value.clone());
+        let node = maker(move |build| {
+            let store = build.facts(op).store.clone().unwrap_or_default();
+            let access = build.access(&store, &key, &value);
+            let store = Some(TableStore { access, send_old: false });
+            TableSource::<_, _, Option<K::Some>, Option<V::Some>> { id: build.node, store, types: PhantomData }
+        });
+        let handle = self.add(OpKind::GlobalTable { topic: topic.name().to_owned(), source, node });
+        GlobalKTable { handle, getter }
+    }
+
+    /// Adds a store that a processor fills from a topic, in one place for all tasks, which only read it. The closure makes
+    /// the processor, and opens the store by the handle that this call returns, too; what the processor forwards goes nowhere.
+    ///
+    /// The topic is read to its end, through the processor, before the tasks begin.
+    pub fn global_store<S: 'static, K: Field, V: Field, P>(
+        &self,
+        topic: &Topic<K, V>,
+        definition: StoreDefinition<S>,
+        make: impl Fn(&mut Stores<'_>, &StoreHandle<S>) -> P + Send + Sync + 'static,
+    ) -> GlobalStore<S>
+    where
+        P: Processor<KIn = K, VIn = V>,
+    {
+        let (index, builder) = {
+            let mut plan = lock(&self.plan);
+            let index = plan.stores.len();
+            let open = Arc::new(definition.open);
+            plan.stores.push(DefinedStore { spec: definition.spec, open, is_global: true });
+            (index, plan.builder)
+        };
+        let store = StoreHandle { index, builder, types: PhantomData };
+        let make = move |stores: &mut Stores<'_>| make(stores, &store);
+        let others = dry_run(&self.plan, &make);
+        if others.iter().any(|&other| other != index) {
+            let what = "the processor of a global store opened another store; it may open its own only".to_owned();
+            lock(&self.plan).errors.push(BuildError::Misuse(what));
+        }
+        let node = maker(move |build| {
+            let processor = make(&mut stores_of(build));
+            ProcessorNode { id: build.node, processor }
+        });
+        let source = source_maker(topic, TimestampExtractor::FailOnInvalid);
+        let handle = self.add(OpKind::GlobalStore { topic: topic.name().to_owned(), source, node, store: index });
+        GlobalStore { handle, store }
+    }
+
     /// Adds a store for processors to open.
     pub fn store<S: 'static>(&self, definition: StoreDefinition<S>) -> StoreHandle<S> {
         let mut plan = lock(&self.plan);
         let index = plan.stores.len();
-        plan.stores.push(DefinedStore { spec: definition.spec, open: Arc::new(definition.open) });
+        plan.stores.push(DefinedStore { spec: definition.spec, open: Arc::new(definition.open), is_global: false });
         plan.add(OpKind::StateStore { index }, vec![]);
         StoreHandle { index, builder: plan.builder, types: PhantomData }
     }

@@ -55,10 +55,13 @@ impl<K: Field, V: Field> KStream<K, V> {
             let seen = build.access(&store, &key, &Serde::<()>::default());
             DistinctNode::<K, V> { id: build.node, seen, within_ms, types: PhantomData }
         });
-        let template = StoreTemplate::Window { size_ms: distinct.retention_ms, grace_ms: 0 };
+        let template =
+            StoreTemplate::Window { size_ms: distinct.retention_ms, span_ms: distinct.retention_ms, grace_ms: 0 };
         let kind = OpKind::Distinct(AggregateOp {
             prefix: "KSTREAM-DISTINCT-",
             is_count: false,
+            cacheable: false,
+            time_ordered: false,
             node,
             template,
             repartition: self.repartition_maker(),

@@ -3,16 +3,15 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::cogroup::CogroupedStream;
 use super::handle::{Handle, SerdeSlot, lock, maker};
 use super::stream::repartition_maker;
 use super::table::{KTable, store_getter};
-use super::window::Windows;
+use super::window::{Windows, user_functions};
 use crate::codec::{Data, Field, Serde};
 use crate::error::UserError;
 use crate::graph::{AggregateOp, OpId, OpKind, RepartitionMaker, StoreTemplate};
 use crate::node::aggregate::{Add, Aggregate, Init};
-use crate::node::change::Change;
-use crate::node::stateless::Pass;
 use crate::node::table::TableStore;
 
 /// A stream grouped by key, to be aggregated.
@@ -102,14 +101,7 @@ impl<K: Field, V: Field> GroupedStream<K, V> {
         init: impl Fn() -> A + Send + Sync + 'static,
         add: impl Fn(&K::Some, V::Some, A) -> Result<A, UserError> + Send + Sync + 'static,
     ) -> KTable<K::Some, A::Some> {
-        let init = Arc::new(init);
-        let first: Init<A::Some> = {
-            let init = init.clone();
-            Arc::new(move || init().into_some())
-        };
-        let add: Add<K::Some, V::Some, A::Some> = Arc::new(move |key, value, aggregate| {
-            add(key, value, user_aggregate(aggregate, &*init)).map(Field::into_some)
-        });
+        let (first, add) = user_functions(init, add);
         self.aggregated("KSTREAM-AGGREGATE-", false, first, add, SerdeSlot::default())
     }
 
@@ -136,14 +128,15 @@ impl<K: Field, V: Field> GroupedStream<K, V> {
     /// Begins to aggregate this grouping together with others of the same key.
     pub fn cogroup<A: Field>(
         &self,
-        add: impl Fn(&K::Some, V::Some, A) -> Result<A, UserError> + Send + Sync + 'static,
+        add: impl Fn(&K::Some, V, A) -> Result<A, UserError> + Send + Sync + 'static,
     ) -> CogroupedStream<K, A> {
         let handle = self.handle.then(OpKind::Cogroup);
-        CogroupedStream { handle, key: self.key.clone(), sides: vec![], types: PhantomData }.cogroup(self, add)
+        CogroupedStream::new(handle, self.key.clone()).cogroup(self, add)
     }
 }
 
-fn aggregate_op<K: Field, V: Field, A: Data>(
+/// The operator that aggregates a grouped stream without windows.
+pub(crate) fn aggregate_op<K: Field, V: Field, A: Data>(
     op: OpId,
     group: &GroupedStream<K, V>,
     prefix: &'static str,
@@ -160,62 +153,7 @@ fn aggregate_op<K: Field, V: Field, A: Data>(
         let store = TableStore::open(build, access, send_old);
         Aggregate::<K, V, A> { id: build.node, store, init: init.clone(), add: add.clone(), types: PhantomData }
     });
-    AggregateOp { prefix, is_count, node, template: StoreTemplate::KeyValue, repartition: group.repartition() }
-}
-
-/// One side of a cogroup: its operator, made once the initial value is known.
-type Side<A> = Box<dyn Fn(OpId, Arc<dyn Fn() -> A + Send + Sync>) -> AggregateOp>;
-
-/// Several grouped streams of one key, to be aggregated into one table.
-pub struct CogroupedStream<K, A> {
-    handle: Handle,
-    key: SerdeSlot,
-    sides: Vec<(Handle, Side<A>)>,
-    types: PhantomData<fn() -> K>,
-}
-
-impl<K: Field, A: Field> CogroupedStream<K, A> {
-    /// Adds a grouped stream and how its values are aggregated.
-    #[must_use]
-    pub fn cogroup<V: Field>(
-        mut self,
-        group: &GroupedStream<K, V>,
-        add: impl Fn(&K::Some, V::Some, A) -> Result<A, UserError> + Send + Sync + 'static,
-    ) -> Self {
-        let (side_group, add) = (group.clone(), Arc::new(add));
-        let side: Side<A> = Box::new(move |op, init| {
-            let add = add.clone();
-            let first: Init<A::Some> = {
-                let init = init.clone();
-                Arc::new(move || init().into_some())
-            };
-            let add: Add<K::Some, V::Some, A::Some> = Arc::new(move |key, value, aggregate| {
-                add(key, value, user_aggregate(aggregate, &*init)).map(Field::into_some)
-            });
-            aggregate_op::<K, V, A::Some>(
-                op,
-                &side_group,
-                "COGROUPKSTREAM-AGGREGATE-",
-                false,
-                first,
-                add,
-                SerdeSlot::default(),
-            )
-        });
-        self.sides.push((group.handle.clone(), side));
-        self
-    }
-
-    /// Aggregates the values of each key over all streams, beginning with `init`.
-    pub fn aggregate(&self, init: impl Fn() -> A + Send + Sync + 'static) -> KTable<K::Some, A::Some> {
-        let init: Arc<dyn Fn() -> A + Send + Sync> = Arc::new(init);
-        let op = lock(&self.handle.plan).ops.len();
-        let sides = self.sides.iter().map(|(_, side)| side(op, init.clone())).collect();
-        let merge = maker(|build| Pass::<K::Some, Change<A::Some>> { id: build.node, types: PhantomData });
-        let others: Vec<&Handle> = self.sides.iter().skip(1).map(|(handle, _)| handle).collect();
-        let first = self.sides.first().map_or(&self.handle, |(handle, _)| handle);
-        let handle = first.join(&others, OpKind::CogroupAggregate { sides, merge });
-        let getter = store_getter(op, self.key.get::<K>(), Serde::default());
-        KTable::new(handle, self.key.clone(), SerdeSlot::default(), getter)
-    }
+    let template = StoreTemplate::KeyValue;
+    let repartition = group.repartition();
+    AggregateOp { prefix, is_count, cacheable: true, time_ordered: false, node, template, repartition }
 }

@@ -47,6 +47,16 @@ impl Handle {
         Handle { plan: self.plan.clone(), op }
     }
 
+    /// Adds an operator behind this one that looks into another one of the same builder without taking its records.
+    pub fn then_beside(&self, other: &Handle, kind: OpKind) -> Handle {
+        if Arc::ptr_eq(&self.plan, &other.plan) {
+            lock(&self.plan).ops[other.op].used = true;
+        } else {
+            self.fail(BuildError::ForeignHandle("a global table".to_owned()));
+        }
+        self.then(kind)
+    }
+
     pub fn set_name(&self, name: String) {
         let mut plan = lock(&self.plan);
         self.check_unused(&mut plan);

@@ -4,7 +4,9 @@
 //! order of the calls.
 
 mod builder;
+mod cogroup;
 mod distinct;
+mod global;
 mod group;
 mod handle;
 mod joins;
@@ -17,12 +19,16 @@ mod topic;
 mod window;
 
 pub use builder::StreamsBuilder;
+pub use cogroup::{CogroupedStream, SessionWindowedCogroup, TimeWindowedCogroup};
 pub use distinct::Distinct;
-pub use group::{CogroupedStream, GroupedStream};
+pub use global::{GlobalKTable, GlobalStore};
+pub use group::GroupedStream;
 pub use joins::JoinWindows;
 pub use stream::{KStream, Split};
 pub use suppress::Suppress;
 pub use table::KTable;
 pub use table_group::GroupedTable;
 pub use topic::Topic;
-pub use window::{Hopping, SessionWindowedStream, Sessions, TimeWindowedStream, Tumbling, Windows};
+pub use window::{
+    EmitStrategy, Hopping, SessionWindowedStream, Sessions, Sliding, TimeWindowedStream, Tumbling, Unlimited, Windows,
+};

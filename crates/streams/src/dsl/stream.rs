@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::builder::source_maker;
-use super::handle::{Handle, SerdeSlot, lock, maker};
+use super::handle::{Handle, SerdeSlot, SharedPlan, lock, maker};
 use super::table::{KTable, source_getter};
 use super::{GroupedStream, Topic};
 use crate::codec::{Field, Fits, Serde};
@@ -80,7 +80,9 @@ where
         node: NodeMaker,
     ) -> KStream<K2, V2> {
         let Effect { prefix, key_changing, value_changing, repartitions } = effect;
-        let kind = OpKind::Process { prefix, node, key_changing, value_changing, repartitions, stores };
+        let relaxed_null_keys = false;
+        let kind =
+            OpKind::Process { prefix, node, key_changing, value_changing, repartitions, stores, relaxed_null_keys };
         KStream::new(self.handle.then(kind), key, value)
     }
 
@@ -330,7 +332,7 @@ where
     where
         P: Processor<KIn = K, VIn = V>,
     {
-        let stores = self.dry_run(&make);
+        let stores = dry_run(&self.handle.plan, &make);
         let node = maker(move |build| {
             let processor = make(&mut stores_of(build));
             ProcessorNode { id: build.node, processor }
@@ -344,33 +346,33 @@ where
     where
         P: FixedKeyProcessor<K = K, VIn = V>,
     {
-        let stores = self.dry_run(&make);
+        let stores = dry_run(&self.handle.plan, &make);
         let node = maker(move |build| {
             let processor = make(&mut stores_of(build));
             FixedKeyNode { id: build.node, processor }
         });
         self.op(keeps("KSTREAM-PROCESSVALUES-"), self.key.clone(), SerdeSlot::default(), stores, node)
     }
-
-    /// Makes a processor once to learn which stores it opens.
-    fn dry_run<P>(&self, make: &impl Fn(&mut Stores<'_>) -> P) -> Vec<usize> {
-        let (defined, builder) = {
-            let plan = lock(&self.handle.plan);
-            (plan.stores.clone(), plan.builder)
-        };
-        let mut stores = Stores { builder, opened: vec![], defined: &defined, ids: None };
-        match catch_unwind(AssertUnwindSafe(|| drop(make(&mut stores)))) {
-            Ok(()) => {}
-            Err(panic) if panic.is::<ForeignStore>() => {
-                self.handle.fail(BuildError::ForeignHandle("a store".to_owned()));
-            }
-            Err(panic) => resume_unwind(panic),
-        }
-        stores.opened
-    }
 }
 
-fn stores_of<'a>(build: &'a TaskBuild<'_>) -> Stores<'a> {
+/// Makes a processor once to learn which stores it opens.
+pub(crate) fn dry_run<P>(plan: &SharedPlan, make: &impl Fn(&mut Stores<'_>) -> P) -> Vec<usize> {
+    let (defined, builder) = {
+        let plan = lock(plan);
+        (plan.stores.clone(), plan.builder)
+    };
+    let mut stores = Stores { builder, opened: vec![], defined: &defined, ids: None };
+    match catch_unwind(AssertUnwindSafe(|| drop(make(&mut stores)))) {
+        Ok(()) => {}
+        Err(panic) if panic.is::<ForeignStore>() => {
+            lock(plan).errors.push(BuildError::ForeignHandle("a store".to_owned()));
+        }
+        Err(panic) => resume_unwind(panic),
+    }
+    stores.opened
+}
+
+pub(crate) fn stores_of<'a>(build: &'a TaskBuild<'_>) -> Stores<'a> {
     let builder = build.topology.builder();
     Stores { builder, opened: vec![], defined: build.defined_stores(), ids: Some(build.store_ids) }
 }

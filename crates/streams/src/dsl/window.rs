@@ -6,39 +6,77 @@ use std::time::Duration;
 
 use tidewater_types::Timestamp;
 
+use super::cogroup::{CogroupedStream, SessionWindowedCogroup, TimeWindowedCogroup};
 use super::group::{GroupedStream, user_aggregate};
-use super::handle::{SerdeSlot, lock, maker};
+use super::handle::{Handle, SerdeSlot, lock, maker};
 use super::table::KTable;
 use crate::codec::{Data, Field, SessionWindowed, Windowed};
 use crate::error::{BuildError, UserError};
-use crate::graph::{AggregateOp, OpKind, StoreTemplate};
+use crate::graph::{AggregateOp, OpId, OpKind, StoreTemplate};
 use crate::node::aggregate::{Add, Init, Merge};
+use crate::node::closing::ClosingWindows;
 use crate::node::session_aggregate::{self, SessionAggregate, SessionGetter};
+use crate::node::sliding_aggregate::{SlidingAggregate, SlidingWindows};
 use crate::node::table::GetterMaker;
-use crate::node::window_aggregate::{self, TimeWindows, WindowAggregate, WindowGetter};
+use crate::node::window_aggregate::{self, TimeWindows, WindowAggregate, WindowGetter, WindowTable};
+use crate::task::TaskBuild;
 
-/// A kind of windows: what [`GroupedStream::windowed_by`] takes.
+/// A kind of windows: what [`GroupedStream::windowed_by`] and [`CogroupedStream::windowed_by`] take.
 pub trait Windows {
     /// The windowed stream of this kind.
     type Stream<K: Field, V: Field>;
+    /// The windowed cogroup of this kind.
+    type Cogroup<K: Field, A: Field>;
 
     /// Puts a grouped stream into windows.
     fn apply<K: Field, V: Field>(self, group: &GroupedStream<K, V>) -> Self::Stream<K, V>;
+
+    /// Puts a cogroup into windows.
+    fn apply_to_cogroup<K: Field, A: Field>(self, cogroup: &CogroupedStream<K, A>) -> Self::Cogroup<K, A>;
 }
 
 /// Windows of one length that follow each other without overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tumbling(TimeWindows);
+pub struct Tumbling {
+    size_ms: i64,
+    grace_ms: i64,
+}
 
 /// Windows of one length that begin at each advance, and so overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hopping(TimeWindows);
+pub struct Hopping {
+    size_ms: i64,
+    advance_ms: i64,
+    grace_ms: i64,
+}
+
+/// Windows of one length for every stretch of records of a key: one that ends with each record, and one that begins 1 ms after
+/// it if more records follow. Both ends belong to a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sliding(SlidingWindows);
+
+/// One window that begins at a time and never ends. Records before it are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unlimited {
+    start_ms: i64,
+}
 
 /// Windows that last as long as records of a key follow each other within a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sessions {
-    gap_ms: i64,
-    grace_ms: i64,
+    pub(crate) gap_ms: i64,
+    pub(crate) grace_ms: i64,
+}
+
+/// When the results of windows are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmitStrategy {
+    /// With each record that changes them.
+    #[default]
+    OnWindowUpdate,
+    /// Once, when stream time has passed the window's end and grace. The windows that are open are known in memory, by key and
+    /// time; their values are in the store.
+    OnWindowClose,
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -48,7 +86,35 @@ fn millis(duration: Duration) -> i64 {
 impl Tumbling {
     /// Windows of this length. Records that come after a window's end are late, unless there is a grace.
     pub fn of(size: Duration) -> Self {
-        Tumbling(TimeWindows { size_ms: millis(size), advance_ms: millis(size), grace_ms: 0 })
+        Tumbling { size_ms: millis(size), grace_ms: 0 }
+    }
+
+    /// How long after a window's end its records may still come.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace_ms = millis(grace);
+        self
+    }
+}
+
+impl Hopping {
+    /// Windows of this length that begin at the multiples of an advance.
+    pub fn of(size: Duration, advance: Duration) -> Self {
+        Hopping { size_ms: millis(size), advance_ms: millis(advance), grace_ms: 0 }
+    }
+
+    /// How long after a window's end its records may still come.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace_ms = millis(grace);
+        self
+    }
+}
+
+impl Sliding {
+    /// Windows of records that are at most this far apart.
+    pub fn of(difference: Duration) -> Self {
+        Sliding(SlidingWindows { difference_ms: millis(difference), grace_ms: 0 })
     }
 
     /// How long after a window's end its records may still come.
@@ -59,17 +125,10 @@ impl Tumbling {
     }
 }
 
-impl Hopping {
-    /// Windows of this length.
-    pub fn of(size: Duration, advance: Duration) -> Self {
-        Hopping(TimeWindows { size_ms: millis(size), advance_ms: millis(advance), grace_ms: 0 })
-    }
-
-    /// How long after a window's end its records may still come.
-    #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.0.grace_ms = millis(grace);
-        self
+impl Unlimited {
+    /// The window that begins here.
+    pub fn starting(start: impl Into<Timestamp>) -> Self {
+        Unlimited { start_ms: start.into().0 }
     }
 }
 
@@ -87,53 +146,202 @@ impl Sessions {
     }
 }
 
-fn time_windowed<K: Field, V: Field>(group: &GroupedStream<K, V>, windows: TimeWindows) -> TimeWindowedStream<K, V> {
-    let error = |what: String| BuildError::InvalidWindow { operator: "windowed_by".to_owned(), what };
-    if windows.size_ms <= 0 {
-        group.handle.fail(error(format!("a window of {} ms; it must be at least 1 ms long", windows.size_ms)));
-    } else if windows.advance_ms <= 0 || windows.advance_ms > windows.size_ms {
-        let (advance, size) = (windows.advance_ms, windows.size_ms);
-        group.handle.fail(error(format!("an advance of {advance} ms; it must be from 1 ms to the size, {size} ms")));
-    }
-    TimeWindowedStream { group: group.clone(), windows }
+/// Windows that a key and a time tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeKind {
+    Aligned(TimeWindows),
+    Sliding(SlidingWindows),
 }
 
-impl Windows for Tumbling {
-    type Stream<K: Field, V: Field> = TimeWindowedStream<K, V>;
+impl TimeKind {
+    pub fn size_ms(&self) -> i64 {
+        match self {
+            TimeKind::Aligned(windows) => windows.size_ms(),
+            TimeKind::Sliding(windows) => windows.difference_ms,
+        }
+    }
 
-    fn apply<K: Field, V: Field>(self, group: &GroupedStream<K, V>) -> Self::Stream<K, V> {
-        time_windowed(group, self.0)
+    fn template(&self) -> StoreTemplate {
+        match self {
+            TimeKind::Aligned(windows) => {
+                let size_ms = windows.size_ms();
+                StoreTemplate::Window { size_ms, span_ms: size_ms, grace_ms: windows.grace_ms() }
+            }
+            // The window before a record's own is looked for as well.
+            TimeKind::Sliding(windows) => StoreTemplate::Window {
+                size_ms: windows.difference_ms,
+                span_ms: windows.difference_ms.saturating_mul(2),
+                grace_ms: windows.grace_ms,
+            },
+        }
+    }
+
+    /// Says so where windows of this kind cannot be.
+    fn check(&self, handle: &Handle) {
+        let what = match *self {
+            TimeKind::Aligned(TimeWindows::Fixed { size_ms, .. }) if size_ms <= 0 => {
+                format!("a window of {size_ms} ms; it must be at least 1 ms long")
+            }
+            TimeKind::Aligned(TimeWindows::Fixed { size_ms, advance_ms, .. })
+                if advance_ms <= 0 || advance_ms > size_ms =>
+            {
+                format!("an advance of {advance_ms} ms; it must be from 1 ms to the size, {size_ms} ms")
+            }
+            TimeKind::Aligned(TimeWindows::Unlimited { start_ms }) if start_ms < 0 => {
+                format!("a window that begins at {start_ms}; time begins at 0")
+            }
+            _ => return,
+        };
+        handle.fail(BuildError::InvalidWindow { operator: "windowed_by".to_owned(), what });
     }
 }
 
-impl Windows for Hopping {
-    type Stream<K: Field, V: Field> = TimeWindowedStream<K, V>;
+macro_rules! time_windows {
+    ($($windows:ty, $self:ident => $kind:expr);+ $(;)?) => {$(
+        impl Windows for $windows {
+            type Stream<K: Field, V: Field> = TimeWindowedStream<K, V>;
+            type Cogroup<K: Field, A: Field> = TimeWindowedCogroup<K, A>;
 
-    fn apply<K: Field, V: Field>(self, group: &GroupedStream<K, V>) -> Self::Stream<K, V> {
-        time_windowed(group, self.0)
+            fn apply<K: Field, V: Field>($self, group: &GroupedStream<K, V>) -> Self::Stream<K, V> {
+                let kind = $kind;
+                kind.check(&group.handle);
+                TimeWindowedStream { group: group.clone(), kind, emit: EmitStrategy::default() }
+            }
+
+            fn apply_to_cogroup<K: Field, A: Field>($self, cogroup: &CogroupedStream<K, A>) -> Self::Cogroup<K, A> {
+                let kind = $kind;
+                kind.check(&cogroup.handle);
+                TimeWindowedCogroup { cogroup: cogroup.clone(), kind }
+            }
+        }
+    )+};
+}
+
+time_windows! {
+    Tumbling, self => {
+        let Tumbling { size_ms, grace_ms } = self;
+        TimeKind::Aligned(TimeWindows::Fixed { size_ms, advance_ms: size_ms, grace_ms })
+    };
+    Hopping, self => {
+        let Hopping { size_ms, advance_ms, grace_ms } = self;
+        TimeKind::Aligned(TimeWindows::Fixed { size_ms, advance_ms, grace_ms })
+    };
+    Sliding, self => TimeKind::Sliding(self.0);
+    Unlimited, self => TimeKind::Aligned(TimeWindows::Unlimited { start_ms: self.start_ms });
+}
+
+impl Sessions {
+    fn check(&self, handle: &Handle) {
+        if self.gap_ms <= 0 {
+            let what = format!("a gap of {} ms; it must be at least 1 ms", self.gap_ms);
+            handle.fail(BuildError::InvalidWindow { operator: "windowed_by".to_owned(), what });
+        }
     }
 }
 
 impl Windows for Sessions {
     type Stream<K: Field, V: Field> = SessionWindowedStream<K, V>;
+    type Cogroup<K: Field, A: Field> = SessionWindowedCogroup<K, A>;
 
     fn apply<K: Field, V: Field>(self, group: &GroupedStream<K, V>) -> Self::Stream<K, V> {
-        if self.gap_ms <= 0 {
-            let what = format!("a gap of {} ms; it must be at least 1 ms", self.gap_ms);
-            group.handle.fail(BuildError::InvalidWindow { operator: "windowed_by".to_owned(), what });
-        }
-        SessionWindowedStream { group: group.clone(), windows: self }
+        self.check(&group.handle);
+        SessionWindowedStream { group: group.clone(), windows: self, emit: EmitStrategy::default() }
+    }
+
+    fn apply_to_cogroup<K: Field, A: Field>(self, cogroup: &CogroupedStream<K, A>) -> Self::Cogroup<K, A> {
+        self.check(&cogroup.handle);
+        SessionWindowedCogroup { cogroup: cogroup.clone(), windows: self }
     }
 }
 
-/// A grouped stream in tumbling or hopping windows.
+/// The functions of an aggregation.
+pub(crate) struct Aggregator<K, V, A> {
+    pub prefix: &'static str,
+    pub is_count: bool,
+    pub init: Init<A>,
+    pub add: Add<K, V, A>,
+}
+
+/// The operator that aggregates a grouped stream in time windows.
+pub(crate) fn windowed_op<K: Field, V: Field, A: Data>(
+    op: OpId,
+    group: &GroupedStream<K, V>,
+    kind: TimeKind,
+    emit: EmitStrategy,
+    functions: Aggregator<K::Some, V, A>,
+    value: &SerdeSlot,
+) -> AggregateOp {
+    let Aggregator { prefix, is_count, init, add } = functions;
+    let (key, value) = (group.key.get::<K>(), value.get::<A>());
+    let table = move |build: &mut TaskBuild<'_>| {
+        let facts = build.facts(op);
+        let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
+        let access = build.access_of(op, &store, &key, &value);
+        let closing = (emit == EmitStrategy::OnWindowClose).then(|| ClosingWindows::new(access.id));
+        if closing.is_none() {
+            window_aggregate::listen(build, &access, kind.size_ms(), send_old);
+        }
+        WindowTable { id: build.node, access, send_old, closing }
+    };
+    let node = match kind {
+        TimeKind::Aligned(windows) => maker(move |build| WindowAggregate::<K, V, A> {
+            windows,
+            table: table(build),
+            init: init.clone(),
+            add: add.clone(),
+            observed: -1,
+            types: PhantomData,
+        }),
+        TimeKind::Sliding(windows) => maker(move |build| SlidingAggregate::<K, V, A> {
+            windows,
+            table: table(build),
+            init: init.clone(),
+            add: add.clone(),
+            observed: -1,
+            types: PhantomData,
+        }),
+    };
+    // Results that leave when windows close gain nothing from a cache; Kafka Streams keeps one for aligned windows.
+    let cacheable = matches!(kind, TimeKind::Aligned(_)) || emit == EmitStrategy::OnWindowUpdate;
+    let (template, repartition) = (kind.template(), group.repartition());
+    let time_ordered = emit == EmitStrategy::OnWindowClose;
+    AggregateOp { prefix, is_count, cacheable, time_ordered, node, template, repartition }
+}
+
+/// Looks up the rows of a windowed aggregation.
+pub(crate) fn window_getter<K: Field, A: Data>(
+    op: OpId,
+    key: &SerdeSlot,
+    value: &SerdeSlot,
+) -> GetterMaker<Windowed<K::Some>, A> {
+    let (key, value) = (key.get::<K>(), value.get::<A>());
+    Arc::new(move |build| {
+        let store = build.facts(op).store.clone().unwrap_or_default();
+        Box::new(WindowGetter(build.access_of(op, &store, &key, &value)))
+    })
+}
+
+/// A grouped stream in tumbling, hopping, sliding or unlimited windows.
 pub struct TimeWindowedStream<K, V> {
     group: GroupedStream<K, V>,
-    windows: TimeWindows,
+    kind: TimeKind,
+    emit: EmitStrategy,
 }
 
 impl<K: Field, V: Field> TimeWindowedStream<K, V> {
-    /// How many records each key has in each window; records without a value count.
+    /// When results are sent. Default: with each update.
+    #[must_use]
+    pub fn emit_strategy(mut self, emit: EmitStrategy) -> Self {
+        if emit == EmitStrategy::OnWindowClose && matches!(self.kind, TimeKind::Aligned(TimeWindows::Unlimited { .. }))
+        {
+            let what = "an unlimited window never closes; send its results with each update".to_owned();
+            self.group.handle.fail(BuildError::InvalidWindow { operator: "emit_strategy".to_owned(), what });
+        }
+        self.emit = emit;
+        self
+    }
+
+    /// How many records each key has in each window; records without a value count, except in sliding windows.
     pub fn count(&self) -> KTable<Windowed<K::Some>, i64> {
         let add: Add<K::Some, V, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
         self.aggregated("KSTREAM-AGGREGATE-", true, Arc::new(|| Some(0)), add, SerdeSlot::default())
@@ -141,7 +349,15 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
 
     /// Combines the values of each key in each window, two at a time; the first one stands for itself.
     pub fn reduce(&self, reduce: impl Fn(V, V) -> V + Send + Sync + 'static) -> KTable<Windowed<K::Some>, V::Some> {
-        let add: Add<K::Some, V, V::Some> = Arc::new(move |_, value, old| Ok(reduced(&reduce, old, value)));
+        self.try_reduce(move |old, new| Ok(reduce(old, new)))
+    }
+
+    /// [`TimeWindowedStream::reduce`] with a reducer that may fail.
+    pub fn try_reduce(
+        &self,
+        reduce: impl Fn(V, V) -> Result<V, UserError> + Send + Sync + 'static,
+    ) -> KTable<Windowed<K::Some>, V::Some> {
+        let add: Add<K::Some, V, V::Some> = Arc::new(move |_, value, old| reduced(&reduce, old, value));
         self.aggregated("KSTREAM-REDUCE-", false, Arc::new(|| None), add, self.group.value.clone())
     }
 
@@ -172,47 +388,91 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
         add: Add<K::Some, V, A>,
         value: SerdeSlot,
     ) -> KTable<Windowed<K::Some>, A> {
-        let windows = self.windows;
         let op = lock(&self.group.handle.plan).ops.len();
-        let (key_serde, value_serde) = (self.group.key.get::<K>(), value.get::<A>());
-        let getter: GetterMaker<Windowed<K::Some>, A> = {
-            let (key, value) = (key_serde.clone(), value_serde.clone());
-            Arc::new(move |build| {
-                let store = build.facts(op).store.clone().unwrap_or_default();
-                Box::new(WindowGetter(build.access_of(op, &store, &key, &value)))
-            })
-        };
-        let table_key = SerdeSlot::of(Windowed::serde(key_serde.clone(), windows.size_ms));
-        let node = maker(move |build| {
-            let facts = build.facts(op);
-            let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
-            let access = build.access_of(op, &store, &key_serde, &value_serde);
-            window_aggregate::listen(build, &access, windows.size_ms, send_old);
-            WindowAggregate::<K, V, A> {
-                id: build.node,
-                windows,
-                access,
-                send_old,
-                init: init.clone(),
-                add: add.clone(),
-                observed: -1,
-                types: PhantomData,
-            }
-        });
-        let template = StoreTemplate::Window { size_ms: windows.size_ms, grace_ms: windows.grace_ms };
-        let kind =
-            OpKind::Aggregate(AggregateOp { prefix, is_count, node, template, repartition: self.group.repartition() });
-        KTable::new(self.group.handle.then(kind), table_key, value, getter)
+        let functions = Aggregator { prefix, is_count, init, add };
+        let aggregate = windowed_op(op, &self.group, self.kind, self.emit, functions, &value);
+        let getter = window_getter::<K, A>(op, &self.group.key, &value);
+        let table_key = SerdeSlot::of(Windowed::serde(self.group.key.get::<K>(), self.kind.size_ms()));
+        KTable::new(self.group.handle.then(OpKind::Aggregate(aggregate)), table_key, value, getter)
     }
+}
+
+/// The operator that aggregates a grouped stream in sessions.
+pub(crate) fn session_op<K: Field, V: Field, A: Data>(
+    op: OpId,
+    group: &GroupedStream<K, V>,
+    windows: Sessions,
+    emit: EmitStrategy,
+    functions: Aggregator<K::Some, V, A>,
+    merge: Merge<K::Some, A>,
+    value: &SerdeSlot,
+) -> AggregateOp {
+    let Sessions { gap_ms, grace_ms } = windows;
+    let Aggregator { prefix, is_count, init, add } = functions;
+    let (key, value) = (group.key.get::<K>(), value.get::<A>());
+    let node = maker(move |build| {
+        let facts = build.facts(op);
+        let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
+        let access = build.access_of(op, &store, &key, &value);
+        let closing = (emit == EmitStrategy::OnWindowClose).then(|| ClosingWindows::new(access.id));
+        if closing.is_none() {
+            session_aggregate::listen(build, &access, send_old);
+        }
+        SessionAggregate::<K, V, A> {
+            id: build.node,
+            gap_ms,
+            grace_ms,
+            access,
+            send_old,
+            closing,
+            init: init.clone(),
+            add: add.clone(),
+            merge: merge.clone(),
+            observed: -1,
+            types: PhantomData,
+        }
+    });
+    let cacheable = emit == EmitStrategy::OnWindowUpdate;
+    let template = StoreTemplate::Session { gap_ms, grace_ms };
+    AggregateOp {
+        prefix,
+        is_count,
+        cacheable,
+        time_ordered: !cacheable,
+        node,
+        template,
+        repartition: group.repartition(),
+    }
+}
+
+/// Looks up the rows of an aggregation in sessions.
+pub(crate) fn session_getter<K: Field, A: Data>(
+    op: OpId,
+    key: &SerdeSlot,
+    value: &SerdeSlot,
+) -> GetterMaker<SessionWindowed<K::Some>, A> {
+    let (key, value) = (key.get::<K>(), value.get::<A>());
+    Arc::new(move |build| {
+        let store = build.facts(op).store.clone().unwrap_or_default();
+        Box::new(SessionGetter(build.access_of(op, &store, &key, &value)))
+    })
 }
 
 /// A grouped stream in sessions.
 pub struct SessionWindowedStream<K, V> {
     group: GroupedStream<K, V>,
     windows: Sessions,
+    emit: EmitStrategy,
 }
 
 impl<K: Field, V: Field> SessionWindowedStream<K, V> {
+    /// When results are sent. Default: with each update.
+    #[must_use]
+    pub fn emit_strategy(mut self, emit: EmitStrategy) -> Self {
+        self.emit = emit;
+        self
+    }
+
     /// How many records each session has; records without a value count.
     pub fn count(&self) -> KTable<SessionWindowed<K::Some>, i64> {
         let add: Add<K::Some, V, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
@@ -225,12 +485,20 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
         &self,
         reduce: impl Fn(V, V) -> V + Send + Sync + 'static,
     ) -> KTable<SessionWindowed<K::Some>, V::Some> {
+        self.try_reduce(move |old, new| Ok(reduce(old, new)))
+    }
+
+    /// [`SessionWindowedStream::reduce`] with a reducer that may fail.
+    pub fn try_reduce(
+        &self,
+        reduce: impl Fn(V, V) -> Result<V, UserError> + Send + Sync + 'static,
+    ) -> KTable<SessionWindowed<K::Some>, V::Some> {
         let reduce = Arc::new(reduce);
         let adding = reduce.clone();
-        let add: Add<K::Some, V, V::Some> = Arc::new(move |_, value, old| Ok(reduced(&*adding, old, value)));
+        let add: Add<K::Some, V, V::Some> = Arc::new(move |_, value, old| reduced(&*adding, old, value));
         let merge: Merge<K::Some, V::Some> = Arc::new(move |_, a, b| match (a, b) {
             (None, b) => Ok(b),
-            (Some(a), Some(b)) => Ok(reduce(V::from_some(a), V::from_some(b)).into_some()),
+            (Some(a), Some(b)) => Ok(reduce(V::from_some(a), V::from_some(b))?.into_some()),
             (a, None) => Ok(a),
         });
         self.aggregated("KSTREAM-REDUCE-", false, Arc::new(|| None), add, merge, self.group.value.clone())
@@ -256,12 +524,7 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
         merge: impl Fn(&K::Some, A, A) -> Result<A, UserError> + Send + Sync + 'static,
     ) -> KTable<SessionWindowed<K::Some>, A::Some> {
         let init = Arc::new(init);
-        let merge: Merge<K::Some, A::Some> = {
-            let init = init.clone();
-            Arc::new(move |key, a, b| {
-                merge(key, user_aggregate(a, &*init), user_aggregate(b, &*init)).map(Field::into_some)
-            })
-        };
+        let merge = user_merge(init.clone(), merge);
         let (first, add) = user_functions(move || init(), add);
         self.aggregated("KSTREAM-AGGREGATE-", false, first, add, merge, SerdeSlot::default())
     }
@@ -275,51 +538,36 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
         merge: Merge<K::Some, A>,
         value: SerdeSlot,
     ) -> KTable<SessionWindowed<K::Some>, A> {
-        let Sessions { gap_ms, grace_ms } = self.windows;
         let op = lock(&self.group.handle.plan).ops.len();
-        let (key_serde, value_serde) = (self.group.key.get::<K>(), value.get::<A>());
-        let getter: GetterMaker<SessionWindowed<K::Some>, A> = {
-            let (key, value) = (key_serde.clone(), value_serde.clone());
-            Arc::new(move |build| {
-                let store = build.facts(op).store.clone().unwrap_or_default();
-                Box::new(SessionGetter(build.access_of(op, &store, &key, &value)))
-            })
-        };
-        let table_key = SerdeSlot::of(SessionWindowed::serde(key_serde.clone()));
-        let node = maker(move |build| {
-            let facts = build.facts(op);
-            let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
-            let access = build.access_of(op, &store, &key_serde, &value_serde);
-            session_aggregate::listen(build, &access, send_old);
-            SessionAggregate::<K, V, A> {
-                id: build.node,
-                gap_ms,
-                grace_ms,
-                access,
-                send_old,
-                init: init.clone(),
-                add: add.clone(),
-                merge: merge.clone(),
-                observed: -1,
-                types: PhantomData,
-            }
-        });
-        let template = StoreTemplate::Session { gap_ms, grace_ms };
-        let kind =
-            OpKind::Aggregate(AggregateOp { prefix, is_count, node, template, repartition: self.group.repartition() });
-        KTable::new(self.group.handle.then(kind), table_key, value, getter)
+        let functions = Aggregator { prefix, is_count, init, add };
+        let aggregate = session_op(op, &self.group, self.windows, self.emit, functions, merge, &value);
+        let getter = session_getter::<K, A>(op, &self.group.key, &value);
+        let table_key = SerdeSlot::of(SessionWindowed::serde(self.group.key.get::<K>()));
+        KTable::new(self.group.handle.then(OpKind::Aggregate(aggregate)), table_key, value, getter)
     }
 }
 
-fn reduced<V: Field>(reduce: &impl Fn(V, V) -> V, old: Option<V::Some>, value: V) -> Option<V::Some> {
+fn reduced<V: Field>(
+    reduce: &impl Fn(V, V) -> Result<V, UserError>,
+    old: Option<V::Some>,
+    value: V,
+) -> Result<Option<V::Some>, UserError> {
     match old {
-        None => value.into_some(),
-        Some(old) => reduce(V::from_some(old), value).into_some(),
+        None => Ok(value.into_some()),
+        Some(old) => Ok(reduce(V::from_some(old), value)?.into_some()),
     }
+}
+
+/// A user's merger of sessions, in the store's terms.
+pub(crate) fn user_merge<K, A: Field>(
+    init: Arc<impl Fn() -> A + Send + Sync + ?Sized + 'static>,
+    merge: impl Fn(&K, A, A) -> Result<A, UserError> + Send + Sync + 'static,
+) -> Merge<K, A::Some> {
+    Arc::new(move |key, a, b| merge(key, user_aggregate(a, &*init), user_aggregate(b, &*init)).map(Field::into_some))
 }
 
 /// A user's initial value and aggregator, in the store's terms.
-fn user_functions<K: Data, V: Field, A: Field>(
+pub(crate) fn user_functions<K: Data, V: 'static, A: Field>(
     init: impl Fn() -> A + Send + Sync + 'static,
     add: impl Fn(&K, V, A) -> Result<A, UserError> + Send + Sync + 'static,
 ) -> (Init<A::Some>, Add<K, V, A::Some>) {

@@ -12,8 +12,8 @@ use tidewater_state::{Logging, Retention, StoreKind, StoreSpec};
 
 use super::node::{Graph, GraphId, GraphKind, ProcessorSpec, ROOT};
 use super::plan::{
-    AggregateOp, GroupedTableOp, NodeMaker, Op, OpFacts, OpId, OpKind, Plan, RepartitionMaker, StoreOptions,
-    StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
+    AggregateOp, GroupedTableOp, NodeMaker, Op, OpFacts, OpId, OpKind, Plan, RepartitionMaker, SourceMaker,
+    StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
 };
 use crate::config::BuildSettings;
 use crate::error::BuildError;
@@ -221,15 +221,27 @@ impl Lowering<'_> {
                     Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
                 Ok(Lowered::new(graph, name, [source_name].into()))
             }
-            OpKind::Process { prefix, node, key_changing, value_changing, repartitions, stores } => {
+            OpKind::GlobalTable { topic, source, node } => {
+                let spec = self.store_spec(op, &format!("{topic}-"), &StoreTemplate::KeyValue)?;
+                self.graph.facts[id].store = Some(spec.name.clone());
+                self.global_source(id, op, topic, source, node, spec)
+            }
+            OpKind::GlobalStore { topic, source, node, store } => {
+                let spec = self.plan.stores[*store].spec.clone();
+                check_name(&spec.name)?;
+                self.global_source(id, op, topic, source, node, spec)
+            }
+            OpKind::Process { prefix, node, key_changing, value_changing, repartitions, stores, relaxed_null_keys } => {
                 let is_process = matches!(*prefix, "KSTREAM-PROCESSOR-" | "KSTREAM-PROCESSVALUES-");
                 let name = if is_process { self.name_or_new(op, prefix)? } else { self.name(op, prefix)? };
                 let mut spec = processor_spec(id, &name, node);
-                spec.connected = stores.iter().map(|&store| self.plan.stores[store].spec.name.clone()).collect();
+                let stores = stores.iter().map(|&store| &self.plan.stores[store]).filter(|store| !store.is_global);
+                spec.connected = stores.map(|store| store.spec.name.clone()).collect();
                 let parent = self.lowered(op.inputs[0]).clone();
                 let graph = self.graph.create(&name, GraphKind::Processor(spec));
                 self.graph.nodes[graph].key_changing = *key_changing;
                 self.graph.nodes[graph].value_changing = *value_changing;
+                self.graph.nodes[graph].relaxed_null_keys = *relaxed_null_keys;
                 self.graph.add(parent.graph, graph);
                 let repartition_required = parent.repartition_required || *repartitions;
                 Ok(Lowered { graph, name, repartition_required, shared_repartition: None, ..parent })
@@ -376,6 +388,30 @@ impl Lowering<'_> {
         }
     }
 
+    /// A topic and the processor that puts it into a global store, which is not cached, and whose changelog is the topic.
+    fn global_source(
+        &mut self,
+        id: OpId,
+        op: &Op,
+        topic: &str,
+        maker: &SourceMaker,
+        node: &NodeMaker,
+        spec: StoreSpec,
+    ) -> Result<Lowered, BuildError> {
+        let source = self.suffixed(op, "-source", "KSTREAM-SOURCE-");
+        let name = self.name(op, "KTABLE-SOURCE-")?;
+        let kind = GraphKind::GlobalSource {
+            topic: topic.to_owned(),
+            source,
+            maker: maker.clone(),
+            processor: processor_spec(id, &name, node),
+            store: StoreSpec { cached: false, logging: Logging::Off, ..spec },
+        };
+        let graph = self.graph.create(&name, kind);
+        self.graph.add(ROOT, graph);
+        Ok(Lowered::new(graph, name, BTreeSet::new()))
+    }
+
     /// The store of an operator; takes a number for its name if none was given.
     fn store_spec(&mut self, op: &Op, prefix: &str, template: &StoreTemplate) -> Result<StoreSpec, BuildError> {
         let default = StoreOptions::default();
@@ -389,10 +425,15 @@ impl Lowering<'_> {
         };
         let kind = match *template {
             StoreTemplate::KeyValue => StoreKind::KeyValue { timestamped: true },
-            StoreTemplate::Window { size_ms, grace_ms } => {
-                let least = size_ms.saturating_add(grace_ms);
+            StoreTemplate::Window { size_ms, span_ms, grace_ms } => {
+                let least = span_ms.saturating_add(grace_ms);
                 let retention = options.retention.unwrap_or(Retention { ms: least });
-                check_retention(&name, retention, least, "the window's size plus its grace")?;
+                let what = if span_ms == size_ms {
+                    "the window's size plus its grace"
+                } else {
+                    "twice the window's size plus its grace"
+                };
+                check_retention(&name, retention, least, what)?;
                 StoreKind::Window { timestamped: true, retention, size_ms, duplicates: false }
             }
             StoreTemplate::Session { gap_ms, grace_ms } => {
@@ -404,7 +445,8 @@ impl Lowering<'_> {
         };
         let logging = if options.without_changelog { Logging::Off } else { Logging::On(options.changelog.clone()) };
         let in_memory = options.in_memory || self.settings.in_memory_stores;
-        Ok(StoreSpec { name, kind, in_memory, cached: options.cached.unwrap_or(true), logging })
+        let cached = options.cached.unwrap_or(true);
+        Ok(StoreSpec { name, kind, in_memory, cached, logging, time_ordered: false })
     }
 
     fn suppress(&mut self, id: OpId, op: &Op, suppress: &SuppressOp) -> Result<Lowered, BuildError> {
@@ -424,7 +466,14 @@ impl Lowering<'_> {
             None => self.graph.new_store_name("KTABLE-SUPPRESS-"),
         };
         let logging = if suppress.without_changelog { Logging::Off } else { Logging::On(suppress.changelog.clone()) };
-        let spec = StoreSpec { name: store, kind: StoreKind::Internal, in_memory: true, cached: false, logging };
+        let spec = StoreSpec {
+            name: store,
+            kind: StoreKind::Internal,
+            in_memory: true,
+            cached: false,
+            logging,
+            time_ordered: false,
+        };
         self.enable_sending_old(op.inputs[0], true);
         self.graph.facts[id].stores.insert("buffer", spec.name.clone());
         let mut processor = processor_spec(id, &name, &suppress.node);

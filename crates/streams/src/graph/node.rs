@@ -40,6 +40,14 @@ pub(crate) enum GraphKind {
         reuse: bool,
     },
     Processor(ProcessorSpec),
+    /// A topic, and the processor that puts it into a global store.
+    GlobalSource {
+        topic: String,
+        source: String,
+        maker: SourceMaker,
+        processor: ProcessorSpec,
+        store: StoreSpec,
+    },
     /// A processor that `describe` does not show.
     Hidden(NodeMaker),
     Sink {

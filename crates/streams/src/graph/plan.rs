@@ -45,8 +45,16 @@ pub(crate) struct StoreOptions {
 #[derive(Clone, Debug)]
 pub(crate) enum StoreTemplate {
     KeyValue,
-    Window { size_ms: i64, grace_ms: i64 },
-    Session { gap_ms: i64, grace_ms: i64 },
+    /// `span_ms` is what the store must keep beside the grace.
+    Window {
+        size_ms: i64,
+        span_ms: i64,
+        grace_ms: i64,
+    },
+    Session {
+        gap_ms: i64,
+        grace_ms: i64,
+    },
 }
 
 #[derive(Clone)]
@@ -54,6 +62,10 @@ pub(crate) struct AggregateOp {
     /// `KSTREAM-AGGREGATE-` or `KSTREAM-REDUCE-`.
     pub prefix: &'static str,
     pub is_count: bool,
+    /// Whether a record cache may stand before the store.
+    pub cacheable: bool,
+    /// See [`tidewater_state::StoreSpec::time_ordered`].
+    pub time_ordered: bool,
     pub node: NodeMaker,
     pub template: StoreTemplate,
     pub repartition: RepartitionMaker,
@@ -126,6 +138,19 @@ pub(crate) enum OpKind {
         source: SourceMaker,
         node: NodeMaker,
     },
+    GlobalTable {
+        topic: String,
+        source: SourceMaker,
+        node: NodeMaker,
+    },
+    /// A global store that a processor of the program's fills.
+    GlobalStore {
+        topic: String,
+        source: SourceMaker,
+        node: NodeMaker,
+        /// Its place among the stores.
+        store: usize,
+    },
     /// A processor of a stream.
     Process {
         prefix: &'static str,
@@ -136,6 +161,8 @@ pub(crate) enum OpKind {
         /// Whether the key may be another one behind it, so that stateful operators repartition.
         repartitions: bool,
         stores: Vec<usize>,
+        /// A left join, which sends records without a key on.
+        relaxed_null_keys: bool,
     },
     /// Another type for the same stream: no node of the topology.
     Retype {

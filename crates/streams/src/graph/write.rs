@@ -68,6 +68,12 @@ impl Writer<'_> {
                 }
                 Ok(node)
             }
+            GraphKind::GlobalSource { topic, source, maker, processor, store } => {
+                let source = self.builder.add_node(source, NodeKind::Source { topics: vec![topic], maker }, vec![])?;
+                let node = self.processor(processor, vec![source])?;
+                self.builder.add_global_store(node, store)?;
+                Ok(node)
+            }
             GraphKind::Processor(spec) => self.processor(spec, parents),
             GraphKind::Hidden(maker) => self.builder.add_hidden(maker, parents),
             GraphKind::Sink { topic, maker } => {

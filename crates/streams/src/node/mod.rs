@@ -2,8 +2,11 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod change;
+pub(crate) mod closing;
+pub(crate) mod global_join;
 pub(crate) mod session_aggregate;
 pub(crate) mod sink;
+pub(crate) mod sliding_aggregate;
 pub(crate) mod source;
 pub(crate) mod stateless;
 pub(crate) mod stream_join;

@@ -7,6 +7,7 @@ use tidewater_types::{Headers, Record, Timestamp};
 
 use super::aggregate::{Add, Init, Merge};
 use super::change::{Change, change_listener};
+use super::closing::{ClosingWindows, OpenWindow};
 use super::table::ValueGetter;
 use super::{Boxed, user};
 use crate::codec::{Data, Field, SessionWindowed, Window};
@@ -20,6 +21,8 @@ pub(crate) struct SessionAggregate<K: Field, V: Field, A: Data> {
     pub grace_ms: i64,
     pub access: StoreAccess<K::Some, A>,
     pub send_old: bool,
+    /// The open sessions, if results are sent only when sessions close.
+    pub closing: Option<ClosingWindows>,
     pub init: Init<A>,
     pub add: Add<K::Some, V, A>,
     pub merge: Merge<K::Some, A>,
@@ -37,7 +40,7 @@ impl<K: Field, V: Field, A: Data> SessionAggregate<K, V, A> {
         old: Option<A>,
         new: Option<A>,
     ) -> Result<(), TaskError> {
-        if core.stores[self.access.id].is_cached() {
+        if self.closing.is_some() || core.stores[self.access.id].is_cached() {
             return Ok(());
         }
         let old = if self.send_old { old } else { None };
@@ -45,11 +48,30 @@ impl<K: Field, V: Field, A: Data> SessionAggregate<K, V, A> {
         let timestamp = Timestamp(window.end);
         core.forward(self.id, Record { key, value: Change::new(new, old), timestamp, headers: Headers::EMPTY })
     }
+
+    /// Sends the results of the sessions that are closed.
+    fn send_closed(&mut self, core: &mut Core, close_time: i64, headers: &Headers) -> Result<(), TaskError> {
+        let Some(closing) = &mut self.closing else { return Ok(()) };
+        for OpenWindow { time: end, start, key: raw } in closing.take_closed(core, close_time, close_time - 1) {
+            let full = session_key(&raw, start, end);
+            let found = core.stores[self.access.id].get_kept(&full, |value| self.access.value.read(value))?;
+            let Some(value) = found.transpose()? else { continue };
+            let key = SessionWindowed { key: self.access.key.read(&raw)?, window: Window { start, end } };
+            let value = Change::new(Some(value), None);
+            let timestamp = Timestamp(end);
+            core.forward(self.id, Record { key, value, timestamp, headers: headers.clone() })?;
+        }
+        Ok(())
+    }
 }
 
 impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
+    fn init(&mut self, core: &mut Core) -> Result<(), TaskError> {
+        self.closing.as_mut().map_or(Ok(()), |closing| closing.init(core, 1))
+    }
+
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
-        let Record { key, value, timestamp, .. } = take_record::<K, V>(record);
+        let Record { key, value, timestamp, headers } = take_record::<K, V>(record);
         let Some(key) = key.into_some() else {
             core.drop_record(DropReason::NullKey);
             return Ok(());
@@ -71,19 +93,30 @@ impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
         }
         if window.end < close_time {
             core.drop_record(DropReason::Late);
-            return Ok(());
+            return self.send_closed(core, close_time, &headers);
         }
         if window != (Window { start: time, end: time }) {
             for (old_window, old) in merged {
                 self.access.put_raw(core, &session_key(&raw, old_window.start, old_window.end), None)?;
+                if let Some(closing) = &mut self.closing {
+                    closing.remove(&open_session(old_window, &raw));
+                }
                 self.send(core, &key, old_window, Some(old), None)?;
             }
         }
         let aggregate = (self.add)(&key, value, aggregate).map_err(user)?;
         let bytes = aggregate.as_ref().map(|aggregate| self.access.value.to_bytes(aggregate)).transpose()?;
         self.access.put_raw(core, &session_key(&raw, window.start, window.end), bytes.as_deref())?;
-        self.send(core, &key, window, None, aggregate)
+        if let Some(closing) = &mut self.closing {
+            closing.add(open_session(window, &raw));
+        }
+        self.send(core, &key, window, None, aggregate)?;
+        self.send_closed(core, close_time, &headers)
     }
+}
+
+fn open_session(window: Window, key: &[u8]) -> OpenWindow {
+    OpenWindow { time: window.end, start: window.start, key: key.to_vec() }
 }
 
 /// Lets the updates that leave the cache of a session store go on.

@@ -17,7 +17,7 @@ pub(crate) trait Source: Send {
     fn timestamp(&self, raw: &RawRecord, partition_time: Timestamp) -> Result<Option<Timestamp>, TaskError>;
 
     /// Reads a record and sends it on.
-    fn process(&mut self, core: &mut Core, raw: &RawRecord, timestamp: Timestamp) -> Result<(), TaskError>;
+    fn process(&self, core: &mut Core, raw: &RawRecord, timestamp: Timestamp) -> Result<(), TaskError>;
 }
 
 /// Where a record's event time comes from.
@@ -101,7 +101,7 @@ impl<K: Field, V: Field> Source for TypedSource<K, V> {
         }
     }
 
-    fn process(&mut self, core: &mut Core, raw: &RawRecord, timestamp: Timestamp) -> Result<(), TaskError> {
+    fn process(&self, core: &mut Core, raw: &RawRecord, timestamp: Timestamp) -> Result<(), TaskError> {
         match self.read(raw, timestamp)? {
             Ok(record) => core.forward(self.node, record),
             Err(reason) => {

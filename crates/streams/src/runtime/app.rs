@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
@@ -13,6 +13,7 @@ use tidewater_protocol::Wake;
 use tidewater_types::{Partition, TopicPartition};
 use tokio::sync::watch;
 
+use super::global::GlobalThread;
 use super::plan::deploy;
 use super::settings::AppSettings;
 use super::thread::{Signals, StreamThread};
@@ -92,6 +93,11 @@ impl App {
                 }
             }
         }
+        for topic in topology.global_topics() {
+            if ports.admin.partitions(topic)?.is_none() {
+                return Err(StartError::MissingTopic(topic.to_owned()));
+            }
+        }
         if let Some(topic) = &settings.handlers.dead_letters
             && ports.admin.partitions(topic)?.is_none()
         {
@@ -109,46 +115,57 @@ impl App {
         });
         let inputs = inputs.collect();
         let topology = Arc::new(topology);
-        let (mut threads, mut wakes) = (Vec::new(), Vec::new());
         let (end, ended) = watch::channel(0);
-        for (number, tasks) in ports.group.assign(&deployment.tasks, settings.threads).into_iter().enumerate() {
-            let signals = Arc::new(Signals::default());
-            let thread = StreamThread {
-                topology: topology.clone(),
-                settings: settings.clone(),
-                ports: ports.clone(),
-                tasks,
-                signals: signals.clone(),
-            };
-            let name = format!("{}-{}", settings.application_id, number + 1);
-            let end = CountEnd(end.clone());
-            let run = move || {
-                let _end = end;
-                let result = thread.run();
-                if let Err(error) = &result {
-                    tracing::error!(%error, "a stream thread has failed");
-                }
-                result
-            };
-            // What was started before ends as it is dropped.
-            let handle = match spawn(&name, run) {
-                Ok(handle) => handle,
-                Err(error) => {
-                    drop(App { ports, inputs, threads, wakes, ended });
-                    return Err(StartError::Thread(error));
-                }
-            };
-            let (sleeper, more) = (handle.thread().clone(), signals.clone());
-            let wake: Wake = Arc::new(move || {
-                if !more.more.swap(true, Ordering::SeqCst) {
-                    sleeper.unpark();
-                }
-            });
-            ports.consumer.watch(&wake);
-            wakes.push(wake);
-            threads.push((handle, signals));
+        let mut app = App { ports: ports.clone(), inputs, threads: Vec::new(), wakes: Vec::new(), ended };
+        let global_stores = topology.globals().map(|_| Arc::new(OnceLock::new()));
+        // Where a thread does not start, what was started before ends as the application is dropped.
+        if let Some(filled) = global_stores.clone() {
+            let (topology, settings, ports) = (topology.clone(), settings.clone(), ports.clone());
+            let name = format!("{}-global", settings.application_id);
+            app.spawn(&name, end.clone(), move |signals| {
+                let Some(thread) = GlobalThread::open(&topology, &settings, &ports, signals)? else { return Ok(()) };
+                let _ = filled.set(thread.stores.clone());
+                thread.run()
+            })?;
         }
-        Ok(App { ports, inputs, threads, wakes, ended })
+        for (number, tasks) in ports.group.assign(&deployment.tasks, settings.threads).into_iter().enumerate() {
+            let (topology, ports, settings) = (topology.clone(), ports.clone(), settings.clone());
+            let (name, global_stores) = (format!("{}-{}", settings.application_id, number + 1), global_stores.clone());
+            app.spawn(&name, end.clone(), move |signals| {
+                StreamThread { topology, settings, ports, tasks, signals, global_stores }.run()
+            })?;
+        }
+        Ok(app)
+    }
+
+    /// Starts a thread, woken when there may be more to read.
+    fn spawn(
+        &mut self,
+        name: &str,
+        end: watch::Sender<usize>,
+        work: impl FnOnce(Arc<Signals>) -> Result<(), TaskError> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let signals = Arc::new(Signals::default());
+        let (end, own) = (CountEnd(end), signals.clone());
+        let run = move || {
+            let _end = end;
+            let result = work(own);
+            if let Err(error) = &result {
+                tracing::error!(%error, "a thread of the application has failed");
+            }
+            result
+        };
+        let handle = spawn(name, run).map_err(StartError::Thread)?;
+        let (sleeper, more) = (handle.thread().clone(), signals.clone());
+        let wake: Wake = Arc::new(move || {
+            if !more.more.swap(true, Ordering::SeqCst) {
+                sleeper.unpark();
+            }
+        });
+        self.ports.consumer.watch(&wake);
+        self.wakes.push(wake);
+        self.threads.push((handle, signals));
+        Ok(())
     }
 
     /// Whether all threads have restored their stores and are at work.

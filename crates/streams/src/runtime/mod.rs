@@ -6,11 +6,13 @@
 
 mod app;
 mod collector;
+mod global;
 mod offsets;
 mod plan;
 mod properties;
 mod restore;
 mod settings;
+mod state;
 mod thread;
 
 pub use app::{App, StartError};

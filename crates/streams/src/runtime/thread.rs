@@ -1,33 +1,34 @@
 //! A stream thread: owns its tasks, reads for them, works, commits.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tidewater_client::{CommittedOffset, Ports};
-use tidewater_protocol::{Batch, ResponseError, UNPACK_LIMIT_BYTES};
-use tidewater_state::{Backend, MemoryBackend, StoreSpec};
+use tidewater_protocol::{Batch, BatchError, ResponseError, UNPACK_LIMIT_BYTES};
+use tidewater_state::{MemoryBackend, StoreSpec};
 use tidewater_types::{Offset, TaskId, Timestamp, TopicPartition};
 
 use super::collector::SharedBatches;
-use super::offsets::{read_metadata, write_metadata};
+use super::offsets::{Note, read_metadata, write_metadata};
 use super::restore::{failed, restore};
 use super::settings::AppSettings;
+use super::state::open_backend;
 use crate::error::{FailureKind, TaskError};
-use crate::task::{RawRecord, Task, TaskOptions};
+use crate::task::{GlobalStores, RawRecord, Task, TaskOptions};
 use crate::topology::Topology;
 
 /// Bytes that are read of an input at once.
-const FETCH_BYTES: usize = 1 << 20;
+pub(super) const FETCH_BYTES: usize = 1 << 20;
 /// An input with this many waiting records is not read further (`buffered.records.per.partition`).
 const WAITING_RECORDS: usize = 1000;
 /// Records that a task works through before the thread looks at the clock again.
 const ROUND_RECORDS: usize = 1000;
 /// How long a thread without work sleeps at most.
-const IDLE: Duration = Duration::from_millis(50);
+pub(super) const IDLE: Duration = Duration::from_millis(50);
 /// Kafka Streams searches for unmatched records of joins once in this time.
-const EMIT_INTERVAL_MS: i64 = 1000;
+pub(super) const EMIT_INTERVAL_MS: i64 = 1000;
 
 /// What a thread shares with the application.
 #[derive(Debug, Default)]
@@ -66,11 +67,19 @@ pub(crate) struct StreamThread {
     pub ports: Ports,
     pub tasks: Vec<TaskId>,
     pub signals: Arc<Signals>,
+    /// Where the global stores will be once they are filled, if there are any.
+    pub global_stores: Option<Arc<OnceLock<GlobalStores>>>,
 }
 
 impl StreamThread {
     /// Restores, then works until told to stop; commits at the end. On failure what was not committed is given up.
     pub fn run(self) -> Result<(), TaskError> {
+        while self.global_stores.as_ref().is_some_and(|stores| stores.get().is_none()) {
+            if self.signals.stop.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            std::thread::park_timeout(IDLE);
+        }
         let mut tasks = Vec::with_capacity(self.tasks.len());
         for &id in &self.tasks {
             let Some(task) = self.open(id)? else { return Ok(()) };
@@ -124,10 +133,11 @@ impl StreamThread {
             handlers: self.settings.handlers.clone(),
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: self.settings.clock.now(),
+            global_stores: self.global_stores.as_ref().and_then(|stores| stores.get().cloned()),
         };
         let stores: Vec<&StoreSpec> =
             subtopology.stores.iter().map(|&store| self.topology.store(store)).filter(|spec| !spec.in_memory).collect();
-        let backend = self.backend(id, &stores)?;
+        let backend = open_backend(&self.settings, &id.to_string(), &stores)?.unwrap_or(Box::new(MemoryBackend));
         let mut task = Task::new(&self.topology, subtopology, options, backend, Box::new(batches.clone()))?;
 
         let inputs: Vec<TopicPartition> =
@@ -140,8 +150,9 @@ impl StreamThread {
             }
             let position = match committed.get(&place) {
                 Some(committed) => {
-                    if let Some(time) = read_metadata(&committed.metadata) {
-                        task.set_partition_time(&place.topic, time);
+                    if let Some(note) = read_metadata(&committed.metadata) {
+                        task.set_partition_time(&place.topic, note.partition_time);
+                        note.emitted.into_iter().for_each(|(store, time)| task.set_emitted(store, time));
                     }
                     self.within_log(&place, committed.offset)?
                 }
@@ -185,25 +196,6 @@ impl StreamThread {
         Ok(earliest)
     }
 
-    #[cfg(feature = "rocksdb")]
-    fn backend(&self, id: TaskId, stores: &[&StoreSpec]) -> Result<Box<dyn Backend>, TaskError> {
-        let Some(folder) = &self.settings.state_folder else { return Ok(Box::new(MemoryBackend)) };
-        if stores.is_empty() {
-            return Ok(Box::new(MemoryBackend));
-        }
-        let folder = folder.join(&self.settings.application_id).join(id.to_string());
-        tidewater_env::Disk::new()
-            .create_folder(&folder)
-            .map_err(|error| TaskError::new(FailureKind::State, format!("{}: {error}", folder.display())))?;
-        let memory = &self.settings.state_memory.rocks;
-        Ok(Box::new(tidewater_state::RocksBackend::open(&folder, stores, memory)?))
-    }
-
-    #[cfg(not(feature = "rocksdb"))]
-    fn backend(&self, _: TaskId, _: &[&StoreSpec]) -> Result<Box<dyn Backend>, TaskError> {
-        Ok(Box::new(MemoryBackend))
-    }
-
     /// Reads more for inputs that are short of records.
     fn read(&self, running: &mut RunningTask) -> Result<bool, TaskError> {
         let mut any = false;
@@ -227,20 +219,7 @@ impl StreamThread {
                 let batch = Batch::parse(&chunk).map_err(unreadable)?;
                 batch.check_crc().map_err(unreadable)?;
                 if !batch.is_control() {
-                    let records = batch.records(UNPACK_LIMIT_BYTES).map_err(unreadable)?;
-                    let mut raw = Vec::with_capacity(batch.record_count().max(0) as usize);
-                    for record in records.iter() {
-                        let record = record.map_err(unreadable)?;
-                        if record.offset >= position.offset {
-                            raw.push(RawRecord {
-                                offset: record.offset,
-                                timestamp: record.timestamp,
-                                key: record.shared_key(),
-                                value: record.shared_value(),
-                                headers: record.headers(),
-                            });
-                        }
-                    }
+                    let raw = raw_records(&batch, position.offset).map_err(unreadable)?;
                     running.task.add_records(&place.topic, raw)?;
                 }
                 position.offset = batch.next_offset().max(position.offset);
@@ -306,7 +285,8 @@ impl StreamThread {
             }
             for (topic, offset, time) in running.task.consumed() {
                 let place = TopicPartition { topic: topic.clone(), partition };
-                let metadata = write_metadata(if time == Timestamp::NONE { Timestamp(-1) } else { time });
+                let partition_time = if time == Timestamp::NONE { Timestamp(-1) } else { time };
+                let metadata = write_metadata(&Note { partition_time, emitted: running.task.emitted().clone() });
                 offsets.insert(place, CommittedOffset { offset, metadata });
             }
         }
@@ -330,4 +310,23 @@ impl StreamThread {
         self.signals.commits.fetch_add(1, Ordering::Relaxed);
         Ok(offsets)
     }
+}
+
+/// The records of a batch from an offset on.
+pub(super) fn raw_records(batch: &Batch, from: Offset) -> Result<Vec<RawRecord>, BatchError> {
+    let records = batch.records(UNPACK_LIMIT_BYTES)?;
+    let mut raw = Vec::with_capacity(batch.record_count().max(0) as usize);
+    for record in records.iter() {
+        let record = record?;
+        if record.offset >= from {
+            raw.push(RawRecord {
+                offset: record.offset,
+                timestamp: record.timestamp,
+                key: record.shared_key(),
+                value: record.shared_value(),
+                headers: record.headers(),
+            });
+        }
+    }
+    Ok(raw)
 }

@@ -161,6 +161,8 @@ pub struct Core {
     pub(crate) join_times: BTreeMap<usize, JoinTimes>,
     /// The least wall-clock time between two searches for unmatched records.
     pub(crate) emit_interval_ms: i64,
+    /// For stores of windows whose results are sent when they close: the close time up to which they were sent.
+    pub(crate) emitted: BTreeMap<String, i64>,
     /// The updates that suppressing nodes hold back, by their stores.
     pub(crate) suppressed: BTreeMap<StoreId, SuppressBuffer>,
     /// Nodes that write the changelog of their store themselves, at a commit.

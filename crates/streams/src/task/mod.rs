@@ -20,7 +20,7 @@ pub(crate) use core::{FlushListener, Node, NodeId, StoreId, take_record};
 pub use handlers::{Decision, Handlers};
 pub use punctuate::{Every, Punctuation, PunctuationClock, every};
 pub use queue::RawRecord;
-pub use run::{Task, TaskOptions};
+pub use run::{GlobalStores, Task, TaskOptions};
 pub(crate) use stores::DefinedStore;
 pub(crate) use stores::StoreAccess;
 pub use stores::{KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore, WindowStore};

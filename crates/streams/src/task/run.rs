@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use tidewater_state::{Backend, Store, StoreMemory};
+use tidewater_state::{Backend, Committed, Engine, Store, StoreMemory};
 use tidewater_types::{Headers, Offset, Partition, RecordContext, RecordPlace, TaskId, Timestamp, Topic};
 
 use super::TaskBuild;
@@ -31,7 +32,12 @@ pub struct TaskOptions {
     pub emit_interval_ms: i64,
     /// The wall clock as the task begins.
     pub wall_clock: Timestamp,
+    /// Finds the global stores; `None` if the task fills the global stores itself, as in a test driver.
+    pub global_stores: Option<GlobalStores>,
 }
+
+/// Finds global stores to read, by name.
+pub type GlobalStores = Arc<dyn Fn(&str) -> Option<Arc<dyn Committed>> + Send + Sync>;
 
 struct Input {
     topic: Topic,
@@ -47,6 +53,8 @@ pub struct Task {
     core: Core,
     inputs: Vec<Input>,
     by_topic: BTreeMap<Topic, usize>,
+    /// The sources of global stores, whose records are worked at once.
+    globals: BTreeMap<Topic, Box<dyn Source>>,
     ready: JavaHeap,
     backend: Box<dyn Backend>,
 }
@@ -85,12 +93,24 @@ impl Task {
             stores.push(Store::new(spec, number, engine, memory));
         }
 
+        if let Some(open) = &options.global_stores {
+            let missing = topology.global_store_indexes().filter(|index| !subtopology.stores.contains(index));
+            for index in missing {
+                let (spec, number) = (topology.store(index), stores.len());
+                let Some(reader) = open(&spec.name) else { continue };
+                store_ids.insert(spec.name.clone(), number);
+                changelogs.push(None);
+                stores.push(Store::new(spec.clone(), number, Engine::ReadOnly(reader), StoreMemory::default()));
+            }
+        }
+
         let mut listeners = vec![None; stores.len()];
         let places: BTreeMap<usize, NodeId> =
             subtopology.nodes.iter().enumerate().map(|(place, &node)| (node, place)).collect();
         let mut nodes = Vec::with_capacity(places.len());
         let mut inputs: Vec<Input> = Vec::new();
         let mut by_topic = BTreeMap::new();
+        let mut globals = BTreeMap::new();
         for (place, &index) in subtopology.nodes.iter().enumerate() {
             let node = topology.node(index);
             let mut build = TaskBuild {
@@ -103,6 +123,10 @@ impl Task {
             for name in node.source_topics() {
                 let topic: Topic = topology.topic_name(name, &options.application_id).into();
                 let source = node.make_source(place);
+                if topology.global_topics().any(|global| global == name) {
+                    globals.insert(topic, source);
+                    continue;
+                }
                 by_topic.insert(topic.clone(), inputs.len());
                 let queue = RecordQueue { partition_time: Timestamp::NONE, ..RecordQueue::default() };
                 inputs.push(Input { topic, source, queue, consumed: None });
@@ -126,10 +150,11 @@ impl Task {
             raw: None,
             join_times: BTreeMap::new(),
             emit_interval_ms: options.emit_interval_ms,
+            emitted: BTreeMap::new(),
             suppressed: BTreeMap::new(),
             buffering: BTreeMap::new(),
         };
-        Ok(Task { id: options.id, core, inputs, by_topic, ready: JavaHeap::default(), backend })
+        Ok(Task { id: options.id, core, inputs, by_topic, globals, ready: JavaHeap::default(), backend })
     }
 
     /// Calls every processor's `init`: after the stores are restored, before the first record.
@@ -260,6 +285,43 @@ impl Task {
         Ok(true)
     }
 
+    /// Whether a topic fills a global store of this task.
+    pub fn is_global(&self, topic: &str) -> bool {
+        self.globals.contains_key(topic)
+    }
+
+    /// The topics that fill global stores of this task.
+    pub fn global_topics(&self) -> impl Iterator<Item = &Topic> {
+        self.globals.keys()
+    }
+
+    /// Puts a record of a global topic into its store, at once; stream time stays what it was.
+    ///
+    /// # Errors
+    /// When it fails and the handler does not skip it.
+    pub fn process_global(&mut self, topic: &str, partition: Partition, raw: &RawRecord) -> Result<(), TaskError> {
+        let Some((topic, source)) = self.globals.get_key_value(topic) else { return Ok(()) };
+        let (topic, node) = (topic.clone(), source.node());
+        let place = RecordPlace { topic, partition, offset: raw.offset };
+        let core = &mut self.core;
+        core.context = RecordContext { place: Some(place), timestamp: raw.timestamp, headers: raw.headers.clone() };
+        if core.handlers.dead_letters.is_some() {
+            core.raw = Some((raw.key.clone(), raw.value.clone()));
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| source.process(core, raw, raw.timestamp)));
+        match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.handled => Err(error),
+            Ok(Err(error)) => core.decide(node, error),
+            Err(panic) => Err(panicked(&panic, core.context.place.clone())),
+        }
+    }
+
+    /// What other tasks read of a store of this one.
+    pub fn share(&self, store: &str) -> Result<Arc<dyn Committed>, TaskError> {
+        Ok(self.backend.reader(store)?)
+    }
+
     /// Runs the stream-time punctuations that are due.
     pub fn punctuate_stream_time(&mut self) -> Result<bool, TaskError> {
         let now = self.core.stream_time;
@@ -327,6 +389,17 @@ impl Task {
             queue.partition_time = queue.partition_time.max(time);
             self.core.stream_time = self.core.stream_time.max(time);
         }
+    }
+
+    /// For stores of windows whose results are sent when they close: the close time up to which they were sent.
+    pub fn emitted(&self) -> &BTreeMap<String, i64> {
+        &self.core.emitted
+    }
+
+    /// Sets up to which close time the windows of a store were sent, as a committed offset remembers it.
+    pub fn set_emitted(&mut self, store: String, close_time: i64) {
+        let emitted = self.core.emitted.entry(store).or_insert(close_time);
+        *emitted = close_time.max(*emitted);
     }
 
     /// The stores, in the order of their registration.

@@ -171,6 +171,8 @@ pub(crate) struct ForeignStore;
 pub(crate) struct DefinedStore {
     pub spec: StoreSpec,
     pub open: Arc<dyn Any + Send + Sync>,
+    /// Whether it is filled from a topic, for all tasks to read.
+    pub is_global: bool,
 }
 
 impl Stores<'_> {

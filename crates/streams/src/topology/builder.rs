@@ -26,6 +26,7 @@ pub(crate) struct TopologyBuilder {
     store_owners: BTreeMap<String, Option<OpId>>,
     source_changelogs: BTreeMap<String, String>,
     internal_topics: Vec<InternalTopic>,
+    global_stores: BTreeSet<String>,
 }
 
 impl TopologyBuilder {
@@ -92,6 +93,13 @@ impl TopologyBuilder {
         }
     }
 
+    /// Has a node fill a global store.
+    pub fn add_global_store(&mut self, node: usize, spec: StoreSpec) -> Result<(), BuildError> {
+        self.nodes[node].stores.push(spec.name.clone());
+        self.global_stores.insert(spec.name.clone());
+        self.add_store(spec)
+    }
+
     /// Connects a node to stores.
     pub fn connect(&mut self, node: usize, stores: &[String]) -> Result<(), BuildError> {
         for name in stores {
@@ -135,13 +143,16 @@ impl TopologyBuilder {
             source_changelogs: self.source_changelogs,
             internal_topics: self.internal_topics,
             subtopologies: Vec::new(),
+            global_subtopologies: Vec::new(),
+            global_stores: self.global_stores,
             copartitioned,
             builder: plan.builder,
             facts,
             defined_stores: plan.stores.clone(),
             additional_retention_ms: settings.additional_retention_ms.unwrap_or(DAY_MS),
         };
-        topology.subtopologies = group(&topology);
+        (topology.global_subtopologies, topology.subtopologies) =
+            group(&topology).into_iter().partition(|each| each.is_global);
         check_partitions(&topology)?;
         Ok(topology)
     }
@@ -215,6 +226,10 @@ fn group(topology: &Topology) -> Vec<SubTopology> {
     groups
         .into_iter()
         .enumerate()
-        .map(|(id, nodes)| SubTopology { id: id as u32, stores: topology.stores_of(&nodes), nodes })
+        .map(|(id, nodes)| {
+            let stores = topology.stores_of(&nodes);
+            let is_global = stores.iter().any(|&store| topology.global_stores.contains(&topology.stores[store].name));
+            SubTopology { id: id as u32, nodes, stores, is_global }
+        })
         .collect()
 }

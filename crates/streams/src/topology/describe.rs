@@ -27,8 +27,15 @@ impl Topology {
     /// The description: sub-topologies with their nodes, what comes before and after each, topics and stores.
     pub fn describe(&self) -> String {
         let mut out = "Topologies:\n ".to_owned();
-        for subtopology in &self.subtopologies {
-            let _ = write!(out, "  Sub-topology: {}\n{}\n", subtopology.id, self.describe_nodes(subtopology));
+        let mut all: Vec<&SubTopology> = self.subtopologies.iter().chain(&self.global_subtopologies).collect();
+        all.sort_by_key(|each| each.id);
+        for subtopology in all {
+            let (id, nodes) = (subtopology.id, self.describe_nodes(subtopology));
+            let _ = match subtopology.is_global {
+                // Kafka Streams leaves no empty line behind these.
+                true => write!(out, "  Sub-topology: {id} for global store (will not generate tasks)\n{nodes}"),
+                false => write!(out, "  Sub-topology: {id}\n{nodes}\n"),
+            };
         }
         out
     }

@@ -9,7 +9,7 @@ impl Topology {
     pub fn to_mermaid(&self) -> String {
         let mut out = "flowchart TD\n".to_owned();
         let (mut topics, mut stores) = (Numbered::default(), Numbered::default());
-        for subtopology in &self.subtopologies {
+        for subtopology in self.global_subtopologies.iter().chain(&self.subtopologies) {
             let _ = writeln!(out, "  subgraph s{0}[\"Sub-topology {0}\"]", subtopology.id);
             for &node in subtopology.nodes.iter().filter(|&&node| !self.nodes[node].hidden) {
                 let _ = writeln!(out, "    n{node}[\"{}\"]", self.nodes[node].name);

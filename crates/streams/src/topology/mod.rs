@@ -74,6 +74,8 @@ pub struct SubTopology {
     pub(crate) nodes: Vec<usize>,
     /// Its stores, in the order in which a task opens and flushes them.
     pub(crate) stores: Vec<usize>,
+    /// Whether it fills a global store, which all tasks read; it makes no tasks of its own.
+    pub(crate) is_global: bool,
 }
 
 /// What a builder built: ready to run, to be tested, to be looked at.
@@ -84,7 +86,12 @@ pub struct Topology {
     /// Stores whose changelog is a source topic, with that topic.
     pub(crate) source_changelogs: BTreeMap<String, String>,
     pub(crate) internal_topics: Vec<InternalTopic>,
+    /// Those that make tasks.
     pub(crate) subtopologies: Vec<SubTopology>,
+    /// Those that fill global stores.
+    pub(crate) global_subtopologies: Vec<SubTopology>,
+    /// Stores that are filled from a topic as a whole, and read by all tasks.
+    pub(crate) global_stores: BTreeSet<String>,
     pub(crate) copartitioned: Vec<BTreeSet<String>>,
     builder: u64,
     facts: Vec<OpFacts>,
@@ -99,7 +106,7 @@ impl std::fmt::Debug for Topology {
 }
 
 impl Topology {
-    /// Its sub-topologies, by number.
+    /// Its sub-topologies that make tasks, by number.
     pub fn subtopologies(&self) -> &[SubTopology] {
         &self.subtopologies
     }
@@ -108,7 +115,32 @@ impl Topology {
     pub fn whole(&self) -> SubTopology {
         let nodes: Vec<usize> = (0..self.nodes.len()).collect();
         let stores = self.stores_of(&nodes);
-        SubTopology { id: 0, nodes, stores }
+        SubTopology { id: 0, nodes, stores, is_global: false }
+    }
+
+    /// The parts that fill global stores, as one; none if there are no such stores.
+    pub(crate) fn globals(&self) -> Option<SubTopology> {
+        let nodes: Vec<usize> = self.global_subtopologies.iter().flat_map(|each| each.nodes.clone()).collect();
+        let stores = self.stores_of(&nodes);
+        (!nodes.is_empty()).then_some(SubTopology { id: 0, nodes, stores, is_global: true })
+    }
+
+    /// The topics that fill global stores.
+    pub fn global_topics(&self) -> impl Iterator<Item = &str> {
+        let nodes = self.global_subtopologies.iter().flat_map(|each| &each.nodes);
+        nodes.flat_map(|&node| self.nodes[node].source_topics()).map(String::as_str)
+    }
+
+    /// The global store that a topic fills.
+    pub(crate) fn global_store_of(&self, topic: &str) -> Option<&StoreSpec> {
+        let reads = |node: &&usize| self.nodes[**node].source_topics().iter().any(|read| read == topic);
+        let found = self.global_subtopologies.iter().find(|each| each.nodes.iter().any(|node| reads(&node)))?;
+        found.stores.first().map(|&store| &self.stores[store])
+    }
+
+    /// The places of global stores.
+    pub(crate) fn global_store_indexes(&self) -> impl Iterator<Item = usize> {
+        (0..self.stores.len()).filter(|&store| self.global_stores.contains(&self.stores[store].name))
     }
 
     /// The stores of these nodes, in the order in which their processors name them.

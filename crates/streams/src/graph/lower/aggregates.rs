@@ -7,7 +7,9 @@ impl Lowering<'_> {
         if aggregate.is_count && op.store.as_ref().is_some_and(|store| store.name.is_none()) {
             self.graph.next_number += 1; // Kafka Streams asks for a name it does not use.
         }
-        let spec = self.store_spec(op, aggregate.prefix, &aggregate.template)?;
+        let mut spec = self.store_spec(op, aggregate.prefix, &aggregate.template)?;
+        spec.cached &= aggregate.cacheable;
+        spec.time_ordered = aggregate.time_ordered;
         let name = self.name(op, aggregate.prefix)?;
         let group_id = op.inputs[0];
         let group = self.lowered(group_id).clone();
@@ -178,7 +180,7 @@ impl Lowering<'_> {
         let store = StoreOptions { name: Some(format!("{name}-store")), ..op.store.clone().unwrap_or_default() };
         let named = Op { store: Some(store), ..op.clone() };
         let mut spec = self.store_spec(&named, distinct.prefix, &distinct.template)?;
-        spec.cached = false;
+        spec.cached &= distinct.cacheable;
         if let StoreKind::Window { timestamped, .. } = &mut spec.kind {
             *timestamped = false;
         }

@@ -54,6 +54,7 @@ impl Lowering<'_> {
             in_memory,
             cached: false,
             logging: logging(window_logging.clone()),
+            time_ordered: false,
         };
         let left_store = window_store(base(this_suffix, &this_generated));
         let right_store = window_store(base(other_suffix, &other_generated));
@@ -75,6 +76,7 @@ impl Lowering<'_> {
                 in_memory,
                 cached: false,
                 logging: logging(join.changelog.clone()),
+                time_ordered: false,
             };
             facts.stores.insert("unmatched", spec.name.clone());
             outer_stores.push(spec);

@@ -2,14 +2,15 @@
 
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value as Json;
 use tidewater_streams::{
-    BuildError, BuildSettings, CogroupedStream, Data, GroupedStream, GroupedTable, Hopping, JoinWindows, KStream,
-    KTable, KeyValueStore, Optimizations, SessionWindowed, SessionWindowedStream, Sessions, StreamsBuilder, Suppress,
-    TimeWindowedStream, TimestampedStore, Topic, Topology, Tumbling, WindowStore, Windowed,
+    BuildError, BuildSettings, CogroupedStream, Data, EmitStrategy, GlobalKTable, GroupedStream, GroupedTable, Hopping,
+    JoinWindows, KStream, KTable, KeyValueStore, Optimizations, SessionWindowed, SessionWindowedCogroup,
+    SessionWindowedStream, Sessions, Sliding, StreamsBuilder, Suppress, TimeWindowedCogroup, TimeWindowedStream,
+    TimestampedStore, Topic, Topology, Tumbling, Unlimited, WindowStore, Windowed,
 };
 use tidewater_types::ms;
 
@@ -66,11 +67,15 @@ macro_rules! each {
 enum Handle {
     Stream(Stream, Type, Type),
     Table(Table, Type, Type),
+    Global(GlobalKTable<Val, Val>, Type),
     Grouped(GroupedStream<Key, Value>, Type, Type),
     GroupedTable(GroupedTable<Val, Val>, Type, Type),
     TimeWindowed(TimeWindowedStream<Key, Value>, Type, Type, i64),
     SessionWindowed(SessionWindowedStream<Key, Value>, Type, Type),
+    /// The last text is the first function, which gives the initial value.
     Cogroup(CogroupedStream<Key, Value>, Type, Type, String),
+    WindowedCogroup(TimeWindowedCogroup<Key, Value>, Type, Type, String, i64),
+    SessionCogroup(SessionWindowedCogroup<Key, Value>, Type, Type, String),
 }
 
 /// A written program.
@@ -89,6 +94,7 @@ struct Writer {
     builder: StreamsBuilder,
     handles: BTreeMap<String, Handle>,
     stores: BTreeMap<String, StoreOf>,
+    globals: BTreeSet<String>,
     observed: Observed,
     inputs: BTreeMap<String, (Type, Type)>,
     outputs: BTreeMap<String, (Type, Type)>,
@@ -160,6 +166,7 @@ pub fn write(case: &Json) -> Result<Program, Trouble> {
         builder: StreamsBuilder::with_settings(settings),
         handles: BTreeMap::new(),
         stores: BTreeMap::new(),
+        globals: BTreeSet::new(),
         observed: Observed::default(),
         inputs: BTreeMap::new(),
         outputs: BTreeMap::new(),
@@ -207,7 +214,7 @@ impl Writer {
 
     fn step(&mut self, step: &Json) -> Result<(), Trouble> {
         let op = required(step, "op");
-        for unsupported in ["reset", "pattern", "topicFn", "partitioner", "foreignKey", "provides", "keyFn"] {
+        for unsupported in ["reset", "pattern", "topicFn", "partitioner", "foreignKey", "provides"] {
             if step.get(unsupported).is_some() {
                 return not_yet(unsupported);
             }
@@ -215,6 +222,8 @@ impl Writer {
         match op.as_str() {
             "stream" => self.source(step),
             "table" => self.source_table(step),
+            "globalTable" => self.global_table(step),
+            "addGlobalStore" => self.global_store(step),
             "filter" | "filterNot" | "mapValues" if self.table(step, "in").is_some() => self.derive(step, &op),
             "filter" | "filterNot" | "mapValues" | "map" | "flatMap" | "flatMapValues" | "selectKey" | "peek"
             | "foreach" => self.stateless(step, &op),
@@ -311,6 +320,55 @@ impl Writer {
         let table = named_table(self.builder.table(&topic), step);
         let table = materialize(table, step, false)?;
         self.put_table(step, Table::Plain(table), key, value);
+        Ok(())
+    }
+
+    fn global_table(&mut self, step: &Json) -> Result<(), Trouble> {
+        let (key, value) = Self::types(step)?;
+        let name = required(step, "topic");
+        self.note_input(&name, &key, &value);
+        let topic = Topic::<Key, Value>::named(name).with_serdes(key.serde(), value.serde());
+        let mut table = self.builder.global_table(&topic);
+        if let Some(name) = text(step, "name") {
+            table = table.named(name);
+        }
+        for (option, setting) in step.get("materialized").and_then(Json::as_object).into_iter().flatten() {
+            table = match (option.as_str(), setting) {
+                ("name", Json::String(name)) => {
+                    self.store_types.insert(name.clone(), (key.clone(), value.clone()));
+                    table.store(name)
+                }
+                ("store", Json::String(kind)) if kind == "in_memory" => table.in_memory(),
+                ("store", Json::String(kind)) if kind.starts_with("versioned") => {
+                    // Cannot be written in Tidewater; Kafka Streams says so when it builds.
+                    return Err(Trouble::Build(BuildError::Misuse("a global table cannot be versioned".to_owned())));
+                }
+                ("caching" | "logging", _) => table,
+                (other, _) => return not_yet(format!("a global table's {other}")),
+            };
+        }
+        self.handles.insert(required(step, "id"), Handle::Global(table, value));
+        Ok(())
+    }
+
+    fn global_store(&mut self, step: &Json) -> Result<(), Trouble> {
+        let (key, value) = Self::types(step)?;
+        let topic_name = required(step, "topic");
+        self.note_input(&topic_name, &key, &value);
+        let topic = Topic::<Key, Value>::named(topic_name).with_serdes(key.serde(), value.serde());
+        let store = step.get("store").cloned().unwrap_or_default();
+        let Some(spec) = step.get("processor").and_then(Spec::parse) else { return not_yet("a global processor") };
+        let name = required(&store, "name");
+        let (store_key, store_value) = Self::types(&store)?;
+        self.store_types.insert(name.clone(), (store_key.clone(), store_value.clone()));
+        let definition = KeyValueStore::define_with(name.clone(), store_key.serde(), store_value.serde());
+        let own_name = name.clone();
+        let global = self.builder.global_store(&topic, definition, move |stores, store| {
+            let connected = [(own_name.clone(), StoreOf::KeyValue(*store))];
+            Dynamic::new(spec.clone(), &connected, stores)
+        });
+        self.globals.insert(name.clone());
+        self.stores.insert(name, StoreOf::KeyValue(global.handle()));
         Ok(())
     }
 
@@ -450,30 +508,54 @@ impl Writer {
     }
 
     fn windowed_by(&mut self, step: &Json) -> Result<(), Trouble> {
-        if step.get("emit").is_some_and(|emit| emit != "on_window_update") {
-            return not_yet("emit on window close");
-        }
+        let emit = match text(step, "emit") {
+            Some("on_window_close") => EmitStrategy::OnWindowClose,
+            _ => EmitStrategy::OnWindowUpdate,
+        };
         let window = step.get("window").cloned().unwrap_or_default();
         let grace = duration(number(&window, "graceMs").unwrap_or(0));
         let id = required(step, "id");
-        let Some(Handle::Grouped(group, key, value)) = self.handles.get(&required(step, "in")) else {
-            return not_yet("windows of a cogroup");
-        };
-        let size = number(&window, "sizeMs").unwrap_or(0);
+        let millis = |field: &str| number(&window, field).unwrap_or(0);
+        macro_rules! apply {
+            ($windows:expr, $size:expr) => {{
+                let (windows, size) = ($windows, $size);
+                match self.handles.get(&required(step, "in")) {
+                    Some(Handle::Grouped(group, key, value)) => {
+                        let windowed = group.windowed_by(windows).emit_strategy(emit);
+                        Handle::TimeWindowed(windowed, key.clone(), value.clone(), size)
+                    }
+                    Some(Handle::Cogroup(cogroup, key, value, first)) => Handle::WindowedCogroup(
+                        cogroup.windowed_by(windows),
+                        key.clone(),
+                        value.clone(),
+                        first.clone(),
+                        size,
+                    ),
+                    _ => return not_yet("windows of something else"),
+                }
+            }};
+        }
+        let size = millis("sizeMs");
         let handle = match text(&window, "type").unwrap_or_default() {
-            "tumbling" => {
-                let windowed = group.windowed_by(Tumbling::of(duration(size)?).grace(grace?));
-                Handle::TimeWindowed(windowed, key.clone(), value.clone(), size)
+            "tumbling" => apply!(Tumbling::of(duration(size)?).grace(grace?), size),
+            "hopping" => apply!(Hopping::of(duration(size)?, duration(millis("advanceMs"))?).grace(grace?), size),
+            "sliding" => {
+                apply!(Sliding::of(duration(millis("differenceMs"))?).grace(grace?), millis("differenceMs"))
             }
-            "hopping" => {
-                let advance = duration(number(&window, "advanceMs").unwrap_or(0))?;
-                let windowed = group.windowed_by(Hopping::of(duration(size)?, advance).grace(grace?));
-                Handle::TimeWindowed(windowed, key.clone(), value.clone(), size)
-            }
+            "unlimited" => apply!(Unlimited::starting(millis("startMs")), i64::MAX),
             "session" => {
-                let gap = duration(number(&window, "gapMs").unwrap_or(0))?;
-                let windowed = group.windowed_by(Sessions::with_gap(gap).grace(grace?));
-                Handle::SessionWindowed(windowed, key.clone(), value.clone())
+                let windows = Sessions::with_gap(duration(millis("gapMs"))?).grace(grace?);
+                match self.handles.get(&required(step, "in")) {
+                    Some(Handle::Grouped(group, key, value)) => Handle::SessionWindowed(
+                        group.windowed_by(windows).emit_strategy(emit),
+                        key.clone(),
+                        value.clone(),
+                    ),
+                    Some(Handle::Cogroup(cogroup, key, value, first)) => {
+                        Handle::SessionCogroup(cogroup.windowed_by(windows), key.clone(), value.clone(), first.clone())
+                    }
+                    _ => return not_yet("windows of something else"),
+                }
             }
             other => return not_yet(format!("{other} windows")),
         };
@@ -580,7 +662,21 @@ impl Writer {
                 let table = materialize(named_table(table, step), step, true)?;
                 (Table::Plain(table), key.clone(), value.clone())
             }
-            Handle::Stream(..) | Handle::Table(..) => return not_yet(op),
+            Handle::WindowedCogroup(cogroup, key, value, first, size) => {
+                let first = first.clone();
+                let table = cogroup.aggregate(move || f::initial(&first)).value_serde(value.serde());
+                let table = materialize(named_table(table, step), step, true)?;
+                (Table::Windowed(table), Type::Windowed(*size, Box::new(key.clone())), value.clone())
+            }
+            Handle::SessionCogroup(cogroup, key, value, first) => {
+                let (first, merge_fn) = (first.clone(), first.clone());
+                let table = cogroup
+                    .aggregate(move || f::initial(&first), move |_, a, b| Ok(f::merge(&merge_fn, a, b)))
+                    .value_serde(value.serde());
+                let table = materialize(named_table(table, step), step, true)?;
+                (Table::Session(table), Type::Session(Box::new(key.clone())), value.clone())
+            }
+            Handle::Stream(..) | Handle::Table(..) | Handle::Global(..) => return not_yet(op),
         };
         self.put_table(step, table, key, value);
         Ok(())
@@ -590,7 +686,7 @@ impl Writer {
         let function = required(step, "fn");
         let add = {
             let function = function.clone();
-            move |k: &Val, v: Val, a: Value| Ok(f::add(&function, Some(k), Some(&v), a))
+            move |k: &Val, v: Value, a: Value| Ok(f::add(&function, Some(k), v.as_ref(), a))
         };
         let source = text(step, "with").unwrap_or_else(|| text(step, "in").unwrap_or_default());
         let Some(Handle::Grouped(group, key, value)) = self.handles.get(source) else { return not_yet("cogroup") };
@@ -600,11 +696,11 @@ impl Writer {
                 let result = f::aggregate_type(&function, &value);
                 Handle::Cogroup(group.cogroup(add), key, result, function)
             }
-            Some(_) => match self.handles.remove(&required(step, "in")) {
+            Some(_) => match self.handles.get(&required(step, "in")) {
                 Some(Handle::Cogroup(cogroup, key, result, first)) => {
-                    Handle::Cogroup(cogroup.cogroup(&group, add), key, result, first)
+                    Handle::Cogroup(cogroup.clone().cogroup(&group, add), key.clone(), result.clone(), first.clone())
                 }
-                _ => return not_yet("a cogroup that is used twice"),
+                _ => return not_yet("a cogroup of something else"),
             },
         };
         self.handles.insert(required(step, "id"), handle);
@@ -632,6 +728,17 @@ impl Writer {
             return Ok(());
         }
         let (left, key, left_type) = self.stream(step, "in")?;
+        if let Some(Handle::Global(table, row)) = self.handles.get(&required(step, "with")) {
+            let (select, result) = (required(step, "keyFn"), f::joiner_type(&function, &left_type, row));
+            let joined = left.try_join_global_any(
+                table,
+                op == "leftJoin",
+                move |k, v| f::key_function(&select, k.as_ref(), Some(v)),
+                move |k, l, r| Ok(f::joiner(&function, k.as_ref(), Some(l), r)),
+            );
+            self.put_stream(step, named(joined, step), key, result);
+            return Ok(());
+        }
         if let Some((table, _, table_type)) = self.table(step, "with") {
             if step.get("graceMs").is_some() {
                 return not_yet("a stream-table join with grace");
@@ -710,6 +817,11 @@ impl Writer {
             return not_yet(format!("processor {}", step.get("processor").unwrap_or(&Json::Null)));
         };
         let mut connected = Vec::new();
+        // A global store is there for everybody.
+        let wanted = step["processor"]["store"].as_str().unwrap_or_default();
+        if let Some(&store) = self.stores.get(wanted).filter(|_| self.globals.contains(wanted)) {
+            connected.push((wanted.to_owned(), store));
+        }
         for name in step.get("stores").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str) {
             match self.stores.get(name) {
                 Some(&store) => connected.push((name.to_owned(), store)),

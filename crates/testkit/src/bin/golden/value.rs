@@ -104,7 +104,7 @@ impl Codec<Val> for ValCodec {
             Type::Windowed(size, inner) => {
                 let (key, start) = split(bytes)?;
                 let key = Box::new(ValCodec((**inner).clone()).read(key)?);
-                Val::Windowed { key, start, end: start + size }
+                Val::Windowed { key, start, end: start.saturating_add(*size) }
             }
             Type::Session(inner) => {
                 let (rest, start) = split(bytes)?;
