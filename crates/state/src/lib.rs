@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod filter;
 mod memory;
+mod recency;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod rows;
@@ -23,6 +24,7 @@ mod session;
 mod shared;
 mod spec;
 mod store;
+mod versioned;
 mod window;
 
 pub use backend::{Backend, MemoryBackend, StoreWrites};
@@ -37,4 +39,5 @@ pub use session::SessionEntry;
 pub use shared::SharedBackend;
 pub use spec::{Logging, Retention, StoreKind, StoreSpec};
 pub use store::{ChangelogSink, Store, StoreMemory};
+pub use versioned::{Version, VersionPut};
 pub use window::WindowEntry;

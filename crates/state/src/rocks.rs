@@ -95,7 +95,7 @@ impl RocksBackend {
         let families = families.into_iter().map(|family| {
             let mut options = family_options(&family, memory);
             let spec = stores.iter().find(|store| store.name == family);
-            if let Some(spec) = spec.filter(|spec| spec.retention().is_some()) {
+            if let Some(spec) = spec.filter(|spec| spec.expires()) {
                 let dead = Arc::new(AtomicI64::new(i64::MIN));
                 expire(&mut options, spec.kind.clone(), dead.clone());
                 dead_before.insert(family.clone(), dead);

@@ -39,6 +39,13 @@ pub enum StoreKind {
         /// How long sessions are kept.
         retention: Retention,
     },
+    /// Key to the versions of its value, each from a time on.
+    Versioned {
+        /// How long versions are kept after others have replaced them.
+        history: Retention,
+        /// Versions leave in steps of this many milliseconds.
+        segment_ms: i64,
+    },
     /// Any keys, for operators that lay out their own: buffers of suppress, unmatched join records.
     Internal,
 }
@@ -65,6 +72,8 @@ pub struct StoreSpec {
     pub cached: bool,
     /// Its changelog.
     pub logging: Logging,
+    /// How many keys the store has room for, if it is in memory; the least recently used leave first. `None` for no bound.
+    pub max_keys: Option<usize>,
     /// Whether the windows of all keys come by their times, as Kafka Streams keeps them where results are sent when windows
     /// close.
     pub time_ordered: bool,
@@ -79,6 +88,7 @@ impl StoreSpec {
             in_memory: false,
             cached: false,
             logging: Logging::On(Vec::new()),
+            max_keys: None,
             time_ordered: false,
         }
     }
@@ -97,7 +107,12 @@ impl StoreSpec {
     pub fn retention(&self) -> Option<Retention> {
         match self.kind {
             StoreKind::Window { retention, .. } | StoreKind::Session { retention } => Some(retention),
-            StoreKind::KeyValue { .. } | StoreKind::Internal => None,
+            StoreKind::KeyValue { .. } | StoreKind::Versioned { .. } | StoreKind::Internal => None,
         }
+    }
+
+    /// Whether entries leave as time goes on.
+    pub fn expires(&self) -> bool {
+        self.retention().is_some() || matches!(self.kind, StoreKind::Versioned { .. })
     }
 }

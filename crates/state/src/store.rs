@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use tidewater_types::{Headers, RecordContext, Timestamp};
 
+use crate::recency::Recency;
 use crate::rows::{Known, Rows};
 use crate::schema::{SESSION_SUFFIX, WINDOW_SUFFIX};
 use crate::window::Expiry;
@@ -35,6 +36,7 @@ pub struct Store {
     is_cached: bool,
     pub(crate) expiry: Option<Expiry>,
     pub(crate) next_sequence: u32,
+    recency: Option<Recency>,
 }
 
 impl std::fmt::Debug for Store {
@@ -55,10 +57,11 @@ impl Store {
         let is_committed = matches!(engine, Engine::Committed(_));
         let cache_bytes = if is_cached { memory.cache_bytes } else { 0 };
         // Windows and sessions move on: what was committed of them is seldom read again.
-        let row_bytes = if is_committed && spec.retention().is_none() { memory.row_bytes } else { 0 };
+        let row_bytes = if is_committed && !spec.expires() { memory.row_bytes } else { 0 };
         let rows = (is_cached || is_committed).then(|| Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind)));
-        let expiry = spec.retention().map(|retention| Expiry::new(retention, spec.in_memory, newest));
-        Store { spec, number, engine, rows, is_cached, expiry, next_sequence: 0 }
+        let expiry = Expiry::of(&spec, newest);
+        let recency = spec.max_keys.filter(|_| matches!(engine, Engine::Memory(_))).map(Recency::new);
+        Store { spec, number, engine, rows, is_cached, expiry, next_sequence: 0, recency }
     }
 
     /// What the store is.
@@ -73,6 +76,9 @@ impl Store {
 
     /// Reads the value of a key in the store's own layout.
     pub fn get<R>(&mut self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
+        if let Some(recency) = &mut self.recency {
+            recency.used(key);
+        }
         let is_live = self.is_live(key);
         let Some(rows) = &mut self.rows else {
             return if is_live { self.engine.get(key, read) } else { Ok(None) };
@@ -147,6 +153,9 @@ impl Store {
 
     /// Puts a record of the changelog into the engine, as restoring does.
     pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>, timestamp: Timestamp) -> Result<(), StateError> {
+        if let StoreKind::Versioned { .. } = self.spec.kind {
+            return self.put_version_here(key, value, timestamp.0).map(drop);
+        }
         let mut local = Vec::new();
         let value = match value {
             Some(value) if self.spec.is_timestamped() => {
@@ -164,17 +173,45 @@ impl Store {
         self.write_engine(key, value, false).map(drop)
     }
 
-    fn write_engine(&mut self, key: &[u8], value: Option<&[u8]>, is_noted: bool) -> Result<bool, StateError> {
+    /// Writes an entry that its operator logs itself.
+    pub fn write_unlogged(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        self.write_engine(key, value, false).map(drop)
+    }
+
+    pub(crate) fn log_change(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        timestamp: Timestamp,
+        changelog: &mut dyn ChangelogSink,
+    ) {
+        if self.spec.is_logged() {
+            changelog.log(self.number, key, value, timestamp, &Headers::EMPTY);
+        }
+    }
+
+    pub(crate) fn write_engine(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        is_noted: bool,
+    ) -> Result<bool, StateError> {
         if value.is_none() && matches!(self.spec.kind, StoreKind::Window { duplicates: true, .. }) {
             // Deletes nothing; in Kafka Streams it moves the time of a store in memory, not that of a persistent one.
             return if self.spec.in_memory { self.note_time(key).map(|_| true) } else { Ok(true) };
         }
-        if !self.note_time(key)? {
+        if !matches!(self.spec.kind, StoreKind::Versioned { .. }) && !self.note_time(key)? {
             return Ok(false);
         }
         match (&mut self.engine, &mut self.rows) {
             (Engine::Memory(engine), rows) => {
                 engine.put(key, value);
+                if let Some(recency) = &mut self.recency {
+                    // What leaves for want of room is not logged: a restore brings it back.
+                    for dropped in recency.written(key, value.is_some()) {
+                        engine.put(&dropped, None);
+                    }
+                }
                 if let Some(rows) = rows {
                     rows.written(key, value);
                 }
@@ -242,6 +279,16 @@ impl Store {
         let mut rows = self.rows.as_mut().map(|rows| rows.range(&range)).unwrap_or_default();
         rows.retain(|(key, _)| is_cached || is_live(key));
         merge(&self.engine, rows, &range, false, is_live)
+    }
+
+    /// Visits the entries of a range in the order of their keys' bytes until told to stop, with what waits in the cache.
+    pub fn visit(
+        &mut self,
+        range: &KeyRange,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let rows = self.rows.as_mut().map(|rows| rows.range(range)).unwrap_or_default();
+        merge_into(&self.engine, rows, range, false, |_| true, visit)
     }
 
     /// Visits the keys of all entries, in no order; one that was deleted and one that is written may come as well, and twice.
@@ -324,12 +371,29 @@ fn merge(
     is_live: impl Fn(&[u8]) -> bool,
 ) -> Result<Entries, StateError> {
     let mut found: Entries = Vec::new();
+    merge_into(engine, rows, range, reverse, is_live, &mut |key, value| {
+        found.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+/// Visits the rows and the engine's live entries of a range as one, until told to stop.
+fn merge_into(
+    engine: &Engine,
+    rows: Vec<(&[u8], Option<&[u8]>)>,
+    range: &KeyRange,
+    reverse: bool,
+    is_live: impl Fn(&[u8]) -> bool,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+) -> Result<(), StateError> {
     if range.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     let mut rows: Box<dyn Iterator<Item = _>> =
         if reverse { Box::new(rows.into_iter().rev()) } else { Box::new(rows.into_iter()) };
     let mut next = rows.next();
+    let mut flow = ControlFlow::Continue(());
     engine.scan(range, reverse, &mut |key, value| {
         while let Some((row, content)) = next {
             let order = if reverse { key.cmp(row) } else { row.cmp(key) };
@@ -337,7 +401,10 @@ fn merge(
                 break;
             }
             if let Some(content) = content {
-                found.push((row.to_vec(), content.to_vec()));
+                flow = visit(row, content);
+                if flow.is_break() {
+                    return flow;
+                }
             }
             next = rows.next();
             if order.is_eq() {
@@ -345,13 +412,21 @@ fn merge(
             }
         }
         if is_live(key) {
-            found.push((key.to_vec(), value.to_vec()));
+            flow = visit(key, value);
         }
-        ControlFlow::Continue(())
+        flow
     })?;
-    let rest = next.into_iter().chain(rows);
-    found.extend(rest.filter_map(|(key, value)| Some((key.to_vec(), value?.to_vec()))));
-    Ok(found)
+    if flow.is_break() {
+        return Ok(());
+    }
+    for (key, value) in next.into_iter().chain(rows) {
+        if let Some(value) = value
+            && visit(key, value).is_break()
+        {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The length of the time at the end of a store's keys.
@@ -359,6 +434,6 @@ pub(crate) fn time_suffix(kind: &StoreKind) -> Option<usize> {
     match kind {
         StoreKind::Window { .. } => Some(WINDOW_SUFFIX),
         StoreKind::Session { .. } => Some(SESSION_SUFFIX),
-        StoreKind::KeyValue { .. } | StoreKind::Internal => None,
+        StoreKind::KeyValue { .. } | StoreKind::Versioned { .. } | StoreKind::Internal => None,
     }
 }

@@ -8,9 +8,10 @@ use std::ops::ControlFlow;
 use tidewater_types::RecordContext;
 
 use crate::filter::KeyFilters;
+use crate::schema::split_history_key;
 use crate::store::Entries;
 use crate::{
-    ChangelogSink, Engine, KeyRange, NewestTime, Retention, StateError, Store, StoreKind, split_session_key,
+    ChangelogSink, Engine, KeyRange, NewestTime, Retention, StateError, Store, StoreKind, StoreSpec, split_session_key,
     split_window_key, window_key,
 };
 
@@ -44,8 +45,18 @@ pub(crate) struct Expiry {
 }
 
 impl Expiry {
-    pub fn new(retention: Retention, in_memory: bool, newest: NewestTime) -> Self {
-        let segment_ms = (retention.ms / 2).max(MIN_SEGMENT_MS);
+    /// For a store whose entries leave as time goes on.
+    pub fn of(spec: &StoreSpec, newest: NewestTime) -> Option<Self> {
+        match spec.kind {
+            StoreKind::Versioned { history, segment_ms } => Some(Self::new(history, segment_ms.max(1), true, newest)),
+            _ => spec.retention().map(|retention| {
+                let segment_ms = (retention.ms / 2).max(MIN_SEGMENT_MS);
+                Self::new(retention, segment_ms, !spec.in_memory, newest)
+            }),
+        }
+    }
+
+    fn new(retention: Retention, segment_ms: i64, by_segment: bool, newest: NewestTime) -> Self {
         let (observed, until) = match newest {
             NewestTime::Empty => (-1, None),
             NewestTime::At(time) => (time, Some(time)),
@@ -54,7 +65,7 @@ impl Expiry {
         Expiry {
             retention_ms: retention.ms,
             segment_ms,
-            by_segment: !in_memory,
+            by_segment,
             observed,
             swept_to: i64::MIN,
             full_keys: KeyFilters::new(segment_ms, until),
@@ -93,7 +104,7 @@ impl Expiry {
     /// Takes notice of a time; says whether an entry of that time is to be kept.
     ///
     /// A persistent store of Kafka Streams drops whole segments, so it takes a late entry as long as its segment lives.
-    fn note(&mut self, time: i64) -> bool {
+    pub(crate) fn note(&mut self, time: i64) -> bool {
         self.observed = self.observed.max(time);
         if self.by_segment {
             let oldest = self.observed.saturating_sub(self.retention_ms);
@@ -117,7 +128,7 @@ impl Expiry {
     }
 
     /// The time before which entries are to be removed, if it is worth a sweep.
-    fn sweep_due(&mut self) -> Option<i64> {
+    pub(crate) fn sweep_due(&mut self) -> Option<i64> {
         let dead = self.dead_before();
         let due = dead >= self.swept_to.saturating_add(self.segment_ms);
         due.then(|| {
@@ -133,6 +144,7 @@ impl Expiry {
 pub(crate) fn split<'a>(full: &'a [u8], kind: &StoreKind) -> Option<(&'a [u8], i64)> {
     match kind {
         StoreKind::Session { .. } => split_session_key(full).map(|(key, _, end)| (key, end)),
+        StoreKind::Versioned { .. } => split_history_key(full),
         _ => split_window_key(full).map(|(key, start, _)| (key, start)),
     }
 }
@@ -147,6 +159,8 @@ impl Store {
     pub(crate) fn is_live(&self, key: &[u8]) -> bool {
         match &self.expiry {
             None => true,
+            // A version lives as long as nothing later is asked for.
+            Some(_) if matches!(self.spec().kind, StoreKind::Versioned { .. }) => true,
             Some(expiry) => self.time_of(key).is_none_or(|time| time >= expiry.live_from()),
         }
     }
@@ -172,7 +186,7 @@ impl Store {
     }
 
     /// Removes the entries before a time, of an engine in memory; others do so themselves, with a commit.
-    fn sweep(&mut self, dead_before: i64) -> Result<(), StateError> {
+    pub(crate) fn sweep(&mut self, dead_before: i64) -> Result<(), StateError> {
         let kind = self.spec().kind.clone();
         let Engine::Memory(engine) = self.engine() else { return Ok(()) };
         let mut dead = Vec::new();

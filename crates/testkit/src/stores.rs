@@ -16,6 +16,8 @@ pub struct StoreEntry {
     pub start: Option<i64>,
     /// End of the session.
     pub end: Option<i64>,
+    /// The time from which another version of a versioned store holds; `None` for the newest.
+    pub valid_to: Option<i64>,
 }
 
 /// The contents of a store, in its order.
@@ -41,7 +43,7 @@ impl StoreView {
                 .into_iter()
                 .map(|entry| {
                     let (timestamp, value) = split(entry.value);
-                    StoreEntry { key: entry.key, value, timestamp, start: Some(entry.start), end: None }
+                    StoreEntry { key: entry.key, value, timestamp, start: Some(entry.start), end: None, valid_to: None }
                 })
                 .collect(),
             StoreKind::Session { .. } => store
@@ -53,6 +55,19 @@ impl StoreView {
                     timestamp: None,
                     start: Some(entry.start),
                     end: Some(entry.end),
+                    valid_to: None,
+                })
+                .collect(),
+            StoreKind::Versioned { .. } => store
+                .all_versions()?
+                .into_iter()
+                .map(|(key, version)| StoreEntry {
+                    key,
+                    value: version.value,
+                    timestamp: Some(Timestamp(version.valid_from)),
+                    start: None,
+                    end: None,
+                    valid_to: version.valid_to,
                 })
                 .collect(),
             StoreKind::KeyValue { .. } | StoreKind::Internal => store
@@ -60,7 +75,7 @@ impl StoreView {
                 .into_iter()
                 .map(|(key, raw)| {
                     let (timestamp, value) = split(raw);
-                    StoreEntry { key, value, timestamp, start: None, end: None }
+                    StoreEntry { key, value, timestamp, start: None, end: None, valid_to: None }
                 })
                 .collect(),
         };

@@ -6,6 +6,7 @@
 mod builder;
 mod cogroup;
 mod distinct;
+mod foreign_join;
 mod global;
 mod group;
 mod handle;

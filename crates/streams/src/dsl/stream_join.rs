@@ -3,6 +3,9 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tidewater_types::Timestamp;
 
 use super::handle::{SerdeSlot, lock, maker};
 use super::{JoinWindows, KStream, KTable};
@@ -11,7 +14,7 @@ use crate::error::UserError;
 use crate::graph::{OpKind, StreamJoinOp, StreamTableJoinOp};
 use crate::node::stateless::Pass;
 use crate::node::stream_join::{JoinPair, JoinWindowStore, SelfJoin, StreamJoinSide};
-use crate::node::stream_table_join::{JoinRow, StreamTableJoin};
+use crate::node::stream_table_join::{JoinBuffer, JoinRow, StreamTableJoin};
 
 impl<K: Field, V: Field> KStream<K, V> {
     /// Joins records of one key that lie within a window of each other. Null keys and null values are left out.
@@ -184,16 +187,49 @@ impl<K: Field, V: Field> KStream<K, V> {
         left: bool,
         join: impl Fn(&K, &V::Some, Option<&T>) -> Result<R, UserError> + Send + Sync + 'static,
     ) -> KStream<K, R> {
-        let join: JoinRow<K, V::Some, T, R> = Arc::new(join);
+        self.joined_table(table, left, None, Arc::new(join))
+    }
+
+    /// The same with a versioned table, for records that wait for it: each is joined once stream time has passed its own by
+    /// `grace`, with the row as it was at its time. One that comes later than that is joined at once.
+    ///
+    /// Keeps the waiting records in a store, and in its changelog.
+    pub fn try_join_table_with_grace<T: Data, R: Clone + Send + 'static>(
+        &self,
+        table: &KTable<K::Some, T>,
+        left: bool,
+        grace: Duration,
+        join: impl Fn(&K, &V::Some, Option<&T>) -> Result<R, UserError> + Send + Sync + 'static,
+    ) -> KStream<K, R> {
+        self.joined_table(table, left, Some(Timestamp::from(grace).0), Arc::new(join))
+    }
+
+    fn joined_table<T: Data, R: Clone + Send + 'static>(
+        &self,
+        table: &KTable<K::Some, T>,
+        left: bool,
+        grace_ms: Option<i64>,
+        join: JoinRow<K, V::Some, T, R>,
+    ) -> KStream<K, R> {
+        let op = lock(&self.handle.plan).ops.len();
         let getter = table.getter.clone();
-        let node = maker(move |build| StreamTableJoin::<K, V, T, R> {
-            id: build.node,
-            table: getter(build),
-            join: join.clone(),
-            left,
-            types: PhantomData,
+        let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
+        let node = maker(move |build| {
+            let buffer = grace_ms.map(|grace_ms| {
+                let store = build.store_id(&build.facts(op).stores["buffer"]);
+                JoinBuffer::new(store, key.clone(), value.clone(), grace_ms)
+            });
+            StreamTableJoin::<K, V, T, R> {
+                id: build.node,
+                table: getter(build),
+                join: join.clone(),
+                left,
+                buffer,
+                types: PhantomData,
+            }
         });
-        let kind = OpKind::StreamTableJoin(StreamTableJoinOp { left, node, repartition: self.repartition_maker() });
+        let repartition = self.repartition_maker();
+        let kind = OpKind::StreamTableJoin(StreamTableJoinOp { left, node, repartition, grace_ms });
         KStream::new(self.handle.join(&[&table.handle], kind), self.key.clone(), SerdeSlot::default())
     }
 }

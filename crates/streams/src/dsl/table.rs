@@ -107,6 +107,36 @@ impl<K, V> KTable<K, V> {
         self.option(|store| store.changelog.push((name.into(), value.into())))
     }
 
+    /// Keeps the versions of each row for so long after others have replaced them (KIP-889). A stream joined with the table
+    /// sees it as it was at each record's time, and late updates go into the history. Such a store has no record cache.
+    pub fn versioned(self, history: Duration) -> Self {
+        self.option(|store| store.versioned = Some((history.into(), None)))
+    }
+
+    /// Has versions leave in steps of this length. Default: a third of the history or less, as in Kafka Streams.
+    pub fn version_segments(self, length: Duration) -> Self {
+        self.option(|store| {
+            if let Some((_, segment_ms)) = &mut store.versioned {
+                *segment_ms = Some(tidewater_types::Timestamp::from(length).0);
+            }
+        })
+    }
+
+    /// Keeps this many rows, in memory; the least recently used ones leave, without a delete downstream or in the changelog.
+    pub fn least_recently_used(self, max_rows: usize) -> Self {
+        self.option(|store| store.max_keys = Some(max_rows))
+    }
+
+    /// Keeps the rows without their timestamps, as Kafka Streams does for stores of its older interface.
+    pub fn without_timestamps(self) -> Self {
+        self.option(|store| store.plain = true)
+    }
+
+    /// How long the store keeps windows or sessions, if that is longer than its changelog has to: queries see further back.
+    pub fn local_retention(self, retention: Duration) -> Self {
+        self.option(|store| store.local_retention = Some(retention.into()))
+    }
+
     /// How long windows or sessions are kept. Default: their length plus grace.
     pub fn retention(self, retention: Duration) -> Self {
         self.option(|store| store.retention = Some(retention.into()))
@@ -210,6 +240,7 @@ impl<K: Data, V: Data> KTable<K, V> {
                 let access = build.access_of(op, &store, &key_serde, &value_serde);
                 TableStore::open(build, access, send_old)
             });
+            let skip_absent = skip_absent && build.facts(op).versioned_inputs != [true];
             DerivedTable { id: build.node, derive: derive.clone(), store, send_old, skip_absent }
         });
         KTable::new(self.handle.then(OpKind::Derive { prefix, node }), self.key.clone(), value, getter)
@@ -235,7 +266,8 @@ impl<K: Data, V: Data> KTable<K, V> {
             let serde = build.facts(op).key_serde.as_ref();
             let serde = serde.and_then(|serde| serde.downcast_ref::<Serde<K2::Some>>()).cloned().unwrap_or_default();
             let key_bytes = Arc::new(move |key: &K2::Some| Ok(serde.to_bytes(key)?));
-            GroupTable::<K, V, K2, V2> { id: build.node, select: select.clone(), key_bytes }
+            let versioned = build.facts(op).versioned_inputs == [true];
+            GroupTable::<K, V, K2, V2> { id: build.node, select: select.clone(), key_bytes, versioned }
         });
         GroupedTable::new(self.handle.then(OpKind::GroupTable { node }))
     }
@@ -323,6 +355,7 @@ impl<K: Data, V: Data> KTable<K, V> {
                 keeps_this: left_outer,
                 keeps_other: right_outer,
                 send_old: build.facts(op).send_old,
+                versioned: build.facts(op).versioned_inputs.first() == Some(&true),
             })
         };
         let other_side = {
@@ -334,6 +367,7 @@ impl<K: Data, V: Data> KTable<K, V> {
                 keeps_this: right_outer,
                 keeps_other: left_outer,
                 send_old: build.facts(op).send_old,
+                versioned: build.facts(op).versioned_inputs.get(1) == Some(&true),
             })
         };
         let (key, value) = (self.key.get::<K>(), Serde::<R>::default());

@@ -4,6 +4,7 @@
 //! options are known, so that the same numbers come out.
 
 mod aggregates;
+mod foreign_join;
 mod joins;
 
 use std::collections::BTreeSet;
@@ -12,12 +13,14 @@ use tidewater_state::{Logging, Retention, StoreKind, StoreSpec};
 
 use super::node::{Graph, GraphId, GraphKind, ProcessorSpec, ROOT};
 use super::plan::{
-    AggregateOp, GroupedTableOp, NodeMaker, Op, OpFacts, OpId, OpKind, Plan, RepartitionMaker, SourceMaker,
-    StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
+    AggregateOp, ForeignJoinOp, GroupedTableOp, NodeMaker, Op, OpFacts, OpId, OpKind, Plan, RepartitionMaker,
+    SourceMaker, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
 };
 use crate::config::BuildSettings;
 use crate::error::BuildError;
+use crate::task::versioned_kind;
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const REPARTITION: &str = "-repartition";
 
 /// How a table gets at its rows, and what that means for those it comes from.
@@ -40,6 +43,15 @@ struct Table {
     spec: Option<StoreSpec>,
     materialized: bool,
     send_old: bool,
+    /// Whether late changes come out of it, marked as such.
+    versioned: bool,
+}
+
+impl Table {
+    fn new(kind: TableKind, spec: Option<StoreSpec>, materialized: bool) -> Self {
+        let versioned = spec.as_ref().is_some_and(|spec| matches!(spec.kind, StoreKind::Versioned { .. }));
+        Table { kind, spec, materialized, send_old: false, versioned }
+    }
 }
 
 /// What an operator has become.
@@ -217,8 +229,7 @@ impl Lowering<'_> {
                 let graph = self.graph.create(&name, kind);
                 self.graph.add(ROOT, graph);
                 let materialized = op.store.as_ref().is_some_and(|store| store.name.is_some());
-                self.tables[id] =
-                    Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
+                self.tables[id] = Some(Table::new(TableKind::Source, Some(spec), materialized));
                 Ok(Lowered::new(graph, name, [source_name].into()))
             }
             OpKind::GlobalTable { topic, source, node } => {
@@ -256,9 +267,9 @@ impl Lowering<'_> {
                 let parent = self.lowered(op.inputs[0]).clone();
                 let graph = self.graph.create(parent.name.clone(), GraphKind::Hidden(node.clone()));
                 self.graph.add(parent.graph, graph);
-                let table =
-                    Table { kind: TableKind::Derived(op.inputs[0]), spec: None, materialized: false, send_old: false };
-                self.tables[id] = Some(table);
+                let versioned = self.table(op.inputs[0]).versioned;
+                let table = Table::new(TableKind::Derived(op.inputs[0]), None, false);
+                self.tables[id] = Some(Table { versioned, ..table });
                 Ok(Lowered { graph, ..parent })
             }
             OpKind::Merge { node } => {
@@ -349,12 +360,13 @@ impl Lowering<'_> {
                 self.graph.add(parent.graph, graph);
                 // A filter over a table with a store gets old values, to leave out deletes of rows it never sent.
                 let send_old = *prefix == "KTABLE-FILTER-" && self.enable_sending_old(op.inputs[0], false);
-                self.tables[id] = Some(Table {
-                    kind: TableKind::Derived(op.inputs[0]),
-                    materialized: spec.is_some(),
-                    spec,
-                    send_old,
-                });
+                // With any store option the table is what its store is, else what it comes from.
+                let inherited = self.table(op.inputs[0]).versioned;
+                self.graph.facts[id].versioned_inputs = vec![inherited];
+                let is_kept = spec.is_some();
+                let table = Table::new(TableKind::Derived(op.inputs[0]), spec, is_kept);
+                let versioned = if op.store.is_some() { table.versioned } else { inherited };
+                self.tables[id] = Some(Table { send_old, versioned, ..table });
                 Ok(Lowered { graph, name, shared_repartition: None, ..parent })
             }
             OpKind::ToStream { node } => {
@@ -370,11 +382,13 @@ impl Lowering<'_> {
                 let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
                 self.graph.add(parent.graph, graph);
                 self.enable_sending_old(op.inputs[0], true);
+                self.graph.facts[id].versioned_inputs = vec![self.table(op.inputs[0]).versioned];
                 Ok(Lowered { graph, name, group_name: op.name.clone(), shared_repartition: None, ..parent })
             }
             OpKind::TableAggregate(aggregate) => self.table_aggregate(id, op, aggregate),
             OpKind::StreamJoin(join) => self.stream_join(id, op, join),
             OpKind::StreamTableJoin(join) => self.stream_table_join(id, op, join),
+            OpKind::ForeignJoin(join) => self.foreign_join(id, op, join),
             OpKind::TableJoin(join) => self.table_join(id, op, join),
             OpKind::Suppress(suppress) => self.suppress(id, op, suppress),
             OpKind::Distinct(distinct) => self.distinct(id, op, distinct),
@@ -423,11 +437,15 @@ impl Lowering<'_> {
             }
             None => self.graph.new_store_name(prefix),
         };
+        let kept = options.local_retention.or(options.retention);
         let kind = match *template {
-            StoreTemplate::KeyValue => StoreKind::KeyValue { timestamped: true },
+            StoreTemplate::KeyValue => match options.versioned {
+                Some((history, segment_ms)) => versioned_kind(history, segment_ms),
+                None => StoreKind::KeyValue { timestamped: !options.plain },
+            },
             StoreTemplate::Window { size_ms, span_ms, grace_ms } => {
                 let least = span_ms.saturating_add(grace_ms);
-                let retention = options.retention.unwrap_or(Retention { ms: least });
+                let retention = kept.unwrap_or(Retention { ms: least });
                 let what = if span_ms == size_ms {
                     "the window's size plus its grace"
                 } else {
@@ -438,20 +456,33 @@ impl Lowering<'_> {
             }
             StoreTemplate::Session { gap_ms, grace_ms } => {
                 let least = gap_ms.saturating_add(grace_ms);
-                let retention = options.retention.unwrap_or(Retention { ms: least });
+                let retention = kept.unwrap_or(Retention { ms: least });
                 check_retention(&name, retention, least, "the session's gap plus its grace")?;
                 StoreKind::Session { retention }
             }
         };
-        let logging = if options.without_changelog { Logging::Off } else { Logging::On(options.changelog.clone()) };
-        let in_memory = options.in_memory || self.settings.in_memory_stores;
-        let cached = options.cached.unwrap_or(true);
-        Ok(StoreSpec { name, kind, in_memory, cached, logging, time_ordered: false })
+        let mut changelog = options.changelog.clone();
+        if options.local_retention.is_some()
+            && let Some(least) = least_retention(template)
+        {
+            let kept = options.retention.map_or(least, |retention| retention.ms);
+            let additional = self.settings.additional_retention_ms.unwrap_or(DAY_MS);
+            changelog.insert(0, ("retention.ms".to_owned(), kept.saturating_add(additional).to_string()));
+        }
+        let logging = if options.without_changelog { Logging::Off } else { Logging::On(changelog) };
+        let in_memory = options.in_memory || options.max_keys.is_some() || self.settings.in_memory_stores;
+        let cached = options.cached.unwrap_or(true) && options.versioned.is_none();
+        Ok(StoreSpec { name, kind, in_memory, cached, logging, max_keys: options.max_keys, time_ordered: false })
     }
 
     fn suppress(&mut self, id: OpId, op: &Op, suppress: &SuppressOp) -> Result<Lowered, BuildError> {
         let name = self.name_or_new(op, "KTABLE-SUPPRESS-")?;
         let parent = self.lowered(op.inputs[0]).clone();
+        if self.table(op.inputs[0]).versioned {
+            return Err(BuildError::Misuse(format!(
+                "{name}: suppress cannot hold a versioned table back, and this one is, or comes from one; put .materialized() on a table between"
+            )));
+        }
         if suppress.until_window_closes {
             let Some(grace) = self.grace_above(parent.graph) else {
                 return Err(BuildError::InvalidWindow {
@@ -472,6 +503,7 @@ impl Lowering<'_> {
             in_memory: true,
             cached: false,
             logging,
+            max_keys: None,
             time_ordered: false,
         };
         self.enable_sending_old(op.inputs[0], true);
@@ -480,12 +512,7 @@ impl Lowering<'_> {
         processor.own_stores.push(spec.clone());
         let graph = self.graph.create(&name, GraphKind::Processor(processor));
         self.graph.add(parent.graph, graph);
-        self.tables[id] = Some(Table {
-            kind: TableKind::Suppressed(op.inputs[0]),
-            spec: Some(spec),
-            materialized: false,
-            send_old: false,
-        });
+        self.tables[id] = Some(Table::new(TableKind::Suppressed(op.inputs[0]), Some(spec), false));
         Ok(Lowered::new(graph, name, [parent.name].into()))
     }
 
@@ -584,6 +611,15 @@ fn grace_of(template: &StoreTemplate) -> Option<i64> {
     match *template {
         StoreTemplate::KeyValue => None,
         StoreTemplate::Window { grace_ms, .. } => Some(grace_ms),
+        StoreTemplate::Session { gap_ms, grace_ms } => Some(gap_ms.saturating_add(grace_ms)),
+    }
+}
+
+/// How long windows must be kept at least.
+fn least_retention(template: &StoreTemplate) -> Option<i64> {
+    match *template {
+        StoreTemplate::KeyValue => None,
+        StoreTemplate::Window { span_ms, grace_ms, .. } => Some(span_ms.saturating_add(grace_ms)),
         StoreTemplate::Session { gap_ms, grace_ms } => Some(gap_ms.saturating_add(grace_ms)),
     }
 }

@@ -14,8 +14,8 @@ mod plan;
 mod write;
 
 pub(crate) use plan::{
-    AggregateOp, AnySerde, GroupedTableOp, NodeMaker, OpFacts, OpId, OpKind, Plan, RepartitionMaker, SinkMaker,
-    SourceMaker, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
+    AggregateOp, AnySerde, ForeignJoinOp, GroupedTableOp, NodeMaker, OpFacts, OpId, OpKind, Plan, RepartitionMaker,
+    SinkMaker, SourceMaker, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
 };
 
 use crate::error::BuildError;

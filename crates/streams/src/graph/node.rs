@@ -54,6 +54,11 @@ pub(crate) enum GraphKind {
         topic: String,
         maker: SinkMaker,
     },
+    /// The reading end of a topic of the application's own, behind its sink.
+    InternalSource {
+        topic: String,
+        maker: SourceMaker,
+    },
     Repartition {
         source: String,
         sink: String,

@@ -39,6 +39,14 @@ pub(crate) struct StoreOptions {
     pub without_changelog: bool,
     pub changelog: Vec<(String, String)>,
     pub retention: Option<Retention>,
+    /// A longer retention of the store alone, not of its changelog.
+    pub local_retention: Option<Retention>,
+    /// The history of a versioned store, and the length of its segments if one was given.
+    pub versioned: Option<(Retention, Option<i64>)>,
+    /// Without timestamps.
+    pub plain: bool,
+    /// With room for this many keys, the least recently used leaving first.
+    pub max_keys: Option<usize>,
 }
 
 /// The store that an operator may have.
@@ -106,6 +114,8 @@ pub(crate) struct StreamTableJoinOp {
     pub left: bool,
     pub node: NodeMaker,
     pub repartition: RepartitionMaker,
+    /// How long records wait for the table.
+    pub grace_ms: Option<i64>,
 }
 
 #[derive(Clone)]
@@ -115,6 +125,21 @@ pub(crate) struct TableJoinOp {
     pub this: NodeMaker,
     pub other: NodeMaker,
     pub merge: NodeMaker,
+}
+
+/// The nodes of a foreign-key join, in the order of a record's way; see `node::foreign_join`.
+#[derive(Clone)]
+pub(crate) struct ForeignJoinOp {
+    pub register: NodeMaker,
+    pub registration_sink: SinkMaker,
+    pub registration_source: SourceMaker,
+    pub receive: NodeMaker,
+    pub answer: NodeMaker,
+    pub foreign_change: NodeMaker,
+    pub response_sink: SinkMaker,
+    pub response_source: SourceMaker,
+    pub resolve: NodeMaker,
+    pub result: NodeMaker,
 }
 
 #[derive(Clone)]
@@ -219,6 +244,7 @@ pub(crate) enum OpKind {
     TableAggregate(GroupedTableOp),
     StreamJoin(Box<StreamJoinOp>),
     StreamTableJoin(StreamTableJoinOp),
+    ForeignJoin(Box<ForeignJoinOp>),
     TableJoin(TableJoinOp),
     Suppress(SuppressOp),
     Distinct(AggregateOp),
@@ -277,6 +303,8 @@ pub(crate) struct OpFacts {
     pub send_old: bool,
     pub key_serde: Option<AnySerde>,
     pub value_serde: Option<AnySerde>,
+    /// Whether the tables that it takes are versioned, in their order.
+    pub versioned_inputs: Vec<bool>,
     /// Further stores by role.
     pub stores: BTreeMap<&'static str, String>,
 }

@@ -80,6 +80,11 @@ impl Writer<'_> {
                 let name = self.graph.nodes[id].name.clone();
                 self.builder.add_node(name, NodeKind::Sink { topic, maker }, parents)
             }
+            GraphKind::InternalSource { topic, maker } => {
+                self.builder.add_internal_topic(InternalTopic { name: topic.clone(), partitions: None });
+                let name = self.graph.nodes[id].name.clone();
+                self.builder.add_node(name, NodeKind::Source { topics: vec![topic], maker }, vec![])
+            }
             GraphKind::Repartition { source, sink, filter, topic, maker, partitions, drop_null_keys, .. } => {
                 self.builder.add_internal_topic(InternalTopic { name: topic.clone(), partitions });
                 let pass = if drop_null_keys { maker.drop_null_keys } else { maker.pass };

@@ -13,11 +13,14 @@ use crate::task::{Core, DropReason, FlushListener, StoreId};
 pub(crate) struct Change<V> {
     pub new: Option<V>,
     pub old: Option<V>,
+    /// Whether nothing later is known of the row; only versioned tables send late changes on.
+    pub is_latest: bool,
 }
 
 impl<V> Change<V> {
+    /// A change to the latest that is known of the row.
     pub fn new(new: Option<V>, old: Option<V>) -> Self {
-        Change { new, old }
+        Change { new, old, is_latest: true }
     }
 }
 

@@ -1,9 +1,12 @@
 //! The processors behind the operators, one kind a file.
 
 pub(crate) mod aggregate;
+pub(crate) mod buffered;
 pub(crate) mod change;
 pub(crate) mod closing;
+pub(crate) mod foreign_join;
 pub(crate) mod global_join;
+pub(crate) mod murmur3;
 pub(crate) mod session_aggregate;
 pub(crate) mod sink;
 pub(crate) mod sliding_aggregate;

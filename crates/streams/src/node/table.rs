@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use tidewater_state::VersionPut;
 use tidewater_types::{Record, Timestamp};
 
 use super::change::{Change, change_listener};
@@ -14,6 +15,11 @@ use crate::task::{Core, DropReason, FlushListener, Node, NodeId, StoreAccess, Ta
 /// Looks up a table's row: from a store, or worked out from the tables below.
 pub(crate) trait ValueGetter<K, V>: Send {
     fn get(&self, core: &mut Core, key: &K) -> Result<Option<(V, Timestamp)>, TaskError>;
+
+    /// The row as it was at a time, of a versioned table; of another one as it is.
+    fn get_as_of(&self, core: &mut Core, key: &K, _at: Timestamp) -> Result<Option<(V, Timestamp)>, TaskError> {
+        self.get(core, key)
+    }
 }
 
 /// Makes a table's getter when a task is built.
@@ -26,6 +32,11 @@ impl<K: Data, V: Data> ValueGetter<K, V> for StoreGetter<K, V> {
     fn get(&self, core: &mut Core, key: &K) -> Result<Option<(V, Timestamp)>, TaskError> {
         let raw = self.0.key_bytes(key)?;
         self.0.get(core, &raw)
+    }
+
+    fn get_as_of(&self, core: &mut Core, key: &K, at: Timestamp) -> Result<Option<(V, Timestamp)>, TaskError> {
+        let raw = self.0.key_bytes(key)?;
+        self.0.get_as_of(core, &raw, at)
     }
 }
 
@@ -50,11 +61,16 @@ impl<K: Data, V: Data> TableStore<K, V> {
         key_bytes: &[u8],
         record: Record<K, Change<V>>,
     ) -> Result<(), TaskError> {
-        self.access.put(core, key_bytes, record.value.new.as_ref(), record.timestamp)?;
+        let put = self.access.put(core, key_bytes, record.value.new.as_ref(), record.timestamp)?;
         if core.stores[self.access.id].is_cached() {
             return Ok(());
         }
         let mut record = record;
+        match put {
+            VersionPut::TooOld => return Ok(()),
+            VersionPut::Latest => record.value.is_latest = true,
+            VersionPut::Until(_) => record.value.is_latest = false,
+        }
         if !self.send_old {
             record.value.old = None;
         }
@@ -65,7 +81,9 @@ impl<K: Data, V: Data> TableStore<K, V> {
 /// Sends on what leaves the cache of a key-value store: the change against what the store holds.
 fn flush_listener<K: Data, V: Data>(node: NodeId, access: StoreAccess<K, V>, send_old: bool) -> FlushListener {
     let (store, values) = (access.id, access.clone());
-    let read = move |raw: &[u8]| values.read_stamped(raw).map(|(value, timestamp)| (value, Some(timestamp)));
+    let read = move |raw: &[u8]| {
+        values.read_stamped(raw).map(|(value, timestamp)| (value, values.stamped.then_some(timestamp)))
+    };
     change_listener(store, send_old, read, move |core, key, change, timestamp| {
         let (key, headers) = (access.key.read(key)?, core.context.headers.clone());
         core.forward(node, Record { key, value: change, timestamp, headers })
@@ -124,7 +142,7 @@ pub(crate) struct DerivedTable<K, V, V2> {
     pub derive: Derive<K, V, V2>,
     pub store: Option<TableStore<K, V2>>,
     pub send_old: bool,
-    /// Filters without a store, or old values, leave out deletes of rows that were not there.
+    /// Filters leave out deletes of rows that were not there, where they know; those of versioned tables do not.
     pub skip_absent: bool,
 }
 
@@ -134,6 +152,7 @@ impl<K: Data, V: Data, V2: Data> Node for DerivedTable<K, V, V2> {
         let derive = |value: Option<V>| -> Result<Option<V2>, TaskError> {
             value.map(|value| (self.derive)(&key, value)).transpose().map(Option::flatten).map_err(user)
         };
+        let is_latest = value.is_latest;
         let new = derive(value.new)?;
         let old = match &self.store {
             // With a store, the old value is what the store has.
@@ -148,7 +167,7 @@ impl<K: Data, V: Data, V2: Data> Node for DerivedTable<K, V, V2> {
         if self.skip_absent && self.send_old && old.is_none() && new.is_none() {
             return Ok(());
         }
-        let record = |key| Record { key, value: Change::new(new, old), timestamp, headers };
+        let record = |key| Record { key, value: Change { new, old, is_latest }, timestamp, headers };
         match &self.store {
             None => core.forward(self.id, record(key)),
             Some(store) => {
@@ -171,6 +190,12 @@ impl<K: Data, V: Data, V2: Data> ValueGetter<K, V2> for DerivedGetter<K, V, V2> 
         let derived = (self.derive)(key, value).map_err(user)?;
         Ok(derived.map(|value| (value, timestamp)))
     }
+
+    fn get_as_of(&self, core: &mut Core, key: &K, at: Timestamp) -> Result<Option<(V2, Timestamp)>, TaskError> {
+        let Some((value, timestamp)) = self.parent.get_as_of(core, key, at)? else { return Ok(None) };
+        let derived = (self.derive)(key, value).map_err(user)?;
+        Ok(derived.map(|value| (value, timestamp)))
+    }
 }
 
 /// Passes changes on under another type of values.
@@ -185,7 +210,7 @@ impl<K: Data, V: Data, V2: Data> Node for RetypeTable<K, V, V2> {
         let derive = |value: Option<V>| -> Result<Option<V2>, TaskError> {
             value.map(|value| (self.derive)(&key, value)).transpose().map(Option::flatten).map_err(user)
         };
-        let change = Change::new(derive(value.new)?, derive(value.old)?);
+        let change = Change { new: derive(value.new)?, old: derive(value.old)?, is_latest: value.is_latest };
         core.forward(self.id, Record { key, value: change, timestamp, headers })
     }
 }

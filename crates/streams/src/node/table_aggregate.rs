@@ -22,11 +22,16 @@ pub(crate) struct GroupTable<K, V, K2: Field, V2: Field> {
     pub select: SelectGroup<K, V, K2, V2>,
     /// Group keys are compared as bytes.
     pub key_bytes: Arc<dyn Fn(&K2::Some) -> Result<Vec<u8>, TaskError> + Send + Sync>,
+    /// Whether the table is versioned: its late changes are left out.
+    pub versioned: bool,
 }
 
 impl<K: Data, V: Data, K2: Field, V2: Field> Node for GroupTable<K, V, K2, V2> {
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
         let Record { key, value, timestamp, headers } = take_record::<K, Change<V>>(record);
+        if self.versioned && !value.is_latest {
+            return Ok(());
+        }
         let select = |value: Option<V>| -> Result<Option<(K2::Some, V2::Some)>, TaskError> {
             let Some(value) = value else { return Ok(None) };
             let (group, value) = (self.select)(&key, &value).map_err(user)?;

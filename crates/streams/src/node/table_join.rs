@@ -9,7 +9,7 @@ use super::table::{TableStore, ValueGetter};
 use super::{Boxed, user};
 use crate::codec::Data;
 use crate::error::{TaskError, UserError};
-use crate::task::{Core, Node, NodeId, take_record};
+use crate::task::{Core, DropReason, Node, NodeId, take_record};
 
 /// Which rows a join has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,18 @@ pub(crate) struct TableJoinSide<K, L, R, V> {
     /// Whether a row of the other side stands without this one.
     pub keeps_other: bool,
     pub send_old: bool,
+    /// Whether this side is versioned: its late changes are left out.
+    pub versioned: bool,
 }
 
 impl<K: Data, L: Data, R: Data, V: Data> Node for TableJoinSide<K, L, R, V> {
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
         let Record { key, value: change, timestamp, headers } = take_record::<K, Change<L>>(record);
+        if self.versioned && !change.is_latest {
+            core.drop_record(DropReason::Late);
+            return Ok(());
+        }
+        let is_latest = change.is_latest;
         let other = self.other.get(core, &key)?;
         let timestamp = other.as_ref().map_or(timestamp, |(_, other_time)| timestamp.max(*other_time));
         let other = other.map(|(other, _)| other);
@@ -53,7 +60,7 @@ impl<K: Data, L: Data, R: Data, V: Data> Node for TableJoinSide<K, L, R, V> {
         };
         let new = join(change.new.as_ref())?;
         let old = if self.send_old { join(change.old.as_ref())? } else { None };
-        core.forward(self.id, Record { key, value: Change::new(new, old), timestamp, headers })
+        core.forward(self.id, Record { key, value: Change { new, old, is_latest }, timestamp, headers })
     }
 }
 

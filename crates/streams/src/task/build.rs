@@ -27,7 +27,8 @@ impl TaskBuild<'_> {
 
     /// Typed access to a store of this task.
     pub fn access<K, V>(&self, store: &str, key: &Serde<K>, value: &Serde<V>) -> StoreAccess<K, V> {
-        StoreAccess { id: self.store_id(store), key: key.clone(), value: value.clone() }
+        let stamped = self.topology.store_named(store).is_some_and(|spec| spec.is_timestamped());
+        StoreAccess { id: self.store_id(store), key: key.clone(), value: value.clone(), stamped }
     }
 
     /// The same for the store of an operator's result, whose serdes may have been set after the operator.

@@ -23,4 +23,8 @@ pub use queue::RawRecord;
 pub use run::{GlobalStores, Task, TaskOptions};
 pub(crate) use stores::DefinedStore;
 pub(crate) use stores::StoreAccess;
-pub use stores::{KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore, WindowStore};
+pub(crate) use stores::versioned_kind;
+pub use stores::{
+    KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore, Versioned, VersionedStore,
+    WindowStore,
+};

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewater_state::{KeyRange, Logging, StoreKind, StoreSpec, WindowEntry};
+use tidewater_state::{KeyRange, Logging, StoreKind, StoreSpec, Version, VersionPut, WindowEntry};
 use tidewater_types::Timestamp;
 
 use super::context::AsCore;
@@ -22,11 +22,13 @@ pub(crate) struct StoreAccess<K, V> {
     pub id: StoreId,
     pub key: Serde<K>,
     pub value: Serde<V>,
+    /// Whether the store's values begin with their timestamps.
+    pub stamped: bool,
 }
 
 impl<K, V> Clone for StoreAccess<K, V> {
     fn clone(&self) -> Self {
-        StoreAccess { id: self.id, key: self.key.clone(), value: self.value.clone() }
+        StoreAccess { id: self.id, key: self.key.clone(), value: self.value.clone(), stamped: self.stamped }
     }
 }
 
@@ -38,8 +40,11 @@ impl<K, V> StoreAccess<K, V> {
         Ok(self.key.to_bytes(key)?)
     }
 
-    /// Reads a value that begins with its timestamp.
+    /// Reads a value and its timestamp, which is unknown in stores without them.
     pub fn read_stamped(&self, raw: &[u8]) -> Result<Stamped<V>, CodecError> {
+        if !self.stamped {
+            return Ok((self.value.read(raw)?, Timestamp::NONE));
+        }
         let (timestamp, plain) =
             raw.split_first_chunk::<8>().ok_or_else(|| CodecError::new("timestamped value", "shorter than 8 bytes"))?;
         Ok((self.value.read(plain)?, Timestamp(i64::from_be_bytes(*timestamp))))
@@ -48,20 +53,53 @@ impl<K, V> StoreAccess<K, V> {
     fn write_stamped(&self, value: Option<&V>, timestamp: Timestamp) -> Result<Option<Bytes>, TaskError> {
         let Some(value) = value else { return Ok(None) };
         let mut raw = Vec::with_capacity(32);
-        raw.extend_from_slice(&timestamp.0.to_be_bytes());
+        if self.stamped {
+            raw.extend_from_slice(&timestamp.0.to_be_bytes());
+        }
         self.value.write(value, &mut raw)?;
         Ok(Some(raw))
     }
 
-    /// The timestamped value of a key.
+    /// The timestamped value of a key: of a versioned store the newest.
     pub fn get(&self, core: &mut Core, key: &[u8]) -> Result<Option<Stamped<V>>, TaskError> {
+        if let StoreKind::Versioned { .. } = core.stores[self.id].spec().kind {
+            let found = core.stores[self.id].get_latest(key)?;
+            return Ok(found.map(|version| self.read_version(&version)).transpose()?);
+        }
         Ok(core.stores[self.id].get(key, |raw| self.read_stamped(raw))?.transpose()?)
     }
 
-    /// Puts a timestamped value, or deletes it.
-    pub fn put(&self, core: &mut Core, key: &[u8], value: Option<&V>, timestamp: Timestamp) -> Result<(), TaskError> {
-        let raw = self.write_stamped(value, timestamp)?;
-        self.put_raw(core, key, raw.as_deref())
+    fn read_version(&self, version: &Version) -> Result<Stamped<V>, CodecError> {
+        Ok((self.value.read(&version.value)?, Timestamp(version.valid_from)))
+    }
+
+    /// The value of a key as it was at a time, if the store is versioned, else as it is.
+    pub fn get_as_of(&self, core: &mut Core, key: &[u8], at: Timestamp) -> Result<Option<Stamped<V>>, TaskError> {
+        let StoreKind::Versioned { .. } = core.stores[self.id].spec().kind else { return self.get(core, key) };
+        let found = core.stores[self.id].get_as_of(key, at.0)?;
+        Ok(found.map(|version| self.read_version(&version)).transpose()?)
+    }
+
+    /// Puts a timestamped value, or deletes it; says what it is among the versions of its key, if there are any.
+    pub fn put(
+        &self,
+        core: &mut Core,
+        key: &[u8],
+        value: Option<&V>,
+        timestamp: Timestamp,
+    ) -> Result<VersionPut, TaskError> {
+        let StoreKind::Versioned { .. } = core.stores[self.id].spec().kind else {
+            let raw = self.write_stamped(value, timestamp)?;
+            self.put_raw(core, key, raw.as_deref())?;
+            return Ok(VersionPut::Latest);
+        };
+        let raw = value.map(|value| self.value.to_bytes(value)).transpose()?;
+        let put = core.stores[self.id].put_version(key, raw.as_deref(), timestamp.0, &mut core.outbox)?;
+        if put == VersionPut::TooOld {
+            core.drop_record(DropReason::Expired);
+        }
+        core.check_changelog()?;
+        Ok(put)
     }
 
     /// The timestamped value of a window.
@@ -205,7 +243,7 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     /// The same with serdes of its own.
     pub fn define_with(name: impl Into<String>, key: Serde<K>, value: Serde<V>) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: false });
-        let open = move |id| KeyValueStore(StoreAccess { id, key: key.clone(), value: value.clone() });
+        let open = move |id| KeyValueStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: false });
         StoreDefinition { spec, open: Arc::new(open) }
     }
 
@@ -257,7 +295,8 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
     /// The same with serdes of its own.
     pub fn define_with(name: impl Into<String>, key: Serde<K>, value: Serde<V>) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: true });
-        let open = move |id| TimestampedStore(StoreAccess { id, key: key.clone(), value: value.clone() });
+        let open =
+            move |id| TimestampedStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: true });
         StoreDefinition { spec, open: Arc::new(open) }
     }
 
@@ -276,7 +315,7 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
         timestamp: impl Into<Timestamp>,
     ) -> Result<(), TaskError> {
         let key = self.0.key_bytes(key)?;
-        self.0.put(ctx.core(), &key, Some(value), timestamp.into())
+        self.0.put(ctx.core(), &key, Some(value), timestamp.into()).map(drop)
     }
 
     /// Deletes a key.
@@ -294,6 +333,103 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
         };
         entries.into_iter().map(read).collect()
     }
+}
+
+/// Keys with the versions of their values, each from a time on.
+pub struct VersionedStore<K, V>(StoreAccess<K, V>);
+
+/// A version of a value in a [`VersionedStore`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned<V> {
+    /// The value.
+    pub value: V,
+    /// The time from which it holds.
+    pub valid_from: Timestamp,
+    /// The time from which another one holds; `None` for the newest.
+    pub valid_to: Option<Timestamp>,
+}
+
+impl<K: Data, V: Data> VersionedStore<K, V> {
+    /// A persistent, logged store of that name that keeps versions for `history` after others have replaced them.
+    pub fn define(name: impl Into<String>, history: Duration) -> StoreDefinition<Self> {
+        Self::define_with(name, history, Serde::default(), Serde::default())
+    }
+
+    /// The same with serdes of its own.
+    pub fn define_with(
+        name: impl Into<String>,
+        history: Duration,
+        key: Serde<K>,
+        value: Serde<V>,
+    ) -> StoreDefinition<Self> {
+        let kind = versioned_kind(history.into(), None);
+        let open = move |id| VersionedStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: false });
+        StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
+    }
+
+    fn read(&self, version: tidewater_state::Version) -> Result<Versioned<V>, TaskError> {
+        Ok(Versioned {
+            value: self.0.value.read(&version.value)?,
+            valid_from: Timestamp(version.valid_from),
+            valid_to: version.valid_to.map(Timestamp),
+        })
+    }
+
+    /// The newest version of a key.
+    pub fn get(&self, ctx: &mut impl AsCore, key: &K) -> Result<Option<Versioned<V>>, TaskError> {
+        let key = self.0.key_bytes(key)?;
+        ctx.core().stores[self.0.id].get_latest(&key)?.map(|version| self.read(version)).transpose()
+    }
+
+    /// The version of a key that holds at a time within the history. Before that only the newest one is found, if it holds
+    /// since then.
+    pub fn get_as_of(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        at: impl Into<Timestamp>,
+    ) -> Result<Option<Versioned<V>>, TaskError> {
+        let key = self.0.key_bytes(key)?;
+        ctx.core().stores[self.0.id].get_as_of(&key, at.into().0)?.map(|version| self.read(version)).transpose()
+    }
+
+    /// Puts a version that holds from a time on, or `None` for a deletion, and says what became of it.
+    pub fn put(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        value: Option<&V>,
+        from: impl Into<Timestamp>,
+    ) -> Result<VersionPut, TaskError> {
+        let key = self.0.key_bytes(key)?;
+        self.0.put(ctx.core(), &key, value, from.into())
+    }
+
+    /// Ends a key's value at a time; gives the version that held there.
+    pub fn delete(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        at: impl Into<Timestamp>,
+    ) -> Result<Option<Versioned<V>>, TaskError> {
+        let at = at.into();
+        let held = self.get_as_of(ctx, key, at)?;
+        match self.put(ctx, key, None, at)? {
+            VersionPut::TooOld => Ok(None),
+            VersionPut::Latest | VersionPut::Until(_) => Ok(held),
+        }
+    }
+}
+
+/// The kind of a versioned store, with Kafka Streams' lengths of segments where none is given.
+pub(crate) fn versioned_kind(history: tidewater_state::Retention, segment_ms: Option<i64>) -> StoreKind {
+    const MINUTE_MS: i64 = 60_000;
+    let segment_ms = segment_ms.unwrap_or(match history.ms {
+        ..=MINUTE_MS => (history.ms / 3).max(2_000),
+        ..=3_600_000 => (history.ms / 5).max(20_000),
+        _ => history.ms / 24,
+    });
+    StoreKind::Versioned { history, segment_ms }
 }
 
 /// Keys and window starts with values, for as long as the retention says.
@@ -319,7 +455,7 @@ impl<K: Data, V: Data> WindowStore<K, V> {
             size_ms: Timestamp::from(size).0,
             duplicates: false,
         };
-        let open = move |id| WindowStore(StoreAccess { id, key: key.clone(), value: value.clone() });
+        let open = move |id| WindowStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: false });
         StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
     }
 
@@ -381,7 +517,8 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     /// A persistent, logged store of that name.
     pub fn define(name: impl Into<String>, retention: Duration) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::Session { retention: retention.into() });
-        let open = move |id| SessionStore(StoreAccess { id, key: Serde::default(), value: Serde::default() });
+        let open =
+            move |id| SessionStore(StoreAccess { id, key: Serde::default(), value: Serde::default(), stamped: false });
         StoreDefinition { spec, open: Arc::new(open) }
     }
 

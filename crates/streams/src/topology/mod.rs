@@ -167,6 +167,10 @@ impl Topology {
         &self.stores[index]
     }
 
+    pub(crate) fn store_named(&self, name: &str) -> Option<&StoreSpec> {
+        self.stores.iter().find(|spec| spec.name == name)
+    }
+
     pub(crate) fn facts(&self, op: OpId) -> &OpFacts {
         &self.facts[op]
     }

@@ -6,6 +6,8 @@ use tidewater_state::{Logging, StoreKind};
 
 use super::{NodeKind, SubTopology, Topology};
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// Settings of an internal topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InternalTopicSettings {
@@ -75,6 +77,11 @@ impl Topology {
             configs.insert("cleanup.policy".to_owned(), policy.to_owned());
             let kept = retention.ms.saturating_add(self.additional_retention_ms);
             configs.insert("retention.ms".to_owned(), kept.to_string());
+        }
+        if let StoreKind::Versioned { history, .. } = spec.kind {
+            // Compaction must leave the versions that a restore needs.
+            let lag = history.ms.saturating_add(DAY_MS);
+            configs.insert("min.compaction.lag.ms".to_owned(), lag.to_string());
         }
         if let Logging::On(extra) = &spec.logging {
             configs.extend(extra.iter().cloned());

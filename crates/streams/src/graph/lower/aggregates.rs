@@ -35,8 +35,7 @@ impl Lowering<'_> {
         let graph = self.graph.create(&name, GraphKind::Processor(processor));
         self.graph.nodes[graph].grace_ms = grace_of(&aggregate.template);
         self.graph.add(parent, graph);
-        self.tables[id] =
-            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        self.tables[id] = Some(Table::new(TableKind::Stored, Some(spec), true));
         Ok(Lowered::new(graph, name, sources))
     }
 
@@ -82,8 +81,7 @@ impl Lowering<'_> {
         for processor in processors {
             self.graph.add(processor, graph);
         }
-        self.tables[id] =
-            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        self.tables[id] = Some(Table::new(TableKind::Stored, Some(spec), true));
         Ok(Lowered::new(graph, name.clone(), [name].into()))
     }
 
@@ -106,7 +104,7 @@ impl Lowering<'_> {
         let graph = self.graph.create(&name, GraphKind::Processor(processor_spec(id, &name, node)));
         self.graph.add(parent, graph);
         let materialized = op.store.as_ref().is_some_and(|store| store.name.is_some());
-        self.tables[id] = Some(Table { kind: TableKind::Source, spec: Some(spec), materialized, send_old: false });
+        self.tables[id] = Some(Table::new(TableKind::Source, Some(spec), materialized));
         Ok(Lowered::new(graph, name, sources))
     }
 
@@ -144,8 +142,7 @@ impl Lowering<'_> {
         processor.own_stores.push(spec.clone());
         let graph = self.graph.create(&name, GraphKind::Processor(processor));
         self.graph.add(repartition, graph);
-        self.tables[id] =
-            Some(Table { kind: TableKind::Stored, spec: Some(spec), materialized: true, send_old: false });
+        self.tables[id] = Some(Table::new(TableKind::Stored, Some(spec), true));
         Ok(Lowered::new(graph, name, [source].into()))
     }
 

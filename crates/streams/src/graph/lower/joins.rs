@@ -54,6 +54,7 @@ impl Lowering<'_> {
             in_memory,
             cached: false,
             logging: logging(window_logging.clone()),
+            max_keys: None,
             time_ordered: false,
         };
         let left_store = window_store(base(this_suffix, &this_generated));
@@ -76,6 +77,7 @@ impl Lowering<'_> {
                 in_memory,
                 cached: false,
                 logging: logging(join.changelog.clone()),
+                max_keys: None,
                 time_ordered: false,
             };
             facts.stores.insert("unmatched", spec.name.clone());
@@ -134,10 +136,39 @@ impl Lowering<'_> {
         let mut processor = processor_spec(id, &name, &join.node);
         self.materialize(op.inputs[1]);
         processor.connected = self.getter_stores(op.inputs[1]);
+        if let Some(grace_ms) = join.grace_ms {
+            self.check_grace(&name, op.inputs[1], grace_ms)?;
+            let store = format!("{name}-Buffer");
+            self.graph.facts[id].stores.insert("buffer", store.clone());
+            processor.own_stores.push(StoreSpec::new(store, StoreKind::Internal));
+        }
         let graph = self.graph.create(&name, GraphKind::Processor(processor));
         self.graph.add(stream.graph, graph);
         self.graph.nodes[graph].relaxed_null_keys = join.left;
         Ok(Lowered::new(graph, name, sources))
+    }
+
+    /// Records can wait only for a table that knows how it was at their time.
+    fn check_grace(&mut self, join: &str, table: OpId, grace_ms: i64) -> Result<(), BuildError> {
+        let error = |what: String| Err(BuildError::InvalidWindow { operator: join.to_owned(), what });
+        if !self.table(table).versioned {
+            return error("a join with a grace needs a versioned table; put .versioned(..) on the table".to_owned());
+        }
+        for store in self.getter_stores(table) {
+            let specs = self.tables.iter().flatten().filter_map(|table| table.spec.as_ref());
+            let kinds = specs.filter(|spec| spec.name == store).map(|spec| &spec.kind);
+            for kind in kinds {
+                if let StoreKind::Versioned { history, .. } = kind
+                    && history.ms < grace_ms
+                {
+                    let history = history.ms;
+                    return error(format!(
+                        "a grace of {grace_ms} ms is longer than the table's history of {history} ms; make the history longer"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn table_join(&mut self, id: OpId, op: &Op, join: &TableJoinOp) -> Result<Lowered, BuildError> {
@@ -171,12 +202,9 @@ impl Lowering<'_> {
         let graph = self.graph.create(&merge_name, kind);
         self.graph.add(left.graph, graph);
         self.graph.add(right.graph, graph);
-        self.tables[id] = Some(Table {
-            kind: TableKind::Joined(left_id, right_id),
-            materialized: spec.is_some(),
-            spec,
-            send_old: false,
-        });
+        self.graph.facts[id].versioned_inputs = vec![self.table(left_id).versioned, self.table(right_id).versioned];
+        let is_kept = spec.is_some();
+        self.tables[id] = Some(Table::new(TableKind::Joined(left_id, right_id), spec, is_kept));
         Ok(Lowered::new(graph, merge_name, sources))
     }
 }

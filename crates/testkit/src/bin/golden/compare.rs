@@ -282,6 +282,11 @@ fn store_json(view: &StoreView, program: &Program) -> Option<Json> {
         StoreKind::Window { size_ms: 0, duplicates: true, .. } => return None,
         StoreKind::Window { .. } => "window",
         StoreKind::Session { .. } => "session",
+        StoreKind::Versioned { .. } => "versioned",
+        StoreKind::Internal if view.spec.name.ends_with("-Buffer") => return None,
+        // Registrations of foreign-key joins.
+        StoreKind::KeyValue { .. } if view.spec.name.contains("-SUBSCRIPTION-STATE-STORE-") => return None,
+        StoreKind::KeyValue { .. } if view.spec.name.ends_with("-subscription-store") => return None,
         StoreKind::Internal if view.spec.in_memory && view.spec.name.contains("SUPPRESS") => return None,
         StoreKind::Internal => "keyValue",
     };
@@ -306,6 +311,9 @@ fn store_json(view: &StoreView, program: &Program) -> Option<Json> {
             }
             if let Some(end) = entry.end {
                 json["end"] = json!(end);
+            }
+            if let Some(valid_to) = entry.valid_to {
+                json["validTo"] = json!(valid_to);
             }
             json
         })

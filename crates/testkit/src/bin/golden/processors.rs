@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use tidewater_streams::{
     Context, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, KeyValueStore, Processor, Punctuation,
-    PunctuationClock, StoreHandle, Stores, TimestampedStore, UserError, WindowStore, every,
+    PunctuationClock, StoreHandle, Stores, TimestampedStore, UserError, VersionPut, VersionedStore, WindowStore, every,
 };
 use tidewater_types::{Headers, Record, Timestamp, ms};
 
@@ -20,12 +20,14 @@ pub enum StoreOf {
     KeyValue(StoreHandle<KeyValueStore<Val, Val>>),
     Timestamped(StoreHandle<TimestampedStore<Val, Val>>),
     Window(StoreHandle<WindowStore<Val, Val>>),
+    Versioned(StoreHandle<VersionedStore<Val, Val>>),
 }
 
 enum Open {
     KeyValue(KeyValueStore<Val, Val>),
     Timestamped(TimestampedStore<Val, Val>),
     Window(WindowStore<Val, Val>),
+    Versioned(VersionedStore<Val, Val>),
 }
 
 impl StoreOf {
@@ -34,6 +36,7 @@ impl StoreOf {
             StoreOf::KeyValue(handle) => Open::KeyValue(stores.open(handle)),
             StoreOf::Timestamped(handle) => Open::Timestamped(stores.open(handle)),
             StoreOf::Window(handle) => Open::Window(stores.open(handle)),
+            StoreOf::Versioned(handle) => Open::Versioned(stores.open(handle)),
         }
     }
 }
@@ -74,8 +77,7 @@ const KNOWN: [&str; 22] = [
 impl Spec {
     pub fn parse(json: &Json) -> Option<Spec> {
         let kind = json.get("type")?.as_str()?.to_owned();
-        let built = KNOWN.contains(&kind.as_str()) && !["as_of", "versioned_put"].contains(&kind.as_str());
-        built.then(|| Spec { kind, fields: json.clone() })
+        KNOWN.contains(&kind.as_str()).then(|| Spec { kind, fields: json.clone() })
     }
 
     fn text(&self, name: &str) -> String {
@@ -184,6 +186,27 @@ impl Dynamic {
                 };
                 one(string(format!("{}|{}", text(value.as_ref()), text(found.as_ref()))))
             }
+            "as_of" => {
+                let found = match (key, &self.store) {
+                    (Some(key), Some(Open::Versioned(store))) => {
+                        store.get_as_of(ctx, key, timestamp.0 + self.spec.number("offsetMs"))?
+                    }
+                    _ => None,
+                };
+                let found = found.map_or("none".to_owned(), |version| {
+                    format!("{}@{}", text(Some(&version.value)), version.valid_from)
+                });
+                one(string(format!("{}|{found}", text(value.as_ref()))))
+            }
+            "versioned_put" => {
+                let (Some(key), Some(Open::Versioned(store))) = (key, &self.store) else { return Ok(vec![]) };
+                let until = match store.put(ctx, key, value.as_ref(), timestamp)? {
+                    VersionPut::Latest => -1,
+                    VersionPut::Until(time) => time,
+                    VersionPut::TooOld => i64::MIN,
+                };
+                one(string(format!("{} until {until}", text(value.as_ref()))))
+            }
             "buffer_punctuate" => {
                 if let Some(key) = key {
                     self.put(key, value.as_ref(), timestamp, ctx)?;
@@ -230,6 +253,7 @@ impl Dynamic {
         Ok(match &self.store {
             Some(Open::KeyValue(store)) => store.get(ctx, key)?,
             Some(Open::Timestamped(store)) => store.get(ctx, key)?.map(|(value, _)| value),
+            Some(Open::Versioned(store)) => store.get(ctx, key)?.map(|version| version.value),
             Some(Open::Window(_)) | None => return Err("the store is of another kind".into()),
         })
     }
@@ -246,7 +270,7 @@ impl Dynamic {
             (Some(Open::KeyValue(store)), None) => store.delete(ctx, key)?,
             (Some(Open::Timestamped(store)), Some(value)) => store.put(ctx, key, value, timestamp)?,
             (Some(Open::Timestamped(store)), None) => store.delete(ctx, key)?,
-            (Some(Open::Window(_)) | None, _) => return Err("the store is of another kind".into()),
+            (Some(Open::Window(_) | Open::Versioned(_)) | None, _) => return Err("the store is of another kind".into()),
         }
         Ok(())
     }
@@ -339,7 +363,7 @@ impl Processor for Dynamic {
         let entries: Vec<(Val, Val)> = match &self.store {
             Some(Open::KeyValue(store)) => store.all(ctx)?,
             Some(Open::Timestamped(store)) => store.all(ctx)?.into_iter().map(|(key, value, _)| (key, value)).collect(),
-            Some(Open::Window(_)) | None => return Err("the store is of another kind".into()),
+            Some(Open::Window(_) | Open::Versioned(_)) | None => return Err("the store is of another kind".into()),
         };
         let clear = self.spec.fields.get("clear").and_then(Json::as_bool).unwrap_or(false);
         for (key, value) in entries {

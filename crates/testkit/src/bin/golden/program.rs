@@ -10,7 +10,7 @@ use tidewater_streams::{
     BuildError, BuildSettings, CogroupedStream, Data, EmitStrategy, GlobalKTable, GroupedStream, GroupedTable, Hopping,
     JoinWindows, KStream, KTable, KeyValueStore, Optimizations, SessionWindowed, SessionWindowedCogroup,
     SessionWindowedStream, Sessions, Sliding, StreamsBuilder, Suppress, TimeWindowedCogroup, TimeWindowedStream,
-    TimestampedStore, Topic, Topology, Tumbling, Unlimited, WindowStore, Windowed,
+    TimestampedStore, Topic, Topology, Tumbling, Unlimited, VersionedStore, WindowStore, Windowed,
 };
 use tidewater_types::ms;
 
@@ -214,7 +214,7 @@ impl Writer {
 
     fn step(&mut self, step: &Json) -> Result<(), Trouble> {
         let op = required(step, "op");
-        for unsupported in ["reset", "pattern", "topicFn", "partitioner", "foreignKey", "provides"] {
+        for unsupported in ["reset", "pattern", "topicFn", "partitioner", "provides"] {
             if step.get(unsupported).is_some() {
                 return not_yet(unsupported);
             }
@@ -712,6 +712,15 @@ impl Writer {
         if let Some((left, key, left_type)) = self.table(step, "in") {
             let Some((right, _, right_type)) = self.table(step, "with") else { return not_yet("this join") };
             let result = f::joiner_type(&function, &left_type, &right_type);
+            if let Some(foreign) = text(step, "foreignKey") {
+                let left = match left {
+                    Table::Plain(left) => Table::Plain(join_foreign(&left, &right, step, op, foreign, function)?),
+                    Table::Windowed(left) => Table::Windowed(join_foreign(&left, &right, step, op, foreign, function)?),
+                    Table::Session(left) => Table::Session(join_foreign(&left, &right, step, op, foreign, function)?),
+                };
+                self.put_table(step, left, key, result);
+                return Ok(());
+            }
             let table = match (left, right) {
                 (Table::Plain(left), Table::Plain(right)) => {
                     Table::Plain(join_tables(&left, &right, step, op, function)?)
@@ -740,14 +749,13 @@ impl Writer {
             return Ok(());
         }
         if let Some((table, _, table_type)) = self.table(step, "with") {
-            if step.get("graceMs").is_some() {
-                return not_yet("a stream-table join with grace");
-            }
             let Table::Plain(table) = table else { return not_yet("a stream joined with a windowed table") };
             let result = f::joiner_type(&function, &left_type, &table_type);
-            let joined = left.try_join_table_any(&table, op == "leftJoin", move |k, l, r| {
-                Ok(f::joiner(&function, k.as_ref(), Some(l), r))
-            });
+            let join = move |k: &Key, l: &Val, r: Option<&Val>| Ok(f::joiner(&function, k.as_ref(), Some(l), r));
+            let joined = match number(step, "graceMs") {
+                Some(grace) => left.try_join_table_with_grace(&table, op == "leftJoin", duration(grace)?, join),
+                None => left.try_join_table_any(&table, op == "leftJoin", join),
+            };
             self.put_stream(step, named(joined, step), key, result);
             return Ok(());
         }
@@ -878,6 +886,11 @@ impl Writer {
                 let size = duration(number(&store, "windowMs").unwrap_or(0))?;
                 let definition = WindowStore::define_with(name.clone(), retention, size, key.serde(), value.serde());
                 add!(definition, StoreOf::Window);
+            }
+            "versioned" => {
+                let history = duration(number(&store, "retentionMs").unwrap_or(0))?;
+                let definition = VersionedStore::define_with(name.clone(), history, key.serde(), value.serde());
+                add!(definition, StoreOf::Versioned);
             }
             other => return not_yet(format!("a {other} store")),
         }

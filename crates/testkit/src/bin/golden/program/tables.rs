@@ -47,7 +47,19 @@ pub(super) fn materialize<K, V>(
             ("name", Json::String(name)) => table.store(name),
             ("store", Json::String(kind)) => match kind.as_str() {
                 "in_memory" => table.in_memory(),
-                "rocks_db" => table,
+                "rocks_db" | "timestamped" => table,
+                "plain" => table.without_timestamps(),
+                "supplier" => table,
+                "supplier_in_memory" => table.in_memory(),
+                lru if lru.starts_with("lru:") => table.least_recently_used(lru[4..].parse().unwrap_or(0)),
+                versioned if versioned.starts_with("versioned:") => {
+                    let mut parts = versioned.split(':').skip(1).filter_map(|part| part.parse().ok());
+                    let table = table.versioned(duration(parts.next().unwrap_or(0))?);
+                    match parts.next() {
+                        Some(segment) => table.version_segments(duration(segment)?),
+                        None => table,
+                    }
+                }
                 other => return not_yet(format!("store {}", other.split(':').next().unwrap_or(other))),
             },
             ("caching", Json::Bool(cached)) => table.cached(*cached),
@@ -55,6 +67,12 @@ pub(super) fn materialize<K, V>(
             ("logging", Json::Object(settings)) => settings
                 .iter()
                 .fold(table, |table, (name, value)| table.changelog_setting(name, value.as_str().unwrap_or_default())),
+            // A supplier's retention is that of the store alone.
+            ("retentionMs", Json::Number(millis))
+                if text(options, "store").is_some_and(|kind| kind.starts_with("supplier")) =>
+            {
+                table.local_retention(duration(millis.as_i64().unwrap_or(0))?)
+            }
             ("retentionMs", Json::Number(millis)) => table.retention(duration(millis.as_i64().unwrap_or(0))?),
             ("logging", Json::Bool(true)) => table,
             (other, _) => return not_yet(format!("materialized {other}")),
@@ -154,4 +172,23 @@ pub(super) fn suppress<K: TableKey>(
         _ => {}
     }
     Ok(named_table(table.suppress(suppress), step))
+}
+
+pub(super) fn join_foreign<K: TableKey>(
+    left: &KTable<K, Val>,
+    right: &Table,
+    step: &Json,
+    op: &str,
+    foreign: &str,
+    function: String,
+) -> Result<KTable<K, Val>, Trouble> {
+    let Table::Plain(right) = right else { return not_yet("a foreign-key join with a windowed table") };
+    let foreign = foreign.to_owned();
+    let joined = left.try_join_foreign_any(
+        right,
+        op == "leftJoin",
+        move |k, v| f::key_function(&foreign, Some(&k.val()), Some(v)),
+        move |l, r| Ok(f::joiner(&function, None, Some(l), r)),
+    );
+    materialize(named_table(joined, step), step, false)
 }
