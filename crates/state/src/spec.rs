@@ -72,6 +72,8 @@ pub struct StoreSpec {
     pub cached: bool,
     /// Its changelog.
     pub logging: Logging,
+    /// Whether its changelog has the headers of the records that changed it.
+    pub logs_headers: bool,
     /// How many keys the store has room for, if it is in memory; the least recently used leave first. `None` for no bound.
     pub max_keys: Option<usize>,
     /// Whether the windows of all keys come by their times, as Kafka Streams keeps them where results are sent when windows
@@ -88,6 +90,7 @@ impl StoreSpec {
             in_memory: false,
             cached: false,
             logging: Logging::On(Vec::new()),
+            logs_headers: false,
             max_keys: None,
             time_ordered: false,
         }

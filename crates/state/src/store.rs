@@ -141,10 +141,7 @@ impl Store {
     ) -> Result<bool, StateError> {
         if self.spec.is_logged() {
             let (timestamp, plain) = self.split(value, context.timestamp)?;
-            let headers = match self.spec.kind {
-                StoreKind::Window { duplicates: true, .. } => &context.headers,
-                _ => &Headers::EMPTY,
-            };
+            let headers = if self.spec.logs_headers { &context.headers } else { &Headers::EMPTY };
             changelog.log(self.number, key, plain, timestamp, headers);
         }
         // What leaves the record cache was noted when it was put there.
@@ -303,8 +300,8 @@ impl Store {
         })
     }
 
-    /// Reads the value of a window or session even past retention, as long as the store keeps it: a persistent one of Kafka
-    /// Streams finds sessions by time in its whole segments.
+    /// Reads the value of a window or session that has closed, and so may be just past retention. A persistent store of Kafka
+    /// Streams, asked by time, has windows for 1 ms longer, and sessions for as long as their segment.
     pub fn get_kept<R>(&mut self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
         if self.spec.in_memory || self.is_live(key) {
             return self.get(key, read);

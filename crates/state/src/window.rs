@@ -165,10 +165,14 @@ impl Store {
         }
     }
 
-    /// Whether an entry of a key is not removed yet.
+    /// Whether an entry of a persistent store is found by its time.
     pub(crate) fn is_kept(&self, key: &[u8]) -> bool {
-        let expiry = self.expiry.as_ref();
-        expiry.is_none_or(|expiry| self.time_of(key).is_none_or(|time| time >= expiry.dead_before()))
+        let Some(expiry) = &self.expiry else { return true };
+        let kept_from = match self.spec().kind {
+            StoreKind::Session { .. } => expiry.dead_before(),
+            _ => expiry.live_from().saturating_sub(1),
+        };
+        self.time_of(key).is_none_or(|time| time >= kept_from)
     }
 
     /// Takes notice of the time in a window or session key; says whether the entry is to be kept.

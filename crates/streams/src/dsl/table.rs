@@ -127,7 +127,8 @@ impl<K, V> KTable<K, V> {
         self.option(|store| store.max_keys = Some(max_rows))
     }
 
-    /// Keeps the rows without their timestamps, as Kafka Streams does for stores of its older interface.
+    /// Keeps the rows without their timestamps, as Kafka Streams does for stores of its older interface; with a record cache
+    /// they are known all the same.
     pub fn without_timestamps(self) -> Self {
         self.option(|store| store.plain = true)
     }

@@ -441,7 +441,8 @@ impl Lowering<'_> {
         let kind = match *template {
             StoreTemplate::KeyValue => match options.versioned {
                 Some((history, segment_ms)) => versioned_kind(history, segment_ms),
-                None => StoreKind::KeyValue { timestamped: !options.plain },
+                // A record cache keeps the timestamps that the store behind it has no place for.
+                None => StoreKind::KeyValue { timestamped: !options.plain || options.cached.unwrap_or(true) },
             },
             StoreTemplate::Window { size_ms, span_ms, grace_ms } => {
                 let least = span_ms.saturating_add(grace_ms);
@@ -472,7 +473,16 @@ impl Lowering<'_> {
         let logging = if options.without_changelog { Logging::Off } else { Logging::On(changelog) };
         let in_memory = options.in_memory || options.max_keys.is_some() || self.settings.in_memory_stores;
         let cached = options.cached.unwrap_or(true) && options.versioned.is_none();
-        Ok(StoreSpec { name, kind, in_memory, cached, logging, max_keys: options.max_keys, time_ordered: false })
+        Ok(StoreSpec {
+            name,
+            kind,
+            in_memory,
+            cached,
+            logging,
+            logs_headers: false,
+            max_keys: options.max_keys,
+            time_ordered: false,
+        })
     }
 
     fn suppress(&mut self, id: OpId, op: &Op, suppress: &SuppressOp) -> Result<Lowered, BuildError> {
@@ -503,6 +513,7 @@ impl Lowering<'_> {
             in_memory: true,
             cached: false,
             logging,
+            logs_headers: false,
             max_keys: None,
             time_ordered: false,
         };
@@ -578,7 +589,6 @@ impl Lowering<'_> {
             TableKind::Stored => true,
             TableKind::Derived(_) if table.materialized => true,
             TableKind::Derived(parent) | TableKind::Suppressed(parent) => self.enable_sending_old(parent, force),
-            TableKind::Joined(..) if table.materialized => true,
             TableKind::Joined(left, right) => {
                 self.enable_sending_old(left, true) && self.enable_sending_old(right, true)
             }

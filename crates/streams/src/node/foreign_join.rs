@@ -184,13 +184,11 @@ impl<K: Data, V: Data, FK: Data> Register<K, V, FK> {
     ) -> Result<Vec<(Option<FK>, Instruction)>, TaskError> {
         let bytes = |key: &Option<FK>| key.as_ref().map(|key| self.foreign_serde.to_bytes(key)).transpose();
         let is_same = bytes(&old)? == bytes(&new)?;
-        let has_row = change.new.is_some();
         if self.left {
             if change.old.is_none() && change.new.is_none() {
                 return Ok(vec![]);
             }
             return Ok(match old {
-                Some(old) if !has_row => vec![(Some(old), Instruction::DeleteAndAnswer)],
                 Some(old) if !is_same => {
                     vec![(Some(old), Instruction::Delete), (new, Instruction::Answer)]
                 }
@@ -219,8 +217,9 @@ impl<K: Data, V: Data, FK: Data> Node for Register<K, V, FK> {
             None => Ok(None),
         };
         let (old, new) = (foreign(&change.old)?, foreign(&change.new)?);
+        let names_none = new.is_none() && change.new.is_some();
         let told = self.decide(old, new, &change)?;
-        if told.is_empty() && (change.old.is_some() || change.new.is_some()) {
+        if !self.left && names_none {
             core.drop_record(DropReason::NullKey);
         }
         let hash = match &change.new {

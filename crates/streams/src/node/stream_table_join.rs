@@ -125,7 +125,8 @@ impl<K: Field, V: Field, T: Data, V2: Clone + Send + 'static> Node for StreamTab
         let Some(buffer) = &mut self.buffer else { return Ok(()) };
         // Numbers go on behind those of the records that wait.
         core.stores[buffer.store].visit_keys(&mut |full| {
-            if let (Some((time, _)), Some((_, number))) = (full.split_first_chunk::<8>(), full.split_last_chunk::<4>())
+            if let (Some((time, _)), Some((_, number))) =
+                (full.get(1..).and_then(|rest| rest.split_first_chunk::<8>()), full.split_last_chunk::<4>())
             {
                 buffer.observed = buffer.observed.max(i64::from_be_bytes(*time));
                 buffer.sequence = buffer.sequence.max(u32::from_be_bytes(*number));

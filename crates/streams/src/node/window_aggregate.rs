@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use tidewater_state::split_window_key;
+use tidewater_state::{split_window_key, window_key};
 use tidewater_types::{Headers, Record, Timestamp};
 
 use super::aggregate::{Add, Init};
@@ -100,7 +100,9 @@ impl<K: Data, A: Data> WindowTable<K, A> {
     ) -> Result<(), TaskError> {
         let Some(closing) = &mut self.closing else { return Ok(()) };
         for OpenWindow { time: start, key: raw, .. } in closing.take_closed(core, close_time, last_closed) {
-            let Some((value, timestamp)) = self.access.get_window(core, &raw, start)? else { continue };
+            let full = window_key(&raw, start, 0);
+            let found = core.stores[self.access.id].get_kept(&full, |raw| self.access.read_stamped(raw))?;
+            let Some((value, timestamp)) = found.transpose()? else { continue };
             let window = Window { start, end: start.saturating_add(size_ms) };
             let key = Windowed { key: self.access.key.read(&raw)?, window };
             let value = Change::new(Some(value), None);

@@ -54,6 +54,8 @@ impl Lowering<'_> {
             in_memory,
             cached: false,
             logging: logging(window_logging.clone()),
+            // Kafka Streams writes the headers of joined records alone.
+            logs_headers: true,
             max_keys: None,
             time_ordered: false,
         };
@@ -77,6 +79,7 @@ impl Lowering<'_> {
                 in_memory,
                 cached: false,
                 logging: logging(join.changelog.clone()),
+                logs_headers: false,
                 max_keys: None,
                 time_ordered: false,
             };

@@ -284,9 +284,6 @@ fn store_json(view: &StoreView, program: &Program) -> Option<Json> {
         StoreKind::Session { .. } => "session",
         StoreKind::Versioned { .. } => "versioned",
         StoreKind::Internal if view.spec.name.ends_with("-Buffer") => return None,
-        // Registrations of foreign-key joins.
-        StoreKind::KeyValue { .. } if view.spec.name.contains("-SUBSCRIPTION-STATE-STORE-") => return None,
-        StoreKind::KeyValue { .. } if view.spec.name.ends_with("-subscription-store") => return None,
         StoreKind::Internal if view.spec.in_memory && view.spec.name.contains("SUPPRESS") => return None,
         StoreKind::Internal => "keyValue",
     };
