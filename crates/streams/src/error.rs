@@ -60,6 +60,12 @@ pub enum BuildError {
         /// What is wrong, and what is allowed.
         what: String,
     },
+    /// Stores or repartition topics have generated names, and the settings want them named.
+    #[error(
+        "{} have generated names, which change with the program; name them with `.store(..)` or, for repartition topics, `.named(..)`",
+        .0.join(", ")
+    )]
+    Unnamed(Vec<String>),
     /// Something is used that the graph does not hold.
     #[error("{0}")]
     Misuse(String),

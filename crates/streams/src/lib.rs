@@ -33,14 +33,16 @@ mod task;
 mod topology;
 
 pub use codec::{__serde_json, Codec, CodecError, Data, Field, Fits, Serde, SessionWindowed, Window, Windowed};
-pub use config::{BuildSettings, Optimizations};
+pub use config::{BuildSettings, DefaultTimestamps, Optimizations};
 pub use dsl::{
     CogroupedStream, Distinct, EmitStrategy, GlobalKTable, GlobalStore, GroupedStream, GroupedTable, Hopping,
-    JoinWindows, KStream, KTable, SessionWindowedCogroup, SessionWindowedStream, Sessions, Sliding, Split,
-    StreamsBuilder, Suppress, TimeWindowedCogroup, TimeWindowedStream, Topic, Tumbling, Unlimited, Windows,
+    JoinWindows, KStream, KTable, NodeHandle, SessionWindowedCogroup, SessionWindowedStream, Sessions, SinkHandle,
+    Sliding, Split, StreamsBuilder, Suppress, Terminal, TimeWindowedCogroup, TimeWindowedStream, Topic,
+    TopologyBuilder, Tumbling, Unlimited, Windows,
 };
 pub use error::{BuildError, FailureKind, TaskError, UserError};
 pub use node::source::TimestampExtractor;
+pub use node::transform::ValueTransformer;
 pub use runtime::{App, AppSettings, SettingError, StartError, StateMemory};
 pub use task::{
     AsCore, Collector, Context, Core, Decision, DropReason, Every, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord,
@@ -50,4 +52,4 @@ pub use task::{
 };
 pub use tidewater_client::ClientError;
 pub use tidewater_state::VersionPut;
-pub use topology::{InternalTopicSettings, SubTopology, SubTopologyTopics, Topology};
+pub use topology::{InternalTopicSettings, OffsetReset, SubTopology, SubTopologyTopics, Topology};

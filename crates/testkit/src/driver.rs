@@ -243,6 +243,7 @@ impl Inner {
         if self.task.is_global(topic) {
             return self.task.process_global(topic, 0, &raw);
         }
+        self.task.reads(topic);
         self.task.add_records(topic, [raw])
     }
 
@@ -258,8 +259,7 @@ impl Inner {
         self.task.flush_caches()?;
         self.task.commit_stores(&BTreeMap::new())?;
         for record in self.collect(all) {
-            let read = self.task.input_topics().any(|topic| **topic == *record.topic);
-            if read || self.task.is_global(&record.topic) {
+            if self.task.reads(&record.topic) || self.task.is_global(&record.topic) {
                 let timestamp = record.timestamp.unwrap_or(self.wall_clock);
                 self.add(&record.topic, record.key, record.value, timestamp, record.headers)?;
             }

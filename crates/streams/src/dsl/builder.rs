@@ -18,7 +18,7 @@ use crate::node::source::{TimestampExtractor, TypedSource};
 use crate::node::table::{TableSource, TableStore};
 use crate::task::context::ProcessorNode;
 use crate::task::{DefinedStore, Processor, StoreDefinition, StoreHandle, Stores};
-use crate::topology::Topology;
+use crate::topology::{Reads, TopicPattern, Topology};
 
 /// Collects a program's operators, and builds its topology.
 pub struct StreamsBuilder {
@@ -43,8 +43,13 @@ impl StreamsBuilder {
 
     /// An empty program with settings of its own.
     pub fn with_settings(settings: BuildSettings) -> Self {
+        StreamsBuilder { plan: Self::new_plan(), settings }
+    }
+
+    /// A plan that no other builder's handles fit.
+    pub(crate) fn new_plan() -> SharedPlan {
         let plan = Plan { builder: NEXT_BUILDER.fetch_add(1, Ordering::Relaxed), ..Plan::default() };
-        StreamsBuilder { plan: Arc::new(Mutex::new(plan)), settings }
+        Arc::new(Mutex::new(plan))
     }
 
     /// The same with these rewrites of the optimiser.
@@ -75,8 +80,25 @@ impl StreamsBuilder {
     }
 
     fn stream_of<K: Field, V: Field>(&self, topic: &Topic<K, V>, topics: Vec<String>) -> KStream<K, V> {
-        let source = source_maker(topic, TimestampExtractor::FailOnInvalid);
-        let handle = self.add(OpKind::Stream { topics, source, types: TypeId::of::<(K, V)>() });
+        self.stream_reading(topic, Reads { topics, ..Reads::default() })
+    }
+
+    /// The records of all topics whose names match a pattern, a regular expression, as one stream. Which topics there are is
+    /// looked up as the application starts.
+    pub fn stream_matching<K: Field, V: Field>(&self, pattern: &str, types: &Topic<K, V>) -> KStream<K, V> {
+        let pattern = match TopicPattern::new(pattern) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                lock(&self.plan).errors.push(error);
+                None
+            }
+        };
+        self.stream_reading(types, Reads { pattern, ..Reads::default() })
+    }
+
+    fn stream_reading<K: Field, V: Field>(&self, topic: &Topic<K, V>, reads: Reads) -> KStream<K, V> {
+        let source = source_maker(topic, TimestampExtractor::Default);
+        let handle = self.add(OpKind::Stream { reads, source, types: TypeId::of::<(K, V)>() });
         KStream::new(handle, SerdeSlot::maybe(&topic.key), SerdeSlot::maybe(&topic.value))
     }
 
@@ -85,7 +107,7 @@ impl StreamsBuilder {
         let (key, value) = (topic.key_serde(), topic.value_serde());
         let optional =
             Topic::<Option<K::Some>, Option<V::Some>>::named(topic.name()).with_serdes(key.clone(), value.clone());
-        let source = source_maker(&optional, TimestampExtractor::FailOnInvalid);
+        let source = source_maker(&optional, TimestampExtractor::Default);
         let op = lock(&self.plan).ops.len();
         let node = maker(move |build| {
             let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
@@ -95,7 +117,7 @@ impl StreamsBuilder {
             });
             TableSource::<_, _, Option<K::Some>, Option<V::Some>> { id: build.node, store, types: PhantomData }
         });
-        let handle = self.add(OpKind::Table { topic: topic.name().to_owned(), source, node });
+        let handle = self.add(OpKind::Table { reads: Reads::topic(topic.name()), source, node });
         let getter = source_getter(op, topic.key_serde(), topic.value_serde());
         KTable::new(handle, SerdeSlot::maybe(&topic.key), SerdeSlot::maybe(&topic.value), getter)
     }
@@ -181,7 +203,8 @@ pub(crate) fn source_maker<K: Field, V: Field>(
     extractor: TimestampExtractor<K, V>,
 ) -> SourceMaker {
     let (key, value) = (topic.key_serde(), topic.value_serde());
-    Arc::new(move |node| {
-        Box::new(TypedSource { node, key: key.clone(), value: value.clone(), extractor: extractor.clone() })
+    Arc::new(move |node, default| {
+        let extractor = extractor.or(default);
+        Box::new(TypedSource { node, key: key.clone(), value: value.clone(), extractor })
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Topic;
 use super::builder::source_maker;
 use super::handle::{SerdeSlot, lock, maker};
-use super::stream::sink_maker;
+use super::sink::sink_maker;
 use super::table::{KTable, source_getter};
 use crate::codec::{Data, Field, Serde};
 use crate::error::UserError;
@@ -15,6 +15,7 @@ use crate::node::foreign_join::{
     Answer, ForeignChange, ForeignKey, JoinForeign, Receive, Register, Registration, RegistrationCodec, Resolve,
     Response, ResponseCodec, ResponseSink,
 };
+use crate::node::sink::Routing;
 use crate::node::source::TimestampExtractor;
 use crate::node::table::{TableSource, TableStore};
 use crate::task::Node;
@@ -130,6 +131,7 @@ impl<K: Data, V: Data> KTable<K, V> {
             registration_sink: sink_maker::<Option<FK>, Registration<K>, Option<FK>, Registration<K>>(
                 foreign_serde,
                 registration,
+                Routing::default(),
             ),
             registration_source: source_maker(&registration_topic, TimestampExtractor::FailOnInvalid),
             receive,

@@ -43,6 +43,15 @@ impl JoinWindows {
         self
     }
 
+    /// From where to where the right record may lie, in milliseconds after the left one's time; negative for before it.
+    ///
+    /// `between_ms(5, 10)` joins a left record with right ones that come 5 to 10 ms later.
+    #[must_use]
+    pub fn between_ms(mut self, from: i64, to: i64) -> Self {
+        (self.span.before_ms, self.span.after_ms) = (from.saturating_neg(), to);
+        self
+    }
+
     /// How long after its window's end a record may still come.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {

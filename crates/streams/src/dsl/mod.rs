@@ -11,12 +11,14 @@ mod global;
 mod group;
 mod handle;
 mod joins;
+mod sink;
 mod stream;
 mod stream_join;
 mod suppress;
 mod table;
 mod table_group;
 mod topic;
+mod topology_builder;
 mod window;
 
 pub use builder::StreamsBuilder;
@@ -25,11 +27,13 @@ pub use distinct::Distinct;
 pub use global::{GlobalKTable, GlobalStore};
 pub use group::GroupedStream;
 pub use joins::JoinWindows;
+pub use sink::{SinkHandle, Terminal};
 pub use stream::{KStream, Split};
 pub use suppress::Suppress;
 pub use table::KTable;
 pub use table_group::GroupedTable;
 pub use topic::Topic;
+pub use topology_builder::{NodeHandle, TopologyBuilder};
 pub use window::{
     EmitStrategy, Hopping, SessionWindowedStream, Sessions, Sliding, TimeWindowedStream, Tumbling, Unlimited, Windows,
 };

@@ -4,20 +4,24 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+use tidewater_types::Partition;
+
 use super::builder::source_maker;
 use super::handle::{Handle, SerdeSlot, SharedPlan, lock, maker};
+use super::sink::{Terminal, sink_maker};
 use super::table::{KTable, source_getter};
 use super::{GroupedStream, Topic};
 use crate::codec::{Field, Fits, Serde};
 use crate::error::{BuildError, UserError};
-use crate::graph::{NodeMaker, OpKind, RepartitionMaker, SinkMaker};
-use crate::node::sink::{DropNullKeys, FilterSome, ForEach, Sink};
+use crate::graph::{NodeMaker, OpKind, RepartitionMaker};
+use crate::node::sink::{DropNullKeys, FilterSome, ForEach, Routing};
 use crate::node::source::TimestampExtractor;
 use crate::node::stateless::{Branch, BranchTest, Filter, FlatMap, Map, Pass};
 use crate::node::table::{TableSource, TableStore};
 use crate::task::context::{FixedKeyNode, ProcessorNode};
 use crate::task::stores::ForeignStore;
-use crate::task::{FixedKeyProcessor, Node, Processor, Stores, TaskBuild};
+use crate::task::{FixedKeyProcessor, Processor, Stores, TaskBuild};
+use crate::topology::OffsetReset;
 
 /// A stream of records. `K` or `V` is an `Option` where keys or values may be null.
 pub struct KStream<K, V> {
@@ -267,11 +271,31 @@ where
     }
 
     /// Does something with each record; the stream ends here.
-    pub fn for_each(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) {
+    pub fn for_each(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Terminal {
         let action = Arc::new(action);
         let node =
             maker(move |build| ForEach { id: build.node, action: action.clone(), forward: false, types: PhantomData });
-        let _: KStream<K, V> = self.op(keeps("KSTREAM-FOREACH-"), self.key.clone(), self.value.clone(), vec![], node);
+        let end: KStream<K, V> = self.op(keeps("KSTREAM-FOREACH-"), self.key.clone(), self.value.clone(), vec![], node);
+        Terminal(end.handle)
+    }
+
+    /// Prints each record to standard output as `[label]: key, value`; the stream ends here.
+    pub fn print(&self, label: impl Into<String>) -> Terminal
+    where
+        K: std::fmt::Debug,
+        V: std::fmt::Debug,
+    {
+        let label = label.into();
+        let action = move |key: &K, value: &V| {
+            use std::io::Write;
+            // Whoever reads the output may have gone; that is no failure of the stream.
+            let _ = writeln!(std::io::stdout().lock(), "[{label}]: {key:?}, {value:?}");
+        };
+        let action = Arc::new(action);
+        let node =
+            maker(move |build| ForEach { id: build.node, action: action.clone(), forward: false, types: PhantomData });
+        let end: KStream<K, V> = self.op(keeps("KSTREAM-PRINTER-"), self.key.clone(), self.value.clone(), vec![], node);
+        Terminal(end.handle)
     }
 
     /// The records of both streams, each in its order.
@@ -311,18 +335,6 @@ where
         V2: Clone + Send + 'static,
     {
         self.retype(Fits::fit, Fits::fit)
-    }
-
-    /// Writes the records to a topic; the stream ends here.
-    pub fn to<K2: Field, V2: Field>(&self, topic: &Topic<K2, V2>) -> SinkHandle
-    where
-        K: Fits<K2>,
-        V: Fits<V2>,
-    {
-        let key = topic.key.clone().unwrap_or_else(|| self.key.get::<K2>());
-        let value = topic.value.clone().unwrap_or_else(|| self.value.get::<V2>());
-        let kind = OpKind::Sink { topic: topic.name().to_owned(), sink: sink_maker::<K, V, K2, V2>(key, value) };
-        SinkHandle(self.handle.then(kind))
     }
 
     /// Runs a processor of your own. The closure makes one for each task, and opens its stores.
@@ -425,6 +437,47 @@ impl<K: Field, V: Field> KStream<K, V> {
         self
     }
 
+    /// Where to begin in partitions for which no offset is committed (`auto.offset.reset`). To be called right after `stream`.
+    /// Default: at the earliest record.
+    #[must_use]
+    pub fn offset_reset(self, reset: OffsetReset) -> Self {
+        let mut is_source = false;
+        self.handle.change(|kind| {
+            if let OpKind::Stream { reads, .. } = kind {
+                is_source = true;
+                reads.reset = Some(reset);
+            }
+        });
+        if !is_source {
+            self.handle.fail(BuildError::UnknownOption { operator: "this stream".to_owned(), option: "offset_reset" });
+        }
+        self
+    }
+
+    /// Chooses the partitions of the records of a [`KStream::repartition`]; see [`SinkHandle::partitioned_by`].
+    ///
+    /// [`SinkHandle::partitioned_by`]: super::SinkHandle::partitioned_by
+    #[must_use]
+    pub fn partitioned_by(
+        self,
+        choose: impl Fn(&K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync + 'static,
+    ) -> Self {
+        let routing = Routing { topic: None, partitions: Some(Arc::new(choose)) };
+        let made = sink_maker::<K, V, K, V>(self.key.get::<K>(), self.value.get::<V>(), routing);
+        let mut is_repartition = false;
+        self.handle.change(|kind| {
+            if let OpKind::Repartition { maker, .. } = kind {
+                is_repartition = true;
+                maker.sink = made;
+            }
+        });
+        if !is_repartition {
+            self.handle
+                .fail(BuildError::UnknownOption { operator: "this stream".to_owned(), option: "partitioned_by" });
+        }
+        self
+    }
+
     pub(crate) fn repartition_maker(&self) -> RepartitionMaker {
         repartition_maker::<K, V>(self.key.get::<K>(), self.value.get::<V>())
     }
@@ -489,16 +542,6 @@ impl<K: Field, V: Field> KStream<K, V> {
         });
         let handle = self.handle.then(OpKind::ToTable { node, repartition: self.repartition_maker() });
         KTable::new(handle, self.key.clone(), self.value.clone(), getter)
-    }
-}
-
-/// A sink, to be named.
-pub struct SinkHandle(Handle);
-
-impl SinkHandle {
-    /// Names the sink.
-    pub fn named(self, name: impl Into<String>) {
-        self.0.set_name(name.into());
     }
 }
 
@@ -572,30 +615,13 @@ where
     maker(move |build| Map { id: build.node, map: map.clone(), types: PhantomData })
 }
 
-pub(crate) fn sink_maker<K, V, K2: Field, V2: Field>(key: Serde<K2::Some>, value: Serde<V2::Some>) -> SinkMaker
-where
-    K: Fits<K2>,
-    V: Fits<V2>,
-{
-    Arc::new(move |build, topic| {
-        Box::new(Sink::<K, V, K2, V2> {
-            topic: build.topic(topic),
-            key: key.clone(),
-            value: value.clone(),
-            key_buffer: Vec::new(),
-            value_buffer: Vec::new(),
-            types: PhantomData,
-        }) as Box<dyn Node>
-    })
-}
-
 /// The nodes of a repartition of these types.
 pub(crate) fn repartition_maker<K: Field, V: Field>(key: Serde<K::Some>, value: Serde<V::Some>) -> RepartitionMaker {
     let topic = Topic::<K, V>::named("").with_serdes(key.clone(), value.clone());
     RepartitionMaker {
         pass: maker(|build| Pass::<K, V> { id: build.node, types: PhantomData }),
         drop_null_keys: maker(|build| DropNullKeys::<K, V> { id: build.node, types: PhantomData }),
-        sink: sink_maker::<K, V, K, V>(key, value),
+        sink: sink_maker::<K, V, K, V>(key, value, Routing::default()),
         source: source_maker(&topic, TimestampExtractor::FailOnInvalid),
     }
 }

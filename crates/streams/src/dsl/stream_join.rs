@@ -10,7 +10,7 @@ use tidewater_types::Timestamp;
 use super::handle::{SerdeSlot, lock, maker};
 use super::{JoinWindows, KStream, KTable};
 use crate::codec::{Data, Field};
-use crate::error::UserError;
+use crate::error::{BuildError, UserError};
 use crate::graph::{OpKind, StreamJoinOp, StreamTableJoinOp};
 use crate::node::stateless::Pass;
 use crate::node::stream_join::{JoinPair, JoinWindowStore, SelfJoin, StreamJoinSide};
@@ -66,6 +66,10 @@ impl<K: Field, V: Field> KStream<K, V> {
     ) -> KStream<K, R> {
         let op = lock(&self.handle.plan).ops.len();
         let span = windows.span;
+        if span.before_ms.saturating_add(span.after_ms) < 0 {
+            let what = format!("a window from {} to {} ms ends before it begins", -span.before_ms, span.after_ms);
+            self.handle.fail(BuildError::InvalidWindow { operator: "join".to_owned(), what });
+        }
         let join: JoinPair<K, V::Some, V2::Some, R> = Arc::new(join);
         let reversed: JoinPair<K, V2::Some, V::Some, R> = {
             let join = join.clone();

@@ -1,21 +1,28 @@
 //! Tables: of each key the last value.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Topic;
+use super::builder::source_maker;
 use super::handle::{Handle, SerdeSlot, lock, maker};
-use super::stream::KStream;
+use super::stream::{KStream, dry_run, stores_of};
 use super::suppress::Suppress;
 use super::table_group::GroupedTable;
 use crate::codec::{Codec, CodecError, Data, Field, Serde};
-use crate::error::UserError;
-use crate::graph::{OpId, OpKind, StoreOptions, SuppressOp, TableJoinOp};
+use crate::error::{BuildError, UserError};
+use crate::graph::{OpId, OpKind, SourceMaker, StoreOptions, SuppressOp, TableJoinOp};
+use crate::node::source::TimestampExtractor;
 use crate::node::suppress::{Suppress as SuppressNode, SuppressGetter};
 use crate::node::table::{
     Derive, DerivedGetter, DerivedTable, GetterMaker, RetypeTable, StoreGetter, TableStore, ToStream,
 };
 use crate::node::table_aggregate::GroupTable;
 use crate::node::table_join::{Join, JoinGetter, JoinKind, TableJoinMerge, TableJoinSide};
+use crate::node::transform::{TransformGetter, TransformTable, ValueTransformer};
+use crate::task::Stores;
+use crate::topology::{OffsetReset, Reads};
 
 /// A table: rows of key and value, changed by records. A row without a value is absent.
 pub struct KTable<K, V> {
@@ -152,6 +159,71 @@ impl<K: Data, V: Data> KTable<K, V> {
         self
     }
 
+    /// Takes the times of the rows from elsewhere. To be called right after `table`.
+    #[must_use]
+    pub fn timestamps(self, extractor: TimestampExtractor<Option<K>, Option<V>>) -> Self {
+        let topic = Topic::<Option<K>, Option<V>>::named("").with_serdes(self.key.get::<K>(), self.value.get::<V>());
+        self.of_source("timestamps", move |_, source| *source = source_maker(&topic, extractor))
+    }
+
+    /// Where to begin in partitions for which no offset is committed (`auto.offset.reset`). To be called right after `table`.
+    /// Default: at the earliest record.
+    #[must_use]
+    pub fn offset_reset(self, reset: OffsetReset) -> Self {
+        self.of_source("offset_reset", |reads, _| reads.reset = Some(reset))
+    }
+
+    fn of_source(self, option: &'static str, set: impl FnOnce(&mut Reads, &mut SourceMaker)) -> Self {
+        let mut set = Some(set);
+        self.handle.change(|kind| {
+            if let OpKind::Table { reads, source, .. } = kind
+                && let Some(set) = set.take()
+            {
+                set(reads, source);
+            }
+        });
+        if set.is_some() {
+            self.handle.fail(BuildError::UnknownOption { operator: "this table".to_owned(), option });
+        }
+        self
+    }
+
+    /// Makes another value of each change by a transformer of your own, which has stores and sees deletes; `None` leaves the
+    /// row out. The closure makes one for each task, and opens its stores.
+    ///
+    /// A table that is not kept is transformed anew whenever a row is looked up, so the transformer should give the same again.
+    pub fn transform_values<T>(&self, make: impl Fn(&mut Stores<'_>) -> T + Send + Sync + 'static) -> KTable<K, T::VOut>
+    where
+        T: ValueTransformer<K = K, V = V>,
+    {
+        let op = lock(&self.handle.plan).ops.len();
+        let stores = dry_run(&self.handle.plan, &make);
+        let make = Arc::new(make);
+        let (key_serde, value_serde) = (self.key.get::<K>(), Serde::<T::VOut>::default());
+        let getter: GetterMaker<K, T::VOut> = {
+            let (parent, make) = (self.getter.clone(), make.clone());
+            let stored = store_getter(op, key_serde.clone(), value_serde.clone());
+            Arc::new(move |build| match build.facts(op).store {
+                Some(_) => stored(build),
+                None => {
+                    let transformer = RefCell::new(make(&mut stores_of(build)));
+                    Box::new(TransformGetter { parent: parent(build), transformer })
+                }
+            })
+        };
+        let node = maker(move |build| {
+            let (store, send_old) = (build.facts(op).store.clone(), build.facts(op).send_old);
+            let store = store.map(|store| {
+                let access = build.access_of(op, &store, &key_serde, &value_serde);
+                TableStore::open(build, access, send_old)
+            });
+            let transformer = make(&mut stores_of(build));
+            TransformTable { id: build.node, transformer, store, send_old }
+        });
+        let kind = OpKind::Derive { prefix: "KTABLE-TRANSFORMVALUES-", node, stores };
+        KTable::new(self.handle.then(kind), self.key.clone(), SerdeSlot::default(), getter)
+    }
+
     /// The changes of the table as a stream; `None` is a delete.
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         let node = maker(|build| ToStream::<K, V> { id: build.node, types: std::marker::PhantomData });
@@ -244,7 +316,7 @@ impl<K: Data, V: Data> KTable<K, V> {
             let skip_absent = skip_absent && build.facts(op).versioned_inputs != [true];
             DerivedTable { id: build.node, derive: derive.clone(), store, send_old, skip_absent }
         });
-        KTable::new(self.handle.then(OpKind::Derive { prefix, node }), self.key.clone(), value, getter)
+        KTable::new(self.handle.then(OpKind::Derive { prefix, node, stores: vec![] }), self.key.clone(), value, getter)
     }
 
     /// Groups rows by another key, with the value to be aggregated. Repartitions. Rows whose group or value is `None` are

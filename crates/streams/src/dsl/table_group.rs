@@ -7,13 +7,14 @@ use super::Topic;
 use super::builder::source_maker;
 use super::group::user_aggregate;
 use super::handle::{Handle, SerdeSlot, lock, maker};
-use super::stream::sink_maker;
+use super::sink::sink_maker;
 use super::table::{KTable, store_getter};
 use crate::codec::{Data, Field, Serde};
 use crate::error::UserError;
 use crate::graph::{GroupedTableOp, OpKind};
 use crate::node::aggregate::{Add, Init};
 use crate::node::change::{Change, ChangeCodec};
+use crate::node::sink::Routing;
 use crate::node::source::TimestampExtractor;
 use crate::node::table::TableStore;
 use crate::node::table_aggregate::TableAggregate;
@@ -138,7 +139,7 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
         let kind = OpKind::TableAggregate(GroupedTableOp {
             prefix,
             node,
-            sink: sink_maker::<K, Change<V>, K, Change<V>>(key, changes),
+            sink: sink_maker::<K, Change<V>, K, Change<V>>(key, changes, Routing::default()),
             source: source_maker(&topic, TimestampExtractor::FailOnInvalid),
         });
         KTable::new(self.handle.then(kind), self.key.clone(), value, getter)

@@ -193,6 +193,11 @@ impl Lowering<'_> {
         Ok(self.given_name(op)?.unwrap_or_else(|| self.graph.new_name(prefix)))
     }
 
+    /// The name of a node that has one from the beginning.
+    fn name_of(&self, op: &Op) -> Result<String, BuildError> {
+        Ok(self.given_name(op)?.unwrap_or_default())
+    }
+
     fn given_name(&self, op: &Op) -> Result<Option<String>, BuildError> {
         if let Some(name) = &op.name {
             check_name(name)?;
@@ -208,19 +213,64 @@ impl Lowering<'_> {
 
     fn op(&mut self, id: OpId, op: &Op) -> Result<Lowered, BuildError> {
         match &op.kind {
-            OpKind::Stream { topics, source, types } => {
-                let name = self.name(op, "KSTREAM-SOURCE-")?;
-                let kind = GraphKind::Source { topics: topics.clone(), maker: source.clone(), types: *types };
+            OpKind::AddSource { reads, source, types } => {
+                let name = self.name_of(op)?;
+                let kind = GraphKind::Source { reads: reads.clone(), maker: source.clone(), types: *types };
                 let graph = self.graph.create(&name, kind);
                 self.graph.add(ROOT, graph);
                 Ok(Lowered::new(graph, name.clone(), [name].into()))
             }
-            OpKind::Table { topic, source, node } => {
+            OpKind::AddProcessor { node, stores } => {
+                let name = self.name_of(op)?;
+                let mut spec = processor_spec(id, &name, node);
+                let stores = stores.iter().map(|&store| &self.plan.stores[store]).filter(|store| !store.is_global);
+                spec.connected = stores.map(|store| store.spec.name.clone()).collect();
+                let graph = self.graph.create(&name, GraphKind::Processor(spec));
+                let mut sources = BTreeSet::new();
+                for &parent in &op.inputs {
+                    let parent = self.lowered(parent).clone();
+                    sources.extend(parent.sources);
+                    self.graph.add(parent.graph, graph);
+                }
+                Ok(Lowered::new(graph, name, sources))
+            }
+            OpKind::AddReadOnlyStore { reads, source_name, source, node, store, is_global } => {
+                let name = self.name_of(op)?;
+                check_name(source_name)?;
+                let spec = self.plan.stores[*store].spec.clone();
+                check_name(&spec.name)?;
+                let mut processor = processor_spec(id, &name, node);
+                let kind = if *is_global {
+                    GraphKind::GlobalSource {
+                        topic: reads.topics.first().cloned().unwrap_or_default(),
+                        source: source_name.clone(),
+                        maker: source.clone(),
+                        processor,
+                        store: StoreSpec { cached: false, logging: Logging::Off, ..spec },
+                    }
+                } else {
+                    processor.own_stores.push(spec);
+                    let (reads, source, maker) = (reads.clone(), source_name.clone(), source.clone());
+                    GraphKind::ReadOnlyStore { reads, source, maker, processor }
+                };
+                let graph = self.graph.create(&name, kind);
+                self.graph.add(ROOT, graph);
+                Ok(Lowered::new(graph, name, [source_name.clone()].into()))
+            }
+            OpKind::Stream { reads, source, types } => {
+                let name = self.name(op, "KSTREAM-SOURCE-")?;
+                let kind = GraphKind::Source { reads: reads.clone(), maker: source.clone(), types: *types };
+                let graph = self.graph.create(&name, kind);
+                self.graph.add(ROOT, graph);
+                Ok(Lowered::new(graph, name.clone(), [name].into()))
+            }
+            OpKind::Table { reads, source, node } => {
+                let topic = reads.topics.first().cloned().unwrap_or_default();
                 let spec = self.store_spec(op, &format!("{topic}-"), &StoreTemplate::KeyValue)?;
                 let source_name = self.suffixed(op, "-source", "KSTREAM-SOURCE-");
                 let name = self.name(op, "KTABLE-SOURCE-")?;
                 let kind = GraphKind::TableSource {
-                    topic: topic.clone(),
+                    reads: reads.clone(),
                     source: source_name.clone(),
                     maker: source.clone(),
                     processor: processor_spec(id, &name, node),
@@ -312,9 +362,13 @@ impl Lowering<'_> {
             OpKind::Sink { topic, sink } => {
                 let name = self.name(op, "KSTREAM-SINK-")?;
                 let parent = self.lowered(op.inputs[0]).clone();
+                let others: Vec<GraphId> = op.inputs[1..].iter().map(|&input| self.lowered(input).graph).collect();
                 let kind = GraphKind::Sink { topic: topic.clone(), maker: sink.clone() };
                 let graph = self.graph.create(&name, kind);
                 self.graph.add(parent.graph, graph);
+                for other in others {
+                    self.graph.add(other, graph);
+                }
                 Ok(Lowered { graph, name, ..parent })
             }
             OpKind::GroupByKey => {
@@ -343,7 +397,7 @@ impl Lowering<'_> {
             OpKind::Cogroup => Ok(self.lowered(op.inputs[0]).clone()),
             OpKind::CogroupAggregate { sides, merge } => self.cogroup(id, op, sides, merge),
             OpKind::ToTable { node, repartition } => self.table_of_stream(id, op, node, repartition),
-            OpKind::Derive { prefix, node } => {
+            OpKind::Derive { prefix, node, stores } => {
                 let mut spec = None;
                 if let Some(store) = &op.store {
                     if store.name.is_none() {
@@ -356,6 +410,8 @@ impl Lowering<'_> {
                 let parent = self.lowered(op.inputs[0]).clone();
                 let mut processor = processor_spec(id, &name, node);
                 processor.own_stores.extend(spec.clone());
+                let stores = stores.iter().map(|&store| &self.plan.stores[store]).filter(|store| !store.is_global);
+                processor.connected = stores.map(|store| store.spec.name.clone()).collect();
                 let graph = self.graph.create(&name, GraphKind::Processor(processor));
                 self.graph.add(parent.graph, graph);
                 // A filter over a table with a store gets old values, to leave out deletes of rows it never sent.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidewater_state::StoreSpec;
 
 use super::plan::{NodeMaker, OpFacts, OpId, RepartitionMaker, SinkMaker, SourceMaker};
+use crate::topology::{Reads, SinkTopic};
 
 /// A node's place in the graph.
 pub(crate) type GraphId = usize;
@@ -28,18 +29,25 @@ pub(crate) struct ProcessorSpec {
 pub(crate) enum GraphKind {
     Root,
     Source {
-        topics: Vec<String>,
+        reads: Reads,
         maker: SourceMaker,
         types: TypeId,
     },
     TableSource {
-        topic: String,
+        reads: Reads,
         source: String,
         maker: SourceMaker,
         processor: ProcessorSpec,
         reuse: bool,
     },
     Processor(ProcessorSpec),
+    /// A store that is filled from its topic, which is its changelog.
+    ReadOnlyStore {
+        reads: Reads,
+        source: String,
+        maker: SourceMaker,
+        processor: ProcessorSpec,
+    },
     /// A topic, and the processor that puts it into a global store.
     GlobalSource {
         topic: String,
@@ -51,7 +59,7 @@ pub(crate) enum GraphKind {
     /// A processor that `describe` does not show.
     Hidden(NodeMaker),
     Sink {
-        topic: String,
+        topic: SinkTopic,
         maker: SinkMaker,
     },
     /// The reading end of a topic of the application's own, behind its sink.

@@ -4,6 +4,7 @@
 use super::node::{Graph, GraphId, GraphKind, ROOT};
 use crate::config::Optimizations;
 use crate::error::BuildError;
+use crate::topology::Reads;
 
 pub(crate) fn optimize(graph: &mut Graph, which: Optimizations) -> Result<(), BuildError> {
     merge_duplicate_sources(graph)?;
@@ -26,23 +27,23 @@ pub(crate) fn optimize(graph: &mut Graph, which: Optimizations) -> Result<(), Bu
 
 /// Two streams of the same topics read them once.
 fn merge_duplicate_sources(graph: &mut Graph) -> Result<(), BuildError> {
-    let mut seen: Vec<(Vec<String>, GraphId)> = Vec::new();
+    let mut seen: Vec<(Reads, GraphId)> = Vec::new();
     for id in graph.nodes[ROOT].children.clone() {
-        let GraphKind::Source { topics, types, .. } = &graph.nodes[id].kind else { continue };
-        let (topics, types) = (topics.clone(), *types);
-        let overlap = seen.iter().find(|(others, _)| topics.iter().any(|topic| others.contains(topic)));
-        let Some((others, first)) = overlap else {
-            seen.push((topics, id));
+        let GraphKind::Source { reads, types, .. } = &graph.nodes[id].kind else { continue };
+        let (reads, types) = (reads.clone(), *types);
+        let overlap = seen.iter().find_map(|(others, first)| Some((others, *first, reads.overlap(others)?)));
+        let Some((others, first, topic)) = overlap else {
+            seen.push((reads, id));
             continue;
         };
-        let topic = topics.iter().find(|topic| others.contains(topic)).cloned().unwrap_or_default();
-        let first = *first;
-        let same_topics = topics.len() == others.len() && topics.iter().all(|topic| others.contains(topic));
-        if !same_topics {
+        if !reads.same_topics(others) {
             return Err(BuildError::SourceConflict { topic, how: "each time together with other topics" });
         }
         if !matches!(&graph.nodes[first].kind, GraphKind::Source { types: first, .. } if *first == types) {
             return Err(BuildError::SourceConflict { topic, how: "with two types" });
+        }
+        if reads.reset != others.reset {
+            return Err(BuildError::SourceConflict { topic, how: "with two places to begin at" });
         }
         for child in graph.nodes[id].children.clone() {
             graph.unlink(id, child);

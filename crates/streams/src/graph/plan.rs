@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use tidewater_state::Retention;
 
+use crate::config::DefaultTimestamps;
 use crate::error::BuildError;
 use crate::node::Source;
 use crate::task::DefinedStore;
 use crate::task::{Node, NodeId, TaskBuild};
+use crate::topology::{Reads, SinkTopic};
 
 /// An operator's number: its place in the order of the calls.
 pub(crate) type OpId = usize;
@@ -17,7 +19,7 @@ pub(crate) type OpId = usize;
 /// Makes a node when a task is built.
 pub(crate) type NodeMaker = Arc<dyn Fn(&mut TaskBuild<'_>) -> Box<dyn Node> + Send + Sync>;
 /// Makes a source when a task is built.
-pub(crate) type SourceMaker = Arc<dyn Fn(NodeId) -> Box<dyn Source> + Send + Sync>;
+pub(crate) type SourceMaker = Arc<dyn Fn(NodeId, DefaultTimestamps) -> Box<dyn Source> + Send + Sync>;
 /// Makes a sink to a topic when a task is built.
 pub(crate) type SinkMaker = Arc<dyn Fn(&TaskBuild<'_>, &str) -> Box<dyn Node> + Send + Sync>;
 
@@ -154,14 +156,35 @@ pub(crate) struct SuppressOp {
 #[derive(Clone)]
 pub(crate) enum OpKind {
     Stream {
-        topics: Vec<String>,
+        reads: Reads,
         source: SourceMaker,
         types: TypeId,
     },
     Table {
-        topic: String,
+        reads: Reads,
         source: SourceMaker,
         node: NodeMaker,
+    },
+    /// A source of a topology that is written node by node.
+    AddSource {
+        reads: Reads,
+        source: SourceMaker,
+        types: TypeId,
+    },
+    /// A processor of such a topology.
+    AddProcessor {
+        node: NodeMaker,
+        stores: Vec<usize>,
+    },
+    /// A store of such a topology that is filled from a topic.
+    AddReadOnlyStore {
+        reads: Reads,
+        source_name: String,
+        source: SourceMaker,
+        node: NodeMaker,
+        store: usize,
+        /// Whether all tasks read it as a whole.
+        is_global: bool,
     },
     GlobalTable {
         topic: String,
@@ -213,7 +236,7 @@ pub(crate) enum OpKind {
         partitions: Option<u32>,
     },
     Sink {
-        topic: String,
+        topic: SinkTopic,
         sink: SinkMaker,
     },
     GroupByKey,
@@ -234,6 +257,7 @@ pub(crate) enum OpKind {
     Derive {
         prefix: &'static str,
         node: NodeMaker,
+        stores: Vec<usize>,
     },
     ToStream {
         node: NodeMaker,

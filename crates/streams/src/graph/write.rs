@@ -9,10 +9,10 @@ use super::node::{Graph, GraphId, GraphKind, ProcessorSpec, ROOT};
 use super::plan::Plan;
 use crate::config::BuildSettings;
 use crate::error::BuildError;
-use crate::topology::{InternalTopic, NodeKind, Topology, TopologyBuilder};
+use crate::topology::{InternalTopic, NodeKind, Reads, SinkTopic, Topology, TopologyParts};
 
 pub(crate) fn write(plan: &Plan, graph: Graph, settings: &BuildSettings) -> Result<Topology, BuildError> {
-    let mut writer = Writer { graph: &graph, builder: TopologyBuilder::default(), written: BTreeMap::new() };
+    let mut writer = Writer { graph: &graph, builder: TopologyParts::default(), written: BTreeMap::new() };
     let mut heap = BinaryHeap::from([Reverse((0, ROOT))]);
     let mut offered = BTreeSet::new();
     while let Some(Reverse((_, id))) = heap.pop() {
@@ -34,7 +34,7 @@ pub(crate) fn write(plan: &Plan, graph: Graph, settings: &BuildSettings) -> Resu
 
 struct Writer<'a> {
     graph: &'a Graph,
-    builder: TopologyBuilder,
+    builder: TopologyParts,
     /// The topology node that stands for a written graph node: where its children hang.
     written: BTreeMap<GraphId, usize>,
 }
@@ -52,12 +52,13 @@ impl Writer<'_> {
                 self.builder.add_store(spec)?;
                 Ok(usize::MAX)
             }
-            GraphKind::Source { topics, maker, .. } => {
+            GraphKind::Source { reads, maker, .. } => {
                 let name = self.graph.nodes[id].name.clone();
-                self.builder.add_node(name, NodeKind::Source { topics, maker }, vec![])
+                self.builder.add_node(name, NodeKind::Source { reads, maker }, vec![])
             }
-            GraphKind::TableSource { topic, source, maker, processor, reuse, .. } => {
-                let kind = NodeKind::Source { topics: vec![topic.clone()], maker };
+            GraphKind::TableSource { reads, source, maker, processor, reuse, .. } => {
+                let topic = reads.topics.first().cloned().unwrap_or_default();
+                let kind = NodeKind::Source { reads, maker };
                 let source = self.builder.add_node(source, kind, vec![])?;
                 let stores: Vec<StoreSpec> = processor.own_stores.clone();
                 let node = self.processor(processor, vec![source])?;
@@ -69,9 +70,20 @@ impl Writer<'_> {
                 Ok(node)
             }
             GraphKind::GlobalSource { topic, source, maker, processor, store } => {
-                let source = self.builder.add_node(source, NodeKind::Source { topics: vec![topic], maker }, vec![])?;
+                let source =
+                    self.builder.add_node(source, NodeKind::Source { reads: Reads::topic(topic), maker }, vec![])?;
                 let node = self.processor(processor, vec![source])?;
                 self.builder.add_global_store(node, store)?;
+                Ok(node)
+            }
+            GraphKind::ReadOnlyStore { reads, source, maker, processor } => {
+                let topic = reads.topics.first().cloned().unwrap_or_default();
+                let source = self.builder.add_node(source, NodeKind::Source { reads, maker }, vec![])?;
+                let stores: Vec<String> = processor.own_stores.iter().map(|store| store.name.clone()).collect();
+                let node = self.processor(processor, vec![source])?;
+                for store in stores {
+                    self.builder.reuse_source_topic(&store, &topic);
+                }
                 Ok(node)
             }
             GraphKind::Processor(spec) => self.processor(spec, parents),
@@ -83,21 +95,29 @@ impl Writer<'_> {
             GraphKind::InternalSource { topic, maker } => {
                 self.builder.add_internal_topic(InternalTopic { name: topic.clone(), partitions: None });
                 let name = self.graph.nodes[id].name.clone();
-                self.builder.add_node(name, NodeKind::Source { topics: vec![topic], maker }, vec![])
+                self.builder.add_node(name, NodeKind::Source { reads: Reads::topic(topic), maker }, vec![])
             }
             GraphKind::Repartition { source, sink, filter, topic, maker, partitions, drop_null_keys, .. } => {
                 self.builder.add_internal_topic(InternalTopic { name: topic.clone(), partitions });
                 let pass = if drop_null_keys { maker.drop_null_keys } else { maker.pass };
                 let filter = self.builder.add_node(filter, NodeKind::Processor(pass), parents)?;
-                let kind = NodeKind::Sink { topic: topic.clone(), maker: maker.sink };
+                let kind = NodeKind::Sink { topic: SinkTopic::Named(topic.clone()), maker: maker.sink };
                 self.builder.add_node(sink, kind, vec![filter])?;
-                self.builder.add_node(source, NodeKind::Source { topics: vec![topic], maker: maker.source }, vec![])
+                self.builder.add_node(
+                    source,
+                    NodeKind::Source { reads: Reads::topic(topic), maker: maker.source },
+                    vec![],
+                )
             }
             GraphKind::TableRepartition { source, sink, topic, source_maker, sink_maker } => {
                 self.builder.add_internal_topic(InternalTopic { name: topic.clone(), partitions: None });
-                let kind = NodeKind::Sink { topic: topic.clone(), maker: sink_maker };
+                let kind = NodeKind::Sink { topic: SinkTopic::Named(topic.clone()), maker: sink_maker };
                 self.builder.add_node(sink, kind, parents)?;
-                self.builder.add_node(source, NodeKind::Source { topics: vec![topic], maker: source_maker }, vec![])
+                self.builder.add_node(
+                    source,
+                    NodeKind::Source { reads: Reads::topic(topic), maker: source_maker },
+                    vec![],
+                )
             }
             GraphKind::StreamJoin { left, right, merge, self_join, left_windowed, right_windowed, is_self_join } => {
                 let left_parent = self.builder.find(&left_windowed)?;

@@ -18,6 +18,7 @@ pub(crate) mod suppress;
 pub(crate) mod table;
 pub(crate) mod table_aggregate;
 pub(crate) mod table_join;
+pub(crate) mod transform;
 pub(crate) mod window_aggregate;
 
 use std::any::Any;

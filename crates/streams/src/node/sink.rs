@@ -3,20 +3,49 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tidewater_types::{Record, Topic};
+use tidewater_types::{Partition, Record, Topic};
 
 use super::Boxed;
 use crate::codec::{Field, Fits, Serde};
 use crate::error::{FailureKind, TaskError};
 use crate::task::{Core, DropReason, Node, OutRecord, PartitionBy, take_record};
 
+/// Names the topic of a record.
+pub(crate) type ChooseTopic<K, V> = Arc<dyn Fn(&Record<K, V>) -> String + Send + Sync>;
+/// Names the partitions of a record among so many; `None` for those of its key.
+pub(crate) type ChoosePartitions<K, V> = Arc<dyn Fn(&K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync>;
+
+/// Where a sink's records go, if not all to one topic by the hash of their keys.
+pub(crate) struct Routing<K, V> {
+    pub topic: Option<ChooseTopic<K, V>>,
+    pub partitions: Option<ChoosePartitions<K, V>>,
+}
+
+impl<K, V> Default for Routing<K, V> {
+    fn default() -> Self {
+        Routing { topic: None, partitions: None }
+    }
+}
+
+impl<K, V> Clone for Routing<K, V> {
+    fn clone(&self) -> Self {
+        Routing { topic: self.topic.clone(), partitions: self.partitions.clone() }
+    }
+}
+
 pub(crate) struct Sink<K, V, K2: Field, V2: Field> {
-    pub topic: Topic,
-    pub key: Serde<K2::Some>,
-    pub value: Serde<V2::Some>,
-    pub key_buffer: Vec<u8>,
-    pub value_buffer: Vec<u8>,
-    pub types: PhantomData<fn(K, V)>,
+    topic: Topic,
+    key: Serde<K2::Some>,
+    value: Serde<V2::Some>,
+    routing: Routing<K, V>,
+    key_buffer: Vec<u8>,
+    value_buffer: Vec<u8>,
+}
+
+impl<K, V, K2: Field, V2: Field> Sink<K, V, K2, V2> {
+    pub fn new(topic: Topic, key: Serde<K2::Some>, value: Serde<V2::Some>, routing: Routing<K, V>) -> Self {
+        Sink { topic, key, value, routing, key_buffer: Vec::new(), value_buffer: Vec::new() }
+    }
 }
 
 impl<K: Fits<K2>, V: Fits<V2>, K2: Field, V2: Field> Node for Sink<K, V, K2, V2> {
@@ -26,6 +55,20 @@ impl<K: Fits<K2>, V: Fits<V2>, K2: Field, V2: Field> Node for Sink<K, V, K2, V2>
             let what = format!("timestamp {} is negative, and cannot be sent to {}", record.timestamp, self.topic);
             return Err(TaskError::new(FailureKind::Timestamp, what));
         }
+        if let Some(choose) = &self.routing.topic {
+            let chosen = choose(&record);
+            if *self.topic != *chosen {
+                self.topic = chosen.into();
+            }
+        }
+        let unsent = |error| TaskError::new(FailureKind::Production, error);
+        let partitions = match &self.routing.partitions {
+            Some(choose) => {
+                let count = core.outbox.collector.partitions(&self.topic).map_err(unsent)?;
+                choose(&record.key, &record.value, count)
+            }
+            None => None,
+        };
         let (key, value) = (record.key.fit(), record.value.fit());
         self.key_buffer.clear();
         self.value_buffer.clear();
@@ -44,7 +87,15 @@ impl<K: Fits<K2>, V: Fits<V2>, K2: Field, V2: Field> Node for Sink<K, V, K2, V2>
             timestamp: Some(record.timestamp),
             headers: &record.headers,
         };
-        core.outbox.collector.send(out).map_err(|error| TaskError::new(FailureKind::Production, error))
+        let Some(partitions) = partitions else { return core.outbox.collector.send(out).map_err(unsent) };
+        if partitions.is_empty() {
+            core.drop_record(DropReason::NoPartition);
+        }
+        for partition in partitions {
+            let out = OutRecord { partition: PartitionBy::Fixed(partition), ..out };
+            core.outbox.collector.send(out).map_err(unsent)?;
+        }
+        Ok(())
     }
 }
 

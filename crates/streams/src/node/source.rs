@@ -6,6 +6,7 @@ use tidewater_types::{Record, Timestamp};
 
 use super::super::task::{Core, DropReason, NodeId, RawRecord};
 use crate::codec::{CodecError, Field, Serde};
+use crate::config::DefaultTimestamps;
 use crate::error::{FailureKind, TaskError};
 
 /// A source of a task.
@@ -14,7 +15,12 @@ pub(crate) trait Source: Send {
     fn node(&self) -> NodeId;
 
     /// The record's event time; `None` to skip it.
-    fn timestamp(&self, raw: &RawRecord, partition_time: Timestamp) -> Result<Option<Timestamp>, TaskError>;
+    fn timestamp(
+        &self,
+        raw: &RawRecord,
+        partition_time: Timestamp,
+        wall_clock: Timestamp,
+    ) -> Result<Option<Timestamp>, TaskError>;
 
     /// Reads a record and sends it on.
     fn process(&self, core: &mut Core, raw: &RawRecord, timestamp: Timestamp) -> Result<(), TaskError>;
@@ -22,6 +28,10 @@ pub(crate) trait Source: Send {
 
 /// Where a record's event time comes from.
 pub enum TimestampExtractor<K, V> {
+    /// As the builder's settings say; the log's timestamp, if they say nothing.
+    Default,
+    /// The wall clock as the record is taken up.
+    WallClock,
     /// The log's timestamp; one that is negative stops the task.
     FailOnInvalid,
     /// The log's timestamp; a record with a negative one is skipped.
@@ -35,10 +45,27 @@ pub enum TimestampExtractor<K, V> {
 impl<K, V> Clone for TimestampExtractor<K, V> {
     fn clone(&self) -> Self {
         match self {
+            TimestampExtractor::Default => TimestampExtractor::Default,
+            TimestampExtractor::WallClock => TimestampExtractor::WallClock,
             TimestampExtractor::FailOnInvalid => TimestampExtractor::FailOnInvalid,
             TimestampExtractor::SkipOnInvalid => TimestampExtractor::SkipOnInvalid,
             TimestampExtractor::PartitionTimeOnInvalid => TimestampExtractor::PartitionTimeOnInvalid,
             TimestampExtractor::By(extract) => TimestampExtractor::By(extract.clone()),
+        }
+    }
+}
+
+impl<K, V> TimestampExtractor<K, V> {
+    /// This one, or what stands for none.
+    pub(crate) fn or(&self, default: DefaultTimestamps) -> Self {
+        match (self, default) {
+            (TimestampExtractor::Default, DefaultTimestamps::FailOnInvalid) => TimestampExtractor::FailOnInvalid,
+            (TimestampExtractor::Default, DefaultTimestamps::SkipOnInvalid) => TimestampExtractor::SkipOnInvalid,
+            (TimestampExtractor::Default, DefaultTimestamps::PartitionTimeOnInvalid) => {
+                TimestampExtractor::PartitionTimeOnInvalid
+            }
+            (TimestampExtractor::Default, DefaultTimestamps::WallClock) => TimestampExtractor::WallClock,
+            (own, _) => own.clone(),
         }
     }
 }
@@ -71,11 +98,17 @@ impl<K: Field, V: Field> Source for TypedSource<K, V> {
         self.node
     }
 
-    fn timestamp(&self, raw: &RawRecord, partition_time: Timestamp) -> Result<Option<Timestamp>, TaskError> {
+    fn timestamp(
+        &self,
+        raw: &RawRecord,
+        partition_time: Timestamp,
+        wall_clock: Timestamp,
+    ) -> Result<Option<Timestamp>, TaskError> {
         let valid = raw.timestamp.0 >= 0;
         match &self.extractor {
-            TimestampExtractor::FailOnInvalid if valid => Ok(Some(raw.timestamp)),
-            TimestampExtractor::FailOnInvalid => Err(TaskError::new(
+            TimestampExtractor::WallClock => Ok(Some(wall_clock)),
+            TimestampExtractor::FailOnInvalid | TimestampExtractor::Default if valid => Ok(Some(raw.timestamp)),
+            TimestampExtractor::FailOnInvalid | TimestampExtractor::Default => Err(TaskError::new(
                 FailureKind::Timestamp,
                 format!(
                     "timestamp {} is negative. Use .timestamps(TimestampExtractor::SkipOnInvalid), or take the time from the record",

@@ -94,6 +94,12 @@ impl Batches {
 }
 
 impl Collector for SharedBatches {
+    fn partitions(&mut self, topic: &Topic) -> Result<Partition, UserError> {
+        let mut batches = self.lock();
+        let index = batches.topic(topic)?;
+        Ok(batches.topics[index].partitions.len() as Partition)
+    }
+
     fn send(&mut self, record: OutRecord<'_>) -> Result<(), UserError> {
         let mut batches = self.lock();
         let index = batches.topic(record.topic)?;

@@ -82,6 +82,14 @@ pub trait Collector: Send {
     /// # Errors
     /// When it cannot be sent, now or ever.
     fn send(&mut self, record: OutRecord<'_>) -> Result<(), UserError>;
+
+    /// How many partitions a topic has.
+    ///
+    /// # Errors
+    /// When there is no such topic.
+    fn partitions(&mut self, _topic: &Topic) -> Result<Partition, UserError> {
+        Ok(1)
+    }
 }
 
 /// Why a record went no further.
@@ -104,6 +112,8 @@ pub enum DropReason {
     Failed,
     /// It could not be sent, and the handler skipped it.
     Unsent,
+    /// A partitioner named no partition for it.
+    NoPartition,
 }
 
 /// What sends an update on that leaves a record cache: its key and value. The context is that of the record that wrote it.

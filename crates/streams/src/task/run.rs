@@ -14,7 +14,7 @@ use super::punctuate::{Punctuation, PunctuationClock, Schedules};
 use super::queue::{JavaHeap, RawRecord, RecordQueue};
 use crate::error::{FailureKind, TaskError};
 use crate::node::Source;
-use crate::topology::{SubTopology, Topology};
+use crate::topology::{SubTopology, TopicPattern, Topology};
 
 /// How a task is built.
 pub struct TaskOptions {
@@ -47,6 +47,9 @@ struct Input {
     consumed: Option<Offset>,
 }
 
+/// Makes a source of a pattern for a topic that it matches.
+type MakeSource = Box<dyn Fn() -> Box<dyn Source> + Send>;
+
 /// A sub-topology's nodes and stores for one partition.
 pub struct Task {
     id: TaskId,
@@ -55,6 +58,8 @@ pub struct Task {
     by_topic: BTreeMap<Topic, usize>,
     /// The sources of global stores, whose records are worked at once.
     globals: BTreeMap<Topic, Box<dyn Source>>,
+    /// Sources whose topics turn up by name.
+    patterns: Vec<(TopicPattern, MakeSource)>,
     ready: JavaHeap,
     backend: Box<dyn Backend>,
 }
@@ -111,6 +116,7 @@ impl Task {
         let mut inputs: Vec<Input> = Vec::new();
         let mut by_topic = BTreeMap::new();
         let mut globals = BTreeMap::new();
+        let mut patterns = Vec::new();
         for (place, &index) in subtopology.nodes.iter().enumerate() {
             let node = topology.node(index);
             let mut build = TaskBuild {
@@ -122,7 +128,7 @@ impl Task {
             };
             for name in node.source_topics() {
                 let topic: Topic = topology.topic_name(name, &options.application_id).into();
-                let source = node.make_source(place);
+                let source = node.make_source(place, topology.default_timestamps);
                 if topology.global_topics().any(|global| global == name) {
                     globals.insert(topic, source);
                     continue;
@@ -130,6 +136,11 @@ impl Task {
                 by_topic.insert(topic.clone(), inputs.len());
                 let queue = RecordQueue { partition_time: Timestamp::NONE, ..RecordQueue::default() };
                 inputs.push(Input { topic, source, queue, consumed: None });
+            }
+            if let Some(pattern) = node.source_pattern() {
+                let (node, default) = (node.clone(), topology.default_timestamps);
+                let make: MakeSource = Box::new(move || node.make_source(place, default));
+                patterns.push((pattern.clone(), make));
             }
             let made = node.make(&mut build);
             let children = node.children.iter().map(|child| places[child]).collect();
@@ -154,7 +165,7 @@ impl Task {
             suppressed: BTreeMap::new(),
             buffering: BTreeMap::new(),
         };
-        Ok(Task { id: options.id, core, inputs, by_topic, globals, ready: JavaHeap::default(), backend })
+        Ok(Task { id: options.id, core, inputs, by_topic, globals, patterns, ready: JavaHeap::default(), backend })
     }
 
     /// Calls every processor's `init`: after the stores are restored, before the first record.
@@ -180,6 +191,19 @@ impl Task {
     /// The topics that this task reads, in the order of its sources.
     pub fn input_topics(&self) -> impl Iterator<Item = &Topic> {
         self.inputs.iter().map(|input| &input.topic)
+    }
+
+    /// Whether this task reads a topic, by name or by a pattern; from now on it is an input.
+    pub fn reads(&mut self, topic: &str) -> bool {
+        if self.by_topic.contains_key(topic) {
+            return true;
+        }
+        let Some((_, make)) = self.patterns.iter().find(|(pattern, _)| pattern.matches(topic)) else { return false };
+        let queue = RecordQueue { partition_time: Timestamp::NONE, ..RecordQueue::default() };
+        let topic: Topic = topic.into();
+        self.by_topic.insert(topic.clone(), self.inputs.len());
+        self.inputs.push(Input { topic, source: make(), queue, consumed: None });
+        true
     }
 
     /// Puts records behind those that wait. Records of topics that this task does not read are left out.
@@ -220,7 +244,7 @@ impl Task {
         queue.head_time = None;
         while let Some(raw) = queue.waiting.front() {
             let partition_time = queue.partition_time;
-            let found = catch_unwind(AssertUnwindSafe(|| source.timestamp(raw, partition_time)));
+            let found = catch_unwind(AssertUnwindSafe(|| source.timestamp(raw, partition_time, self.core.wall_clock)));
             let place = || RecordPlace { topic: topic.clone(), partition: self.id.partition, offset: raw.offset };
             match found.unwrap_or_else(|panic| Err(panicked(&panic, Some(place())))) {
                 Ok(Some(timestamp)) => {

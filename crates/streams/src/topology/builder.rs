@@ -18,7 +18,7 @@ pub(crate) struct InternalTopic {
 
 /// Collects nodes, parents before children.
 #[derive(Default)]
-pub(crate) struct TopologyBuilder {
+pub(crate) struct TopologyParts {
     nodes: Vec<TopologyNode>,
     names: BTreeMap<String, usize>,
     stores: Vec<StoreSpec>,
@@ -29,18 +29,19 @@ pub(crate) struct TopologyBuilder {
     global_stores: BTreeSet<String>,
 }
 
-impl TopologyBuilder {
+impl TopologyParts {
     pub fn add_node(&mut self, name: String, kind: NodeKind, parents: Vec<usize>) -> Result<usize, BuildError> {
         let index = self.nodes.len();
         if self.names.insert(name.clone(), index).is_some() {
             return Err(BuildError::DuplicateNode(name));
         }
-        if let NodeKind::Source { topics, .. } = &kind {
-            for topic in topics {
-                let taken = self.nodes.iter().any(|node| node.source_topics().contains(topic));
-                if taken {
-                    return Err(BuildError::SourceConflict { topic: topic.clone(), how: "by two operators" });
-                }
+        if let NodeKind::Source { reads, .. } = &kind {
+            let taken = self.nodes.iter().find_map(|node| match &node.kind {
+                NodeKind::Source { reads: other, .. } => other.overlap(reads),
+                _ => None,
+            });
+            if let Some(topic) = taken {
+                return Err(BuildError::SourceConflict { topic, how: "by two operators" });
             }
         }
         Ok(self.push(TopologyNode { name, kind, parents, children: vec![], stores: vec![], hidden: false }))
@@ -150,12 +151,30 @@ impl TopologyBuilder {
             facts,
             defined_stores: plan.stores.clone(),
             additional_retention_ms: settings.additional_retention_ms.unwrap_or(DAY_MS),
+            default_timestamps: settings.default_timestamps,
         };
+        if settings.require_names {
+            check_names(&topology)?;
+        }
         (topology.global_subtopologies, topology.subtopologies) =
             group(&topology).into_iter().partition(|each| each.is_global);
         check_partitions(&topology)?;
         Ok(topology)
     }
+}
+
+/// Every store and repartition topic must have a name from the program.
+fn check_names(topology: &Topology) -> Result<(), BuildError> {
+    let is_generated = |name: &str| {
+        let digits = name.as_bytes().windows(11).filter(|part| part[0] == b'-');
+        name.starts_with(|first: char| first.is_ascii_uppercase())
+            && digits.into_iter().any(|part| part[1..].iter().all(u8::is_ascii_digit))
+            || name.contains("-STATE-STORE-0")
+    };
+    let stores = topology.stores.iter().map(|spec| spec.name.clone());
+    let topics = topology.internal_topics.iter().map(|topic| topic.name.clone());
+    let unnamed: Vec<String> = stores.chain(topics).filter(|name| is_generated(name)).collect();
+    if unnamed.is_empty() { Ok(()) } else { Err(BuildError::Unnamed(unnamed)) }
 }
 
 /// Repartition topics that are joined must not be given different numbers of partitions.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt::Write;
 
 use super::java_tree::JavaTree;
-use super::{NodeKind, SubTopology, Topology, java_set};
+use super::{NodeKind, SinkTopic, SubTopology, Topology, java_set};
 
 /// How the nodes of a sub-topology hang together.
 struct Links {
@@ -55,9 +55,12 @@ impl Topology {
             let name = &self.nodes[node].name;
             let (successors, predecessors) = (names(&links.successors[node]), names(&links.predecessors[node]));
             let _ = match &self.nodes[node].kind {
-                NodeKind::Source { topics, .. } => {
-                    let topics = java_set::order(topics).join(", ");
-                    writeln!(out, "    Source: {name} (topics: [{topics}])\n      --> {successors}")
+                NodeKind::Source { reads, .. } => {
+                    let topics = match &reads.pattern {
+                        Some(pattern) => pattern.to_string(),
+                        None => format!("[{}]", java_set::order(&reads.topics).join(", ")),
+                    };
+                    writeln!(out, "    Source: {name} (topics: {topics})\n      --> {successors}")
                 }
                 NodeKind::Processor(_) => {
                     let stores = java_set::order(&self.nodes[node].stores).join(", ");
@@ -67,7 +70,11 @@ impl Topology {
                     )
                 }
                 NodeKind::Sink { topic, .. } => {
-                    writeln!(out, "    Sink: {name} (topic: {topic})\n      <-- {predecessors}")
+                    let topic = match topic {
+                        SinkTopic::Named(topic) => format!("topic: {topic}"),
+                        SinkTopic::Extracted(extractor) => format!("extractor class: {extractor}"),
+                    };
+                    writeln!(out, "    Sink: {name} ({topic})\n      <-- {predecessors}")
                 }
             };
         }

@@ -23,12 +23,14 @@ impl Topology {
             let _ = writeln!(out, "  end");
             for &node in &subtopology.nodes {
                 match &self.nodes[node].kind {
-                    NodeKind::Source { topics: read, .. } => {
-                        for topic in read {
+                    NodeKind::Source { reads, .. } => {
+                        let pattern = reads.pattern.iter().map(ToString::to_string).collect::<Vec<_>>();
+                        for topic in reads.topics.iter().chain(&pattern) {
                             let _ = writeln!(out, "  topic{} --> n{node}", topics.number(topic));
                         }
                     }
                     NodeKind::Sink { topic, .. } => {
+                        let topic = topic.name();
                         let _ = writeln!(out, "  n{node} --> topic{}", topics.number(topic));
                     }
                     NodeKind::Processor(_) => {}
@@ -44,13 +46,13 @@ impl Topology {
 
 /// Names with a number each, since Mermaid's own names have letters and digits only.
 #[derive(Default)]
-struct Numbered<'a>(Vec<&'a str>);
+struct Numbered(Vec<String>);
 
-impl<'a> Numbered<'a> {
-    fn number(&mut self, name: &'a str) -> usize {
-        let found = self.0.iter().position(|&known| known == name);
+impl Numbered {
+    fn number(&mut self, name: &str) -> usize {
+        let found = self.0.iter().position(|known| known == name);
         found.unwrap_or_else(|| {
-            self.0.push(name);
+            self.0.push(name.to_owned());
             self.0.len() - 1
         })
     }

@@ -5,15 +5,19 @@ mod describe;
 mod java_set;
 mod java_tree;
 mod mermaid;
+mod reads;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidewater_state::StoreSpec;
 
-pub(crate) use builder::{InternalTopic, TopologyBuilder};
+pub(crate) use builder::{InternalTopic, TopologyParts};
+pub use reads::OffsetReset;
+pub(crate) use reads::{Reads, SinkTopic, TopicPattern};
 pub use topics::{InternalTopicSettings, SubTopologyTopics};
 
+use crate::config::DefaultTimestamps;
 use crate::graph::{NodeMaker, OpFacts, OpId, SinkMaker, SourceMaker};
 use crate::node::Source;
 use crate::task::{DefinedStore, Node, TaskBuild};
@@ -21,9 +25,9 @@ use crate::task::{DefinedStore, Node, TaskBuild};
 /// What a node of the topology is.
 #[derive(Clone)]
 pub(crate) enum NodeKind {
-    Source { topics: Vec<String>, maker: SourceMaker },
+    Source { reads: Reads, maker: SourceMaker },
     Processor(NodeMaker),
-    Sink { topic: String, maker: SinkMaker },
+    Sink { topic: SinkTopic, maker: SinkMaker },
 }
 
 /// A node of the topology.
@@ -43,14 +47,22 @@ impl TopologyNode {
     /// The topics of a source.
     pub fn source_topics(&self) -> &[String] {
         match &self.kind {
-            NodeKind::Source { topics, .. } => topics,
+            NodeKind::Source { reads, .. } => &reads.topics,
             NodeKind::Processor(_) | NodeKind::Sink { .. } => &[],
         }
     }
 
-    pub fn make_source(&self, place: usize) -> Box<dyn Source> {
+    /// The pattern of a source's topics, if it goes by one.
+    pub fn source_pattern(&self) -> Option<&TopicPattern> {
         match &self.kind {
-            NodeKind::Source { maker, .. } => maker(place),
+            NodeKind::Source { reads, .. } => reads.pattern.as_ref(),
+            NodeKind::Processor(_) | NodeKind::Sink { .. } => None,
+        }
+    }
+
+    pub fn make_source(&self, place: usize, default: DefaultTimestamps) -> Box<dyn Source> {
+        match &self.kind {
+            NodeKind::Source { maker, .. } => maker(place, default),
             NodeKind::Processor(_) | NodeKind::Sink { .. } => unreachable!("only sources have topics to read"),
         }
     }
@@ -60,7 +72,7 @@ impl TopologyNode {
         match &self.kind {
             NodeKind::Source { .. } => None,
             NodeKind::Processor(maker) => Some(maker(build)),
-            NodeKind::Sink { topic, maker } => Some(maker(build, topic)),
+            NodeKind::Sink { topic, maker } => Some(maker(build, topic.name())),
         }
     }
 }
@@ -97,6 +109,7 @@ pub struct Topology {
     facts: Vec<OpFacts>,
     defined_stores: Vec<DefinedStore>,
     pub(crate) additional_retention_ms: i64,
+    pub(crate) default_timestamps: DefaultTimestamps,
 }
 
 impl std::fmt::Debug for Topology {
@@ -123,6 +136,27 @@ impl Topology {
         let nodes: Vec<usize> = self.global_subtopologies.iter().flat_map(|each| each.nodes.clone()).collect();
         let stores = self.stores_of(&nodes);
         (!nodes.is_empty()).then_some(SubTopology { id: 0, nodes, stores, is_global: true })
+    }
+
+    /// The same topology reading the topics that its patterns match among these.
+    pub(crate) fn with_matched<'a>(&self, topics: impl Iterator<Item = &'a str> + Clone) -> Topology {
+        let mut topology = self.clone();
+        for node in &mut topology.nodes {
+            if let NodeKind::Source { reads, .. } = &mut node.kind
+                && let Some(pattern) = &reads.pattern
+            {
+                reads.topics = topics.clone().filter(|topic| pattern.matches(topic)).map(str::to_owned).collect();
+            }
+        }
+        topology
+    }
+
+    /// Where a source of a topic begins, if the program says so.
+    pub(crate) fn offset_reset(&self, topic: &str) -> Option<OffsetReset> {
+        self.nodes.iter().find_map(|node| match &node.kind {
+            NodeKind::Source { reads, .. } if reads.topics.iter().any(|read| read == topic) => reads.reset,
+            _ => None,
+        })
     }
 
     /// The topics that fill global stores.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidewater_state::{Logging, StoreKind};
 
-use super::{NodeKind, SubTopology, Topology};
+use super::{NodeKind, SinkTopic, SubTopology, Topology};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -36,8 +36,8 @@ impl Topology {
         let mut topics = SubTopologyTopics::default();
         for &node in &subtopology.nodes {
             match &self.nodes[node].kind {
-                NodeKind::Source { topics: read, .. } => {
-                    for topic in read {
+                NodeKind::Source { reads, .. } => {
+                    for topic in &reads.topics {
                         let name = self.topic_name(topic, application_id);
                         topics.sources.insert(name.clone());
                         if let Some(internal) = self.internal_topics.iter().find(|internal| internal.name == *topic) {
@@ -52,10 +52,10 @@ impl Topology {
                         }
                     }
                 }
-                NodeKind::Sink { topic, .. } => {
+                NodeKind::Sink { topic: SinkTopic::Named(topic), .. } => {
                     topics.sinks.insert(self.topic_name(topic, application_id));
                 }
-                NodeKind::Processor(_) => {}
+                NodeKind::Sink { .. } | NodeKind::Processor(_) => {}
             }
         }
         for &store in &subtopology.stores {

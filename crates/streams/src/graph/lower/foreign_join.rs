@@ -1,6 +1,7 @@
 //! Joins of tables by a foreign key: two internal topics, one each way, and a store of registrations.
 
 use super::*;
+use crate::topology::SinkTopic;
 
 impl Lowering<'_> {
     pub(super) fn foreign_join(&mut self, id: OpId, op: &Op, join: &ForeignJoinOp) -> Result<Lowered, BuildError> {
@@ -55,7 +56,10 @@ impl Lowering<'_> {
             node
         };
         let register = add(&[left.graph], &register, processor(&register, &join.register, None, vec![]));
-        let sink = GraphKind::Sink { topic: registration_topic.clone(), maker: join.registration_sink.clone() };
+        let sink = GraphKind::Sink {
+            topic: SinkTopic::Named(registration_topic.clone()),
+            maker: join.registration_sink.clone(),
+        };
         let sink = add(&[register], &registration_sink, sink);
         let maker = join.registration_source.clone();
         let source = GraphKind::InternalSource { topic: registration_topic, maker };
@@ -65,7 +69,8 @@ impl Lowering<'_> {
         let answer = add(&[receive], &answer, processor(&answer, &join.answer, None, right_stores));
         let kind = processor(&foreign_change, &join.foreign_change, Some(&registrations), vec![]);
         let foreign_change = add(&[right.graph], &foreign_change, kind);
-        let sink = GraphKind::Sink { topic: response_topic.clone(), maker: join.response_sink.clone() };
+        let sink =
+            GraphKind::Sink { topic: SinkTopic::Named(response_topic.clone()), maker: join.response_sink.clone() };
         let sink = add(&[answer, foreign_change], &response_sink, sink);
         let source = GraphKind::InternalSource { topic: response_topic, maker: join.response_source.clone() };
         let source = add(&[sink], &response_source, source);
