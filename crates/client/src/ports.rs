@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewater_protocol::Wake;
-use tidewater_types::{Offset, Partition, TaskId, TopicPartition};
+use tidewater_types::{Offset, Partition, TaskId, Timestamp, TopicPartition};
 
 use crate::ClientError;
 
@@ -31,6 +31,9 @@ pub trait Consumer: Send + Sync {
 
     /// The offset behind the last record of a partition.
     fn latest(&self, place: &TopicPartition) -> Result<Offset, ClientError>;
+
+    /// The offset of the first record of at least a time; `None` if there is none.
+    fn at_time(&self, place: &TopicPartition, time: Timestamp) -> Result<Option<Offset>, ClientError>;
 
     /// Has `wake` called whenever there may be more to fetch, as long as somebody holds it.
     fn watch(&self, wake: &Wake);

@@ -14,6 +14,7 @@ mod backend;
 mod engine;
 mod error;
 mod filter;
+mod headers;
 mod memory;
 mod recency;
 #[cfg(feature = "rocksdb")]
@@ -30,6 +31,7 @@ mod window;
 pub use backend::{Backend, MemoryBackend, StoreWrites};
 pub use engine::{Committed, Engine, KeyRange, NewestTime, Visit};
 pub use error::StateError;
+pub use headers::{split_headers, write_headers};
 pub use memory::MemoryEngine;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksBackend, RocksMemory};
@@ -37,7 +39,7 @@ pub use rows::{DirtyEntry, RowBytes};
 pub use schema::{session_key, split_session_key, split_window_key, window_key};
 pub use session::SessionEntry;
 pub use shared::SharedBackend;
-pub use spec::{Logging, Retention, StoreKind, StoreSpec};
+pub use spec::{Logging, Retention, StoreHeaders, StoreKind, StoreSpec};
 pub use store::{ChangelogSink, Store, StoreMemory};
 pub use versioned::{Version, VersionPut};
 pub use window::WindowEntry;

@@ -59,6 +59,19 @@ pub enum Logging {
     Off,
 }
 
+/// What becomes of the headers of the records that change a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreHeaders {
+    /// Neither the store nor its changelog has them.
+    #[default]
+    Dropped,
+    /// The changelog has them.
+    Logged,
+    /// Each value has headers of its own, which are those of its record in the changelog (KIP-1271); a deletion is logged with
+    /// those of the record at work.
+    Kept,
+}
+
 /// A store's description.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoreSpec {
@@ -72,8 +85,8 @@ pub struct StoreSpec {
     pub cached: bool,
     /// Its changelog.
     pub logging: Logging,
-    /// Whether its changelog has the headers of the records that changed it.
-    pub logs_headers: bool,
+    /// What becomes of the headers of the records that change it.
+    pub headers: StoreHeaders,
     /// How many keys the store has room for, if it is in memory; the least recently used leave first. `None` for no bound.
     pub max_keys: Option<usize>,
     /// Whether the windows of all keys come by their times, as Kafka Streams keeps them where results are sent when windows
@@ -90,7 +103,7 @@ impl StoreSpec {
             in_memory: false,
             cached: false,
             logging: Logging::On(Vec::new()),
-            logs_headers: false,
+            headers: StoreHeaders::Dropped,
             max_keys: None,
             time_ordered: false,
         }

@@ -5,11 +5,14 @@ use std::ops::ControlFlow;
 
 use tidewater_types::{Headers, RecordContext, Timestamp};
 
+use crate::headers::{split_headers, write_headers};
 use crate::recency::Recency;
 use crate::rows::{Known, Rows};
 use crate::schema::{SESSION_SUFFIX, WINDOW_SUFFIX};
 use crate::window::Expiry;
-use crate::{DirtyEntry, Engine, KeyRange, NewestTime, RowBytes, StateError, StoreKind, StoreSpec, StoreWrites};
+use crate::{
+    DirtyEntry, Engine, KeyRange, NewestTime, RowBytes, StateError, StoreHeaders, StoreKind, StoreSpec, StoreWrites,
+};
 
 /// Takes the changes of the stores of one task, in order.
 pub trait ChangelogSink {
@@ -141,22 +144,44 @@ impl Store {
     ) -> Result<bool, StateError> {
         if self.spec.is_logged() {
             let (timestamp, plain) = self.split(value, context.timestamp)?;
-            let headers = if self.spec.logs_headers { &context.headers } else { &Headers::EMPTY };
-            changelog.log(self.number, key, plain, timestamp, headers);
+            match (self.spec.headers, plain) {
+                (StoreHeaders::Dropped, plain) => {
+                    changelog.log(self.number, key, plain, timestamp, &Headers::EMPTY);
+                }
+                (StoreHeaders::Kept, Some(raw)) => {
+                    let (headers, plain) = split_headers(raw).ok_or_else(|| self.malformed(raw))?;
+                    changelog.log(self.number, key, Some(plain), timestamp, &headers);
+                }
+                (StoreHeaders::Logged | StoreHeaders::Kept, plain) => {
+                    changelog.log(self.number, key, plain, timestamp, &context.headers);
+                }
+            }
         }
         // What leaves the record cache was noted when it was put there.
         self.write_engine(key, value, self.is_cached)
     }
 
     /// Puts a record of the changelog into the engine, as restoring does.
-    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>, timestamp: Timestamp) -> Result<(), StateError> {
+    pub fn restore(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        timestamp: Timestamp,
+        headers: &Headers,
+    ) -> Result<(), StateError> {
         if let StoreKind::Versioned { .. } = self.spec.kind {
             return self.put_version_here(key, value, timestamp.0).map(drop);
         }
         let mut local = Vec::new();
+        let keeps_headers = self.spec.headers == StoreHeaders::Kept;
         let value = match value {
-            Some(value) if self.spec.is_timestamped() => {
-                local.extend_from_slice(&timestamp.0.to_be_bytes());
+            Some(value) if self.spec.is_timestamped() || keeps_headers => {
+                if self.spec.is_timestamped() {
+                    local.extend_from_slice(&timestamp.0.to_be_bytes());
+                }
+                if keeps_headers {
+                    write_headers(headers, &mut local);
+                }
                 local.extend_from_slice(value);
                 Some(local.as_slice())
             }

@@ -424,7 +424,7 @@ mod rocks {
                         let reached = backend.offset(&specs[number].name).unwrap().unwrap_or_default().0 as usize;
                         assert_eq!(store.scan(&KeyRange::all(), false).unwrap(), applied(&log[..reached]));
                         for (key, value) in &log[reached..] {
-                            store.restore(key, value.as_deref(), Timestamp(7)).unwrap();
+                            store.restore(key, value.as_deref(), Timestamp(7), &Headers::EMPTY).unwrap();
                         }
                         assert_eq!(store.scan(&KeyRange::all(), false).unwrap(), applied(log));
                     }

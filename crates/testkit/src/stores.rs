@@ -1,6 +1,6 @@
 //! Looking into a store.
 
-use tidewater_state::{KeyRange, StateError, Store, StoreKind, StoreSpec};
+use tidewater_state::{KeyRange, StateError, Store, StoreHeaders, StoreKind, StoreSpec, split_headers};
 use tidewater_types::Timestamp;
 
 /// An entry of a store, in bytes.
@@ -33,9 +33,14 @@ impl StoreView {
     pub(crate) fn read(store: &mut Store) -> Result<Self, StateError> {
         let spec = store.spec().clone();
         let stamped = spec.is_timestamped();
+        let with_headers = spec.headers == StoreHeaders::Kept;
+        let plain = |raw: &[u8]| match split_headers(raw) {
+            Some((_, value)) if with_headers => value.to_vec(),
+            _ => raw.to_vec(),
+        };
         let split = |raw: Vec<u8>| match raw.split_first_chunk::<8>() {
-            Some((time, value)) if stamped => (Some(Timestamp(i64::from_be_bytes(*time))), value.to_vec()),
-            _ => (None, raw),
+            Some((time, value)) if stamped => (Some(Timestamp(i64::from_be_bytes(*time))), plain(value)),
+            _ => (None, plain(&raw)),
         };
         let entries = match spec.kind {
             StoreKind::Window { .. } => store
@@ -51,7 +56,7 @@ impl StoreView {
                 .into_iter()
                 .map(|entry| StoreEntry {
                     key: entry.key,
-                    value: entry.value,
+                    value: plain(&entry.value),
                     timestamp: None,
                     start: Some(entry.start),
                     end: Some(entry.end),

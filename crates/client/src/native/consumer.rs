@@ -4,7 +4,7 @@ use tidewater_protocol::Wake;
 use tidewater_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use tidewater_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use tidewater_protocol::messages::{FetchRequest, ListOffsetsRequest};
-use tidewater_types::{Offset, TopicPartition};
+use tidewater_types::{Offset, Timestamp, TopicPartition};
 
 use super::{NativeClient, call, topic_name};
 use crate::{ClientError, Consumer, Fetched};
@@ -46,6 +46,11 @@ impl Consumer for NativeClient {
 
     fn latest(&self, place: &TopicPartition) -> Result<Offset, ClientError> {
         self.list_offset(place, LATEST)
+    }
+
+    fn at_time(&self, place: &TopicPartition, time: Timestamp) -> Result<Option<Offset>, ClientError> {
+        let found = self.list_offset(place, time.0.max(0))?;
+        Ok((found.0 >= 0).then_some(found))
     }
 
     fn watch(&self, wake: &Wake) {

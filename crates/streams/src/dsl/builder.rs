@@ -160,7 +160,7 @@ impl StreamsBuilder {
             let mut plan = lock(&self.plan);
             let index = plan.stores.len();
             let open = Arc::new(definition.open);
-            plan.stores.push(DefinedStore { spec: definition.spec, open, is_global: true });
+            plan.stores.push(DefinedStore { spec: definition.spec, open, is_global: true, of_table: None });
             (index, plan.builder)
         };
         let store = StoreHandle { index, builder, types: PhantomData };
@@ -183,7 +183,12 @@ impl StreamsBuilder {
     pub fn store<S: 'static>(&self, definition: StoreDefinition<S>) -> StoreHandle<S> {
         let mut plan = lock(&self.plan);
         let index = plan.stores.len();
-        plan.stores.push(DefinedStore { spec: definition.spec, open: Arc::new(definition.open), is_global: false });
+        plan.stores.push(DefinedStore {
+            spec: definition.spec,
+            open: Arc::new(definition.open),
+            is_global: false,
+            of_table: None,
+        });
         plan.add(OpKind::StateStore { index }, vec![]);
         StoreHandle { index, builder: plan.builder, types: PhantomData }
     }

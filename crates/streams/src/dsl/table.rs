@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidewater_state::{StoreKind, StoreSpec};
+
 use super::Topic;
 use super::builder::source_maker;
 use super::handle::{Handle, SerdeSlot, lock, maker};
@@ -21,7 +23,8 @@ use crate::node::table::{
 use crate::node::table_aggregate::GroupTable;
 use crate::node::table_join::{Join, JoinGetter, JoinKind, TableJoinMerge, TableJoinSide};
 use crate::node::transform::{TransformGetter, TransformTable, ValueTransformer};
-use crate::task::Stores;
+use crate::task::stores::OpenStore;
+use crate::task::{DefinedStore, StoreHandle, StoreId, Stores, TimestampedStore, VersionedStore};
 use crate::topology::{OffsetReset, Reads};
 
 /// A table: rows of key and value, changed by records. A row without a value is absent.
@@ -157,6 +160,28 @@ impl<K: Data, V: Data> KTable<K, V> {
         lock(&self.handle.plan).ops[self.handle.op].value_serde = Some(Arc::new(serde.clone()));
         self.value = SerdeSlot::of(serde);
         self
+    }
+
+    /// What processors open the table's rows by. The table keeps them, under the name that it is given with
+    /// [`KTable::store`]; processors should only read.
+    pub fn rows(&self) -> StoreHandle<TimestampedStore<K, V>> {
+        let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
+        self.row_handle(move |id| TimestampedStore::over(id, key.clone(), value.clone()))
+    }
+
+    /// The same for a table that is [`KTable::versioned`].
+    pub fn versioned_rows(&self) -> StoreHandle<VersionedStore<K, V>> {
+        let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
+        self.row_handle(move |id| VersionedStore::over(id, key.clone(), value.clone()))
+    }
+
+    fn row_handle<S: 'static>(&self, open: impl Fn(StoreId) -> S + Send + Sync + 'static) -> StoreHandle<S> {
+        let mut plan = lock(&self.handle.plan);
+        let open: OpenStore<S> = Arc::new(open);
+        let spec = StoreSpec::new("", StoreKind::KeyValue { timestamped: true });
+        let (index, of_table) = (plan.stores.len(), Some(self.handle.op));
+        plan.stores.push(DefinedStore { spec, open: Arc::new(open), is_global: false, of_table });
+        StoreHandle { index, builder: plan.builder, types: std::marker::PhantomData }
     }
 
     /// Takes the times of the rows from elsewhere. To be called right after `table`.

@@ -245,7 +245,12 @@ impl TopologyBuilder {
     fn define<S: 'static>(&self, definition: StoreDefinition<S>, is_global: bool) -> StoreHandle<S> {
         let mut plan = lock(&self.plan);
         let index = plan.stores.len();
-        plan.stores.push(DefinedStore { spec: definition.spec, open: Arc::new(definition.open), is_global });
+        plan.stores.push(DefinedStore {
+            spec: definition.spec,
+            open: Arc::new(definition.open),
+            is_global,
+            of_table: None,
+        });
         StoreHandle { index, builder: plan.builder, types: PhantomData }
     }
 

@@ -9,7 +9,7 @@ mod joins;
 
 use std::collections::BTreeSet;
 
-use tidewater_state::{Logging, Retention, StoreKind, StoreSpec};
+use tidewater_state::{Logging, Retention, StoreHeaders, StoreKind, StoreSpec};
 
 use super::node::{Graph, GraphId, GraphKind, ProcessorSpec, ROOT};
 use super::plan::{
@@ -223,8 +223,7 @@ impl Lowering<'_> {
             OpKind::AddProcessor { node, stores } => {
                 let name = self.name_of(op)?;
                 let mut spec = processor_spec(id, &name, node);
-                let stores = stores.iter().map(|&store| &self.plan.stores[store]).filter(|store| !store.is_global);
-                spec.connected = stores.map(|store| store.spec.name.clone()).collect();
+                spec.connected = self.opened_stores(stores)?;
                 let graph = self.graph.create(&name, GraphKind::Processor(spec));
                 let mut sources = BTreeSet::new();
                 for &parent in &op.inputs {
@@ -296,8 +295,7 @@ impl Lowering<'_> {
                 let is_process = matches!(*prefix, "KSTREAM-PROCESSOR-" | "KSTREAM-PROCESSVALUES-");
                 let name = if is_process { self.name_or_new(op, prefix)? } else { self.name(op, prefix)? };
                 let mut spec = processor_spec(id, &name, node);
-                let stores = stores.iter().map(|&store| &self.plan.stores[store]).filter(|store| !store.is_global);
-                spec.connected = stores.map(|store| store.spec.name.clone()).collect();
+                spec.connected = self.opened_stores(stores)?;
                 let parent = self.lowered(op.inputs[0]).clone();
                 let graph = self.graph.create(&name, GraphKind::Processor(spec));
                 self.graph.nodes[graph].key_changing = *key_changing;
@@ -410,8 +408,7 @@ impl Lowering<'_> {
                 let parent = self.lowered(op.inputs[0]).clone();
                 let mut processor = processor_spec(id, &name, node);
                 processor.own_stores.extend(spec.clone());
-                let stores = stores.iter().map(|&store| &self.plan.stores[store]).filter(|store| !store.is_global);
-                processor.connected = stores.map(|store| store.spec.name.clone()).collect();
+                processor.connected = self.opened_stores(stores)?;
                 let graph = self.graph.create(&name, GraphKind::Processor(processor));
                 self.graph.add(parent.graph, graph);
                 // A filter over a table with a store gets old values, to leave out deletes of rows it never sent.
@@ -529,13 +526,18 @@ impl Lowering<'_> {
         let logging = if options.without_changelog { Logging::Off } else { Logging::On(changelog) };
         let in_memory = options.in_memory || options.max_keys.is_some() || self.settings.in_memory_stores;
         let cached = options.cached.unwrap_or(true) && options.versioned.is_none();
+        let has_room = !matches!(kind, StoreKind::Versioned { .. } | StoreKind::KeyValue { timestamped: false });
+        let headers = match self.settings.keep_headers && has_room {
+            true => StoreHeaders::Kept,
+            false => StoreHeaders::Dropped,
+        };
         Ok(StoreSpec {
             name,
             kind,
             in_memory,
             cached,
             logging,
-            logs_headers: false,
+            headers,
             max_keys: options.max_keys,
             time_ordered: false,
         })
@@ -569,7 +571,7 @@ impl Lowering<'_> {
             in_memory: true,
             cached: false,
             logging,
-            logs_headers: false,
+            headers: StoreHeaders::Dropped,
             max_keys: None,
             time_ordered: false,
         };
@@ -594,6 +596,30 @@ impl Lowering<'_> {
             grace = grace.max(Some(self.grace_above(parent)?));
         }
         grace
+    }
+
+    /// The names of the stores that a processor opens, but for global ones, which it need not be connected to.
+    fn opened_stores(&mut self, stores: &[usize]) -> Result<Vec<String>, BuildError> {
+        let mut names = Vec::new();
+        for &index in stores {
+            let store = &self.plan.stores[index];
+            let name = match store.of_table {
+                None if store.is_global => continue,
+                None => store.spec.name.clone(),
+                Some(table) => {
+                    let spec = self.table(table).spec.clone();
+                    let is_kept = self.table(table).materialized;
+                    let Some(spec) = spec.filter(|_| is_kept) else {
+                        let what = "a processor opens the rows of a table that keeps none; give it .store(..)";
+                        return Err(BuildError::Misuse(what.to_owned()));
+                    };
+                    self.graph.row_stores.insert(index, spec.name.clone());
+                    spec.name
+                }
+            };
+            names.push(name);
+        }
+        Ok(names)
     }
 
     /// Makes sure that a table's rows can be looked up.

@@ -124,6 +124,8 @@ pub(crate) struct Graph {
     pub facts: Vec<OpFacts>,
     /// Store specs of operators, by op: filled as tables turn out to need them.
     pub store_specs: BTreeMap<OpId, StoreSpec>,
+    /// The names of the stores that are opened as the rows of tables, by their places in the plan.
+    pub row_stores: BTreeMap<usize, String>,
     /// Source nodes that must have equally many partitions.
     pub copartitioned: Vec<BTreeSet<String>>,
     /// Key-changing nodes with the optimisable repartitions below them, in the order of their making.
@@ -159,6 +161,7 @@ impl Graph {
             nodes: vec![GraphNode::new("root".to_owned(), GraphKind::Root)],
             facts: Vec::new(),
             store_specs: BTreeMap::new(),
+            row_stores: BTreeMap::new(),
             copartitioned: Vec::new(),
             key_changers: Vec::new(),
             merges: Vec::new(),

@@ -29,7 +29,11 @@ pub(crate) fn write(plan: &Plan, graph: Graph, settings: &BuildSettings) -> Resu
         }
     }
     let builder = writer.builder;
-    builder.finish(plan, graph.facts, graph.copartitioned, settings)
+    let mut defined = plan.stores.clone();
+    for (index, name) in graph.row_stores {
+        defined[index].spec.name = name;
+    }
+    builder.finish(plan.builder, defined, graph.facts, graph.copartitioned, settings)
 }
 
 struct Writer<'a> {

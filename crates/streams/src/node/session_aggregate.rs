@@ -54,7 +54,7 @@ impl<K: Field, V: Field, A: Data> SessionAggregate<K, V, A> {
         let Some(closing) = &mut self.closing else { return Ok(()) };
         for OpenWindow { time: end, start, key: raw } in closing.take_closed(core, close_time, close_time - 1) {
             let full = session_key(&raw, start, end);
-            let found = core.stores[self.access.id].get_kept(&full, |value| self.access.value.read(value))?;
+            let found = core.stores[self.access.id].get_kept(&full, |value| self.access.read_plain(value))?;
             let Some(value) = found.transpose()? else { continue };
             let key = SessionWindowed { key: self.access.key.read(&raw)?, window: Window { start, end } };
             let value = Change::new(Some(value), None);
@@ -85,7 +85,7 @@ impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
         let mut window = Window { start: time, end: time };
         let mut aggregate = (self.init)();
         for session in found {
-            let old = self.access.value.read(&session.value)?;
+            let old = self.access.read_plain(&session.value)?;
             aggregate = (self.merge)(&key, aggregate, Some(old.clone())).map_err(user)?;
             let old_window = Window { start: session.start, end: session.end };
             window = Window { start: window.start.min(old_window.start), end: window.end.max(old_window.end) };
@@ -105,7 +105,7 @@ impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
             }
         }
         let aggregate = (self.add)(&key, value, aggregate).map_err(user)?;
-        let bytes = aggregate.as_ref().map(|aggregate| self.access.value.to_bytes(aggregate)).transpose()?;
+        let bytes = aggregate.as_ref().map(|aggregate| self.access.write_plain(aggregate)).transpose()?;
         self.access.put_raw(core, &session_key(&raw, window.start, window.end), bytes.as_deref())?;
         if let Some(closing) = &mut self.closing {
             closing.add(open_session(window, &raw));
@@ -122,7 +122,7 @@ fn open_session(window: Window, key: &[u8]) -> OpenWindow {
 /// Lets the updates that leave the cache of a session store go on.
 pub(crate) fn listen<K: Data, A: Data>(build: &mut TaskBuild<'_>, access: &StoreAccess<K, A>, send_old: bool) {
     let (node, store_id, values, access) = (build.node, access.id, access.clone(), access.clone());
-    let read = move |raw: &[u8]| values.value.read(raw).map(|value| (value, None));
+    let read = move |raw: &[u8]| values.read_plain(raw).map(|value| (value, None));
     let listener = change_listener(store_id, send_old, read, move |core, full, value, _| {
         let Some((raw_key, start, end)) = split_session_key(full) else {
             unreachable!("session keys are put with their suffix")
@@ -140,7 +140,7 @@ pub(crate) struct SessionGetter<K, A>(pub StoreAccess<K, A>);
 impl<K: Data, A: Data> ValueGetter<SessionWindowed<K>, A> for SessionGetter<K, A> {
     fn get(&self, core: &mut Core, key: &SessionWindowed<K>) -> Result<Option<(A, Timestamp)>, TaskError> {
         let raw = session_key(&self.0.key_bytes(&key.key)?, key.window.start, key.window.end);
-        let value = core.stores[self.0.id].get(&raw, |raw| self.0.value.read(raw))?.transpose()?;
+        let value = core.stores[self.0.id].get(&raw, |raw| self.0.read_plain(raw))?.transpose()?;
         Ok(value.map(|value| (value, Timestamp(key.window.end))))
     }
 }

@@ -84,6 +84,12 @@ impl App {
     /// # Errors
     /// When the deployment is wrong, or the log refuses.
     pub fn start(topology: Topology, settings: AppSettings, ports: Ports) -> Result<Self, StartError> {
+        let topology = if topology.has_patterns() {
+            let known = ports.admin.topics()?;
+            topology.with_matched(known.keys().map(String::as_str))
+        } else {
+            topology
+        };
         let mut existing = BTreeMap::new();
         for subtopology in topology.subtopologies() {
             let topics = topology.topics(subtopology, &settings.application_id);

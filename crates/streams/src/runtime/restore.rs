@@ -66,7 +66,7 @@ pub(crate) fn restore(
                         continue;
                     }
                     if let Some(key) = record.key {
-                        task.restore(store, key, record.value, record.timestamp)?;
+                        task.restore(store, key, record.value, record.timestamp, &record.headers())?;
                         restored += 1;
                     }
                 }

@@ -17,7 +17,7 @@ use super::settings::AppSettings;
 use super::state::open_backend;
 use crate::error::{FailureKind, TaskError};
 use crate::task::{GlobalStores, RawRecord, Task, TaskOptions};
-use crate::topology::Topology;
+use crate::topology::{OffsetReset, Topology};
 
 /// Bytes that are read of an input at once.
 pub(super) const FETCH_BYTES: usize = 1 << 20;
@@ -156,7 +156,7 @@ impl StreamThread {
                     }
                     self.within_log(&place, committed.offset)?
                 }
-                None => self.ports.consumer.earliest(&place).map_err(failed)?,
+                None => self.first_position(&place)?,
             };
             positions.insert(place, Position { offset: position, high_watermark: position });
         }
@@ -183,6 +183,27 @@ impl StreamThread {
         }
         task.init()?;
         Ok(Some(RunningTask { task, batches, positions, changelogs, dirty: false }))
+    }
+
+    /// Where to begin without a committed offset: as the source says, or at the first record.
+    fn first_position(&self, place: &TopicPartition) -> Result<Offset, TaskError> {
+        let topic = self.topology.plain_topic(&place.topic, &self.settings.application_id);
+        let consumer = &self.ports.consumer;
+        let position = match self.topology.offset_reset(topic) {
+            None | Some(OffsetReset::Earliest) => consumer.earliest(place),
+            Some(OffsetReset::Latest) => consumer.latest(place),
+            Some(OffsetReset::ByDuration(age)) => {
+                let since = Timestamp(self.settings.clock.now().0.saturating_sub(Timestamp::from(age).0));
+                consumer.at_time(place, since).and_then(|found| found.map_or_else(|| consumer.latest(place), Ok))
+            }
+            Some(OffsetReset::None) => {
+                let what = format!(
+                    "no offset is committed for {place}, and its source says OffsetReset::None; commit one, or let it begin elsewhere"
+                );
+                return Err(TaskError::new(FailureKind::State, what));
+            }
+        };
+        position.map_err(failed)
     }
 
     /// A committed offset, or the first one if the log does not hold it any more: as Kafka's `auto.offset.reset=earliest`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidewater_state::StoreHeaders;
 use tidewater_types::Topic;
 
 use super::core::{FlushListener, NodeId, StoreId};
@@ -27,8 +28,10 @@ impl TaskBuild<'_> {
 
     /// Typed access to a store of this task.
     pub fn access<K, V>(&self, store: &str, key: &Serde<K>, value: &Serde<V>) -> StoreAccess<K, V> {
-        let stamped = self.topology.store_named(store).is_some_and(|spec| spec.is_timestamped());
-        StoreAccess { id: self.store_id(store), key: key.clone(), value: value.clone(), stamped }
+        let spec = self.topology.store_named(store);
+        let stamped = spec.is_some_and(|spec| spec.is_timestamped());
+        let with_headers = spec.is_some_and(|spec| spec.headers == StoreHeaders::Kept);
+        StoreAccess { id: self.store_id(store), key: key.clone(), value: value.clone(), stamped, with_headers }
     }
 
     /// The same for the store of an operator's result, whose serdes may have been set after the operator.

@@ -166,7 +166,7 @@ pub struct Core {
     pub(crate) handlers: Handlers,
     pub(crate) schedules: Schedules,
     /// The record as it was read, for dead letters; kept only if there is a topic for them.
-    pub(crate) raw: Option<(Option<Bytes>, Option<Bytes>)>,
+    pub(crate) raw: Option<(Option<Bytes>, Option<Bytes>, Headers)>,
     /// What the stream-stream joins know of time, by operator.
     pub(crate) join_times: BTreeMap<usize, JoinTimes>,
     /// The least wall-clock time between two searches for unmatched records.

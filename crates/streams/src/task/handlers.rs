@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewater_client::ClientError;
-use tidewater_types::{Headers, Topic};
+use tidewater_types::Topic;
 
 use super::core::{Core, DropReason, NodeId, OutRecord, PartitionBy};
 use crate::error::{FailureKind, TaskError};
@@ -108,11 +108,11 @@ impl Core {
     }
 
     fn send_dead_letter(&mut self, error: &TaskError) -> Result<(), TaskError> {
-        let (Some(topic), Some((key, value))) = (self.handlers.dead_letters.clone(), self.raw.clone()) else {
+        let (Some(topic), Some((key, value, own))) = (self.handlers.dead_letters.clone(), self.raw.clone()) else {
             return Ok(());
         };
         let text = |text: String| Some(Bytes::from(text));
-        let mut headers = Headers::EMPTY;
+        let mut headers = own;
         headers.add(header::EXCEPTION, text(format!("{:?}", error.kind)));
         headers.add(header::MESSAGE, text(error.source.to_string()));
         headers.add(header::STACKTRACE, text(error.to_string()));

@@ -263,7 +263,7 @@ impl Task {
                     let node = source.node();
                     let (offset, key, value) = (raw.offset, raw.key.clone(), raw.value.clone());
                     if self.core.handlers.dead_letters.is_some() {
-                        self.core.raw = Some((key, value));
+                        self.core.raw = Some((key, value, raw.headers.clone()));
                     }
                     if error.kind == FailureKind::Timestamp {
                         error.handled = true;
@@ -296,7 +296,7 @@ impl Task {
         let place = RecordPlace { topic: topic.clone(), partition: self.id.partition, offset: raw.offset };
         core.context = RecordContext { place: Some(place), timestamp, headers: raw.headers.clone() };
         if core.handlers.dead_letters.is_some() {
-            core.raw = Some((raw.key.clone(), raw.value.clone()));
+            core.raw = Some((raw.key.clone(), raw.value.clone(), raw.headers.clone()));
         }
         let result = catch_unwind(AssertUnwindSafe(|| source.process(core, &raw, timestamp)));
         match result {
@@ -330,7 +330,7 @@ impl Task {
         let core = &mut self.core;
         core.context = RecordContext { place: Some(place), timestamp: raw.timestamp, headers: raw.headers.clone() };
         if core.handlers.dead_letters.is_some() {
-            core.raw = Some((raw.key.clone(), raw.value.clone()));
+            core.raw = Some((raw.key.clone(), raw.value.clone(), raw.headers.clone()));
         }
         let result = catch_unwind(AssertUnwindSafe(|| source.process(core, raw, raw.timestamp)));
         match result {
@@ -448,8 +448,9 @@ impl Task {
         key: &[u8],
         value: Option<&[u8]>,
         timestamp: Timestamp,
+        headers: &Headers,
     ) -> Result<(), TaskError> {
-        Ok(self.core.stores[store].restore(key, value, timestamp)?)
+        Ok(self.core.stores[store].restore(key, value, timestamp, headers)?)
     }
 
     /// Records that went no further, by reason.

@@ -6,13 +6,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewater_state::{KeyRange, Logging, StoreKind, StoreSpec, Version, VersionPut, WindowEntry};
-use tidewater_types::Timestamp;
+use tidewater_state::{KeyRange, Logging, StoreHeaders, StoreKind, StoreSpec, Version, VersionPut, WindowEntry};
+use tidewater_types::{Headers, Timestamp};
 
 use super::context::AsCore;
 use super::core::{Core, DropReason, StoreId};
 use crate::codec::{CodecError, Data, Serde, Window};
 use crate::error::TaskError;
+use crate::graph::OpId;
 
 /// The bytes of a key, made once per record and used for every step that needs them.
 pub(crate) type Bytes = Vec<u8>;
@@ -24,11 +25,19 @@ pub(crate) struct StoreAccess<K, V> {
     pub value: Serde<V>,
     /// Whether the store's values begin with their timestamps.
     pub stamped: bool,
+    /// Whether headers come next.
+    pub with_headers: bool,
 }
 
 impl<K, V> Clone for StoreAccess<K, V> {
     fn clone(&self) -> Self {
-        StoreAccess { id: self.id, key: self.key.clone(), value: self.value.clone(), stamped: self.stamped }
+        StoreAccess {
+            id: self.id,
+            key: self.key.clone(),
+            value: self.value.clone(),
+            stamped: self.stamped,
+            with_headers: self.with_headers,
+        }
     }
 }
 
@@ -43,11 +52,30 @@ impl<K, V> StoreAccess<K, V> {
     /// Reads a value and its timestamp, which is unknown in stores without them.
     pub fn read_stamped(&self, raw: &[u8]) -> Result<Stamped<V>, CodecError> {
         if !self.stamped {
-            return Ok((self.value.read(raw)?, Timestamp::NONE));
+            return Ok((self.read_plain(raw)?, Timestamp::NONE));
         }
         let (timestamp, plain) =
             raw.split_first_chunk::<8>().ok_or_else(|| CodecError::new("timestamped value", "shorter than 8 bytes"))?;
-        Ok((self.value.read(plain)?, Timestamp(i64::from_be_bytes(*timestamp))))
+        Ok((self.read_plain(plain)?, Timestamp(i64::from_be_bytes(*timestamp))))
+    }
+
+    /// Reads a value that no timestamp stands before.
+    pub fn read_plain(&self, raw: &[u8]) -> Result<V, CodecError> {
+        if !self.with_headers {
+            return self.value.read(raw);
+        }
+        let malformed = || CodecError::new("value with headers", "not in its layout");
+        self.value.read(tidewater_state::split_headers(raw).ok_or_else(malformed)?.1)
+    }
+
+    /// The bytes of a value that no timestamp stands before. Aggregates have no headers of their own.
+    pub fn write_plain(&self, value: &V) -> Result<Vec<u8>, CodecError> {
+        let mut raw = Vec::with_capacity(32);
+        if self.with_headers {
+            tidewater_state::write_headers(&Headers::EMPTY, &mut raw);
+        }
+        self.value.write(value, &mut raw)?;
+        Ok(raw)
     }
 
     fn write_stamped(&self, value: Option<&V>, timestamp: Timestamp) -> Result<Option<Bytes>, TaskError> {
@@ -55,6 +83,9 @@ impl<K, V> StoreAccess<K, V> {
         let mut raw = Vec::with_capacity(32);
         if self.stamped {
             raw.extend_from_slice(&timestamp.0.to_be_bytes());
+        }
+        if self.with_headers {
+            tidewater_state::write_headers(&Headers::EMPTY, &mut raw);
         }
         self.value.write(value, &mut raw)?;
         Ok(Some(raw))
@@ -211,6 +242,8 @@ pub(crate) struct DefinedStore {
     pub open: Arc<dyn Any + Send + Sync>,
     /// Whether it is filled from a topic, for all tasks to read.
     pub is_global: bool,
+    /// The table whose rows it keeps, which gives it its name and kind.
+    pub of_table: Option<OpId>,
 }
 
 impl Stores<'_> {
@@ -243,7 +276,15 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     /// The same with serdes of its own.
     pub fn define_with(name: impl Into<String>, key: Serde<K>, value: Serde<V>) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: false });
-        let open = move |id| KeyValueStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: false });
+        let open = move |id| {
+            KeyValueStore(StoreAccess {
+                id,
+                key: key.clone(),
+                value: value.clone(),
+                stamped: false,
+                with_headers: false,
+            })
+        };
         StoreDefinition { spec, open: Arc::new(open) }
     }
 
@@ -287,6 +328,11 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
 pub struct TimestampedStore<K, V>(StoreAccess<K, V>);
 
 impl<K: Data, V: Data> TimestampedStore<K, V> {
+    /// Over a table's rows.
+    pub(crate) fn over(id: StoreId, key: Serde<K>, value: Serde<V>) -> Self {
+        TimestampedStore(StoreAccess { id, key, value, stamped: true, with_headers: false })
+    }
+
     /// A persistent, logged store of that name.
     pub fn define(name: impl Into<String>) -> StoreDefinition<Self> {
         Self::define_with(name, Serde::default(), Serde::default())
@@ -295,8 +341,15 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
     /// The same with serdes of its own.
     pub fn define_with(name: impl Into<String>, key: Serde<K>, value: Serde<V>) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: true });
-        let open =
-            move |id| TimestampedStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: true });
+        let open = move |id| {
+            TimestampedStore(StoreAccess {
+                id,
+                key: key.clone(),
+                value: value.clone(),
+                stamped: true,
+                with_headers: false,
+            })
+        };
         StoreDefinition { spec, open: Arc::new(open) }
     }
 
@@ -350,6 +403,11 @@ pub struct Versioned<V> {
 }
 
 impl<K: Data, V: Data> VersionedStore<K, V> {
+    /// Over a table's rows.
+    pub(crate) fn over(id: StoreId, key: Serde<K>, value: Serde<V>) -> Self {
+        VersionedStore(StoreAccess { id, key, value, stamped: false, with_headers: false })
+    }
+
     /// A persistent, logged store of that name that keeps versions for `history` after others have replaced them.
     pub fn define(name: impl Into<String>, history: Duration) -> StoreDefinition<Self> {
         Self::define_with(name, history, Serde::default(), Serde::default())
@@ -363,7 +421,15 @@ impl<K: Data, V: Data> VersionedStore<K, V> {
         value: Serde<V>,
     ) -> StoreDefinition<Self> {
         let kind = versioned_kind(history.into(), None);
-        let open = move |id| VersionedStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: false });
+        let open = move |id| {
+            VersionedStore(StoreAccess {
+                id,
+                key: key.clone(),
+                value: value.clone(),
+                stamped: false,
+                with_headers: false,
+            })
+        };
         StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
     }
 
@@ -432,6 +498,56 @@ pub(crate) fn versioned_kind(history: tidewater_state::Retention, segment_ms: Op
     StoreKind::Versioned { history, segment_ms }
 }
 
+/// Keys with values, their timestamps, and headers (KIP-1271), which are those of the changelog's records.
+pub struct HeadersStore<K, V>(StoreAccess<K, V>);
+
+impl<K: Data, V: Data> HeadersStore<K, V> {
+    /// A persistent, logged store of that name.
+    pub fn define(name: impl Into<String>) -> StoreDefinition<Self> {
+        let mut spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: true });
+        spec.headers = StoreHeaders::Kept;
+        let open = |id| {
+            let (key, value) = (Serde::default(), Serde::default());
+            HeadersStore(StoreAccess { id, key, value, stamped: true, with_headers: true })
+        };
+        StoreDefinition { spec, open: Arc::new(open) }
+    }
+
+    /// The value of a key, its timestamp and headers.
+    pub fn get(&self, ctx: &mut impl AsCore, key: &K) -> Result<Option<(V, Timestamp, Headers)>, TaskError> {
+        let key = self.0.key_bytes(key)?;
+        let read = |raw: &[u8]| {
+            let malformed = || CodecError::new("value with headers", "not in its layout");
+            let (timestamp, rest) = raw.split_first_chunk::<8>().ok_or_else(malformed)?;
+            let (headers, plain) = tidewater_state::split_headers(rest).ok_or_else(malformed)?;
+            Ok::<_, CodecError>((self.0.value.read(plain)?, Timestamp(i64::from_be_bytes(*timestamp)), headers))
+        };
+        Ok(ctx.core().stores[self.0.id].get(&key, read)?.transpose()?)
+    }
+
+    /// Puts a value with its timestamp and headers.
+    pub fn put(
+        &self,
+        ctx: &mut impl AsCore,
+        key: &K,
+        value: &V,
+        timestamp: impl Into<Timestamp>,
+        headers: &Headers,
+    ) -> Result<(), TaskError> {
+        let key = self.0.key_bytes(key)?;
+        let mut raw = timestamp.into().0.to_be_bytes().to_vec();
+        tidewater_state::write_headers(headers, &mut raw);
+        self.0.value.write(value, &mut raw)?;
+        self.0.put_raw(ctx.core(), &key, Some(&raw))
+    }
+
+    /// Deletes a key.
+    pub fn delete(&self, ctx: &mut impl AsCore, key: &K) -> Result<(), TaskError> {
+        let key = self.0.key_bytes(key)?;
+        self.0.put_raw(ctx.core(), &key, None)
+    }
+}
+
 /// Keys and window starts with values, for as long as the retention says.
 pub struct WindowStore<K, V>(StoreAccess<K, V>);
 
@@ -455,7 +571,9 @@ impl<K: Data, V: Data> WindowStore<K, V> {
             size_ms: Timestamp::from(size).0,
             duplicates: false,
         };
-        let open = move |id| WindowStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: false });
+        let open = move |id| {
+            WindowStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: false, with_headers: false })
+        };
         StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
     }
 
@@ -517,8 +635,15 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     /// A persistent, logged store of that name.
     pub fn define(name: impl Into<String>, retention: Duration) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::Session { retention: retention.into() });
-        let open =
-            move |id| SessionStore(StoreAccess { id, key: Serde::default(), value: Serde::default(), stamped: false });
+        let open = move |id| {
+            SessionStore(StoreAccess {
+                id,
+                key: Serde::default(),
+                value: Serde::default(),
+                stamped: false,
+                with_headers: false,
+            })
+        };
         StoreDefinition { spec, open: Arc::new(open) }
     }
 

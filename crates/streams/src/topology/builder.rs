@@ -7,7 +7,8 @@ use tidewater_state::StoreSpec;
 use super::{NodeKind, SubTopology, Topology, TopologyNode};
 use crate::config::BuildSettings;
 use crate::error::BuildError;
-use crate::graph::{NodeMaker, OpFacts, OpId, Plan};
+use crate::graph::{NodeMaker, OpFacts, OpId};
+use crate::task::DefinedStore;
 
 /// A repartition topic, named without the application's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +130,8 @@ impl TopologyParts {
 
     pub fn finish(
         self,
-        plan: &Plan,
+        builder: u64,
+        defined_stores: Vec<DefinedStore>,
         facts: Vec<OpFacts>,
         copartitioned: Vec<BTreeSet<String>>,
         settings: &BuildSettings,
@@ -147,9 +149,9 @@ impl TopologyParts {
             global_subtopologies: Vec::new(),
             global_stores: self.global_stores,
             copartitioned,
-            builder: plan.builder,
+            builder,
             facts,
-            defined_stores: plan.stores.clone(),
+            defined_stores,
             additional_retention_ms: settings.additional_retention_ms.unwrap_or(DAY_MS),
             default_timestamps: settings.default_timestamps,
         };

@@ -138,6 +138,11 @@ impl Topology {
         (!nodes.is_empty()).then_some(SubTopology { id: 0, nodes, stores, is_global: true })
     }
 
+    /// Whether a source goes by a pattern.
+    pub(crate) fn has_patterns(&self) -> bool {
+        self.nodes.iter().any(|node| node.source_pattern().is_some())
+    }
+
     /// The same topology reading the topics that its patterns match among these.
     pub(crate) fn with_matched<'a>(&self, topics: impl Iterator<Item = &'a str> + Clone) -> Topology {
         let mut topology = self.clone();
@@ -226,6 +231,12 @@ impl Topology {
     /// The full name of a topic: internal ones begin with the application's id.
     pub fn topic_name(&self, topic: &str, application_id: &str) -> String {
         if self.is_internal(topic) { format!("{application_id}-{topic}") } else { topic.to_owned() }
+    }
+
+    /// The name by which the program knows a topic.
+    pub(crate) fn plain_topic<'a>(&self, topic: &'a str, application_id: &str) -> &'a str {
+        let inner = topic.strip_prefix(application_id).and_then(|rest| rest.strip_prefix('-'));
+        inner.filter(|inner| self.is_internal(inner)).unwrap_or(topic)
     }
 
     /// Whether a source topic serves as the store's changelog.

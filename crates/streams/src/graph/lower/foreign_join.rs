@@ -33,7 +33,7 @@ impl Lowering<'_> {
         check_name(&store)?;
         let registrations = StoreSpec {
             in_memory: self.settings.in_memory_stores,
-            logs_headers: true,
+            headers: StoreHeaders::Logged,
             ..StoreSpec::new(store, StoreKind::KeyValue { timestamped: true })
         };
         self.graph.facts[id].stores.insert("registrations", registrations.name.clone());

@@ -55,7 +55,7 @@ impl Lowering<'_> {
             cached: false,
             logging: logging(window_logging.clone()),
             // Kafka Streams writes the headers of joined records alone.
-            logs_headers: true,
+            headers: StoreHeaders::Logged,
             max_keys: None,
             time_ordered: false,
         };
@@ -79,7 +79,7 @@ impl Lowering<'_> {
                 in_memory,
                 cached: false,
                 logging: logging(join.changelog.clone()),
-                logs_headers: false,
+                headers: StoreHeaders::Dropped,
                 max_keys: None,
                 time_ordered: false,
             };

@@ -49,7 +49,22 @@ pub struct Deviation {
 }
 
 /// All deviations on purpose.
-pub const DEVIATIONS: [Deviation; 3] = [
+pub const DEVIATIONS: [Deviation; 4] = [
+    Deviation {
+        name: "a dead letter names our kind of failure",
+        reason: "there is no Java exception whose class could stand in the header",
+        holds: |case, expect, got| {
+            case["config"].get("errors.dead.letter.queue.topic.name").is_some()
+                && got.error.is_none()
+                && steps_agree(expect, got, |record| {
+                    let headers = record.as_array_mut().and_then(|fields| fields[4].as_array_mut());
+                    headers.is_some_and(|headers| {
+                        headers.retain(|header| header[0] != "__streams.errors.exception");
+                        true
+                    })
+                })
+        },
+    },
     Deviation {
         name: "headers are values",
         reason: "a processor's headers are its own; changing them in place is not seen by its siblings",
@@ -206,6 +221,7 @@ fn driver_settings(case: &Json) -> DriverSettings {
     if skips("deserialization.exception.handler") {
         handlers.deserialization = skip;
     }
+    handlers.dead_letters = setting("errors.dead.letter.queue.topic.name").map(Into::into);
     settings.handlers = handlers;
     settings
 }
@@ -262,8 +278,10 @@ fn subtopologies(topology: &Topology) -> Json {
     topology
         .subtopologies()
         .iter()
-        .map(|subtopology| {
-            let topics = topology.topics(subtopology, APPLICATION_ID);
+        .map(|subtopology| (subtopology, topology.topics(subtopology, APPLICATION_ID)))
+        // Nobody knows yet which topics a pattern matches; the recorder leaves such sub-topologies out.
+        .filter(|(_, topics)| !topics.sources.is_empty())
+        .map(|(subtopology, topics)| {
             json!({
                 "id": subtopology.id.to_string(),
                 "sources": topics.sources,
@@ -400,7 +418,14 @@ fn store_difference(expected: &Json, got: &Json) -> Option<String> {
 /// What counts of a record.
 fn comparable(record: &Json) -> Json {
     let field = |name: &str| record.get(name).cloned().unwrap_or(Json::Null);
-    json!([field("topic"), field("key"), field("value"), field("ts"), field("headers"), field("k"), field("v")])
+    // The texts of failures are not compared, only that they are there.
+    let mut headers = field("headers");
+    for header in headers.as_array_mut().into_iter().flatten() {
+        if ["__streams.errors.message", "__streams.errors.stacktrace"].iter().any(|unstable| header[0] == *unstable) {
+            header[1] = json!("unstable");
+        }
+    }
+    json!([field("topic"), field("key"), field("value"), field("ts"), headers, field("k"), field("v")])
 }
 
 /// Sorts the records of topics whose order is not defined, in the places where they stand.

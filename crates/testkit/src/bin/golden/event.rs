@@ -21,7 +21,14 @@ impl Event {
     /// Reads an event of a case, by the types that the program gives its topic.
     pub fn parse(event: &Json, program: &Program) -> Self {
         let topic = event.get("topic").and_then(Json::as_str).unwrap_or_default();
-        let (key, value) = program.inputs.get(topic).cloned().unwrap_or((Type::Str, Type::Str));
+        let by_pattern = || {
+            let matches =
+                |pattern: &str| regex::Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|whole| whole.is_match(topic));
+            let found = program.patterns.iter().find(|(pattern, ..)| matches(pattern));
+            found.map(|(_, key, value)| (key.clone(), value.clone()))
+        };
+        let types = program.inputs.get(topic).cloned().or_else(by_pattern);
+        let (key, value) = types.unwrap_or((Type::Str, Type::Str));
         let bytes = |raw: &str, field: &str, of: &Type| -> Option<Bytes> {
             if let Some(hex) = event.get(raw) {
                 return hex.as_str().and_then(from_hex).map(Bytes::from);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidewater_streams::{TimestampExtractor, UserError};
-use tidewater_types::Timestamp;
+use tidewater_types::{Partition, Timestamp};
 
 use super::value::{Type, Val, text};
 
@@ -329,4 +329,16 @@ pub fn timestamp_extractor(name: &str) -> Option<TimestampExtractor<Option<Val>,
         })),
         _ => return None,
     })
+}
+
+/// A partitioner.
+pub fn partitioner(
+    name: &str,
+) -> impl Fn(&Option<Val>, &Option<Val>, Partition) -> Option<Vec<Partition>> + Send + Sync + 'static {
+    let name = name.to_owned();
+    move |_, _, _| match name.as_str() {
+        "zero" => Some(vec![0]),
+        "drop" => Some(vec![]),
+        _ => None,
+    }
 }

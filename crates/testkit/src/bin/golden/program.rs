@@ -1,22 +1,24 @@
 //! Writing a case's program in the public DSL.
 
 mod tables;
+mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value as Json;
 use tidewater_streams::{
-    BuildError, BuildSettings, CogroupedStream, Data, EmitStrategy, GlobalKTable, GroupedStream, GroupedTable, Hopping,
-    JoinWindows, KStream, KTable, KeyValueStore, Optimizations, SessionWindowed, SessionWindowedCogroup,
-    SessionWindowedStream, Sessions, Sliding, StreamsBuilder, Suppress, TimeWindowedCogroup, TimeWindowedStream,
-    TimestampedStore, Topic, Topology, Tumbling, Unlimited, VersionedStore, WindowStore, Windowed,
+    BuildError, BuildSettings, CogroupedStream, Data, DefaultTimestamps, EmitStrategy, GlobalKTable, GroupedStream,
+    GroupedTable, Hopping, JoinWindows, KStream, KTable, KeyValueStore, OffsetReset, Optimizations, SessionWindowed,
+    SessionWindowedCogroup, SessionWindowedStream, Sessions, Sliding, StoreDefinition, StreamsBuilder, Suppress,
+    TimeWindowedCogroup, TimeWindowedStream, TimestampedStore, Topic, Topology, Tumbling, Unlimited, VersionedStore,
+    WindowStore, Windowed,
 };
-use tidewater_types::ms;
+use tidewater_types::{Record, ms};
 
 use super::functions as f;
 use super::processors::{Dynamic, FixedDynamic, Spec, StoreOf};
-use super::value::{Type, Val};
+use super::value::{Type, Val, text as val_text};
 use tables::*;
 
 type Key = Option<Val>;
@@ -84,6 +86,8 @@ pub struct Program {
     pub observed: Observed,
     /// The types that the first reader of each topic gives.
     pub inputs: BTreeMap<String, (Type, Type)>,
+    /// The same by patterns of topics.
+    pub patterns: Vec<(String, Type, Type)>,
     /// Types of keys and values by sink topic.
     pub outputs: BTreeMap<String, (Type, Type)>,
     /// Types of keys and values by store.
@@ -95,8 +99,10 @@ struct Writer {
     handles: BTreeMap<String, Handle>,
     stores: BTreeMap<String, StoreOf>,
     globals: BTreeSet<String>,
+    table_stores: BTreeMap<String, StoreOf>,
     observed: Observed,
     inputs: BTreeMap<String, (Type, Type)>,
+    patterns: Vec<(String, Type, Type)>,
     outputs: BTreeMap<String, (Type, Type)>,
     store_types: BTreeMap<String, (Type, Type)>,
 }
@@ -130,7 +136,21 @@ pub fn settings(config: &Json) -> Result<BuildSettings, Trouble> {
     for (name, value) in config.as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
         match name.as_str() {
-            "statestore.cache.max.bytes" | "processing.exception.handler" | "deserialization.exception.handler" => {}
+            "statestore.cache.max.bytes"
+            | "processing.exception.handler"
+            | "deserialization.exception.handler"
+            | "errors.dead.letter.queue.topic.name" => {}
+            // A driver's one task has no group and no transactions: its records are the same.
+            "processing.guarantee" => {}
+            "ensure.explicit.internal.resource.naming" => settings.require_names = value == "true",
+            "default.timestamp.extractor" => {
+                settings.default_timestamps = match value.rsplit('.').next().unwrap_or_default() {
+                    "LogAndSkipOnInvalidTimestamp" => DefaultTimestamps::SkipOnInvalid,
+                    "UsePartitionTimeOnInvalidTimestamp" => DefaultTimestamps::PartitionTimeOnInvalid,
+                    "FailOnInvalidTimestamp" => DefaultTimestamps::FailOnInvalid,
+                    other => return not_yet(format!("default.timestamp.extractor={other}")),
+                };
+            }
             "topology.optimization" => {
                 for part in value.split(',') {
                     match part.trim() {
@@ -150,6 +170,7 @@ pub fn settings(config: &Json) -> Result<BuildSettings, Trouble> {
                 settings.in_memory_stores = true;
             }
             "dsl.store.suppliers.class" if value.ends_with("RocksDBDslStoreSuppliers") => {}
+            "dsl.store.format" => settings.keep_headers = value == "headers",
             other => return not_yet(other),
         }
     }
@@ -158,17 +179,19 @@ pub fn settings(config: &Json) -> Result<BuildSettings, Trouble> {
 
 /// Writes the program of a case.
 pub fn write(case: &Json) -> Result<Program, Trouble> {
-    if text(case, "api") == Some("topology") {
-        return not_yet("the low-level topology API");
-    }
     let settings = settings(case.get("config").unwrap_or(&Json::Null))?;
+    if text(case, "api") == Some("topology") {
+        return topology::write(case, settings);
+    }
     let mut writer = Writer {
         builder: StreamsBuilder::with_settings(settings),
         handles: BTreeMap::new(),
         stores: BTreeMap::new(),
         globals: BTreeSet::new(),
+        table_stores: BTreeMap::new(),
         observed: Observed::default(),
         inputs: BTreeMap::new(),
+        patterns: Vec::new(),
         outputs: BTreeMap::new(),
         store_types: BTreeMap::new(),
     };
@@ -179,6 +202,7 @@ pub fn write(case: &Json) -> Result<Program, Trouble> {
         topology: writer.builder.build()?,
         observed: writer.observed,
         inputs: writer.inputs,
+        patterns: writer.patterns,
         outputs: writer.outputs,
         stores: writer.store_types,
     })
@@ -214,17 +238,14 @@ impl Writer {
 
     fn step(&mut self, step: &Json) -> Result<(), Trouble> {
         let op = required(step, "op");
-        for unsupported in ["reset", "pattern", "topicFn", "partitioner", "provides"] {
-            if step.get(unsupported).is_some() {
-                return not_yet(unsupported);
-            }
-        }
         match op.as_str() {
             "stream" => self.source(step),
             "table" => self.source_table(step),
             "globalTable" => self.global_table(step),
             "addGlobalStore" => self.global_store(step),
-            "filter" | "filterNot" | "mapValues" if self.table(step, "in").is_some() => self.derive(step, &op),
+            "filter" | "filterNot" | "mapValues" | "transformValues" if self.table(step, "in").is_some() => {
+                self.derive(step, &op)
+            }
             "filter" | "filterNot" | "mapValues" | "map" | "flatMap" | "flatMapValues" | "selectKey" | "peek"
             | "foreach" => self.stateless(step, &op),
             "merge" => {
@@ -241,17 +262,32 @@ impl Writer {
                 if let Some(count) = number(step, "partitions") {
                     repartitioned = repartitioned.partitions(count as u32);
                 }
+                let mut repartitioned = repartitioned.key_serde(key.serde()).value_serde(value.serde());
+                if let Some(partitioner) = text(step, "partitioner") {
+                    repartitioned = repartitioned.partitioned_by(f::partitioner(partitioner));
+                }
                 self.put_stream(step, repartitioned, key, value);
                 Ok(())
             }
             "to" => {
                 let (stream, key, value) = self.stream(step, "in")?;
                 let topic = Topic::<Key, Value>::named(required(step, "topic")).with_serdes(key.serde(), value.serde());
-                let sink = stream.to(&topic);
+                let mut sink = match text(step, "topicFn").map(str::to_owned) {
+                    Some(function) => {
+                        let label = format!("by-{function}");
+                        stream.to_chosen(label, &topic, move |record| chosen_topic(&function, record))
+                    }
+                    None => {
+                        self.outputs.insert(required(step, "topic"), (key, value));
+                        stream.to(&topic)
+                    }
+                };
+                if let Some(partitioner) = text(step, "partitioner") {
+                    sink = sink.partitioned_by(f::partitioner(partitioner));
+                }
                 if let Some(name) = text(step, "name") {
                     sink.named(name);
                 }
-                self.outputs.insert(required(step, "topic"), (key, value));
                 Ok(())
             }
             "toTable" => {
@@ -298,7 +334,17 @@ impl Writer {
         }
         let topics: Vec<Topic<Key, Value>> =
             names.into_iter().map(|name| Topic::named(name).with_serdes(key.serde(), value.serde())).collect();
-        let mut stream = self.builder.stream_of_all(&topics);
+        let mut stream = match text(step, "pattern") {
+            Some(pattern) => {
+                self.patterns.push((pattern.to_owned(), key.clone(), value.clone()));
+                let types = Topic::<Key, Value>::named("").with_serdes(key.serde(), value.serde());
+                self.builder.stream_matching(pattern, &types)
+            }
+            None => self.builder.stream_of_all(&topics),
+        };
+        if let Some(reset) = text(step, "reset") {
+            stream = stream.offset_reset(offset_reset(reset)?);
+        }
         if let Some(extractor) = text(step, "extractor") {
             stream = stream.timestamps(match f::timestamp_extractor(extractor) {
                 Some(extractor) => extractor,
@@ -310,14 +356,20 @@ impl Writer {
     }
 
     fn source_table(&mut self, step: &Json) -> Result<(), Trouble> {
-        if step.get("extractor").is_some() {
-            return not_yet("a table's timestamp extractor");
-        }
         let (key, value) = Self::types(step)?;
         let name = required(step, "topic");
         self.note_input(&name, &key, &value);
         let topic = Topic::<Key, Value>::named(name).with_serdes(key.serde(), value.serde());
-        let table = named_table(self.builder.table(&topic), step);
+        let mut table = named_table(self.builder.table(&topic), step);
+        if let Some(extractor) = text(step, "extractor") {
+            table = table.timestamps(match f::timestamp_extractor(extractor) {
+                Some(extractor) => extractor,
+                None => return not_yet(format!("extractor {extractor}")),
+            });
+        }
+        if let Some(reset) = text(step, "reset") {
+            table = table.offset_reset(offset_reset(reset)?);
+        }
         let table = materialize(table, step, false)?;
         self.put_table(step, Table::Plain(table), key, value);
         Ok(())
@@ -379,6 +431,15 @@ impl Writer {
         };
         if let Some(name) = step.get("materialized").and_then(|m| text(m, "name")) {
             self.store_types.insert(name.to_owned(), (store_key, value.clone()));
+            if let Table::Plain(table) = &table {
+                let table = table.clone().value_serde(value.serde());
+                let kind = step["materialized"]["store"].as_str().unwrap_or_default();
+                let store = match kind.starts_with("versioned") {
+                    true => StoreOf::Versioned(table.versioned_rows()),
+                    false => StoreOf::Timestamped(table.rows()),
+                };
+                self.table_stores.insert(name.to_owned(), store);
+            }
         }
         let table = each!(table, t => t.value_serde(value.serde()));
         self.handles.insert(required(step, "id"), Handle::Table(table, key, value));
@@ -387,7 +448,7 @@ impl Writer {
     fn derive(&mut self, step: &Json, op: &str) -> Result<(), Trouble> {
         let Some((table, key, value)) = self.table(step, "in") else { return not_yet(op) };
         let function = required(step, "fn");
-        let result = if op == "mapValues" { f::value_type(&function, &value) } else { value };
+        let result = if op.starts_with("filter") { value } else { f::value_type(&function, &value) };
         let derived = each!(table, t => derive_table(&t, step, op, &function)?);
         self.put_table(step, derived, key, result);
         Ok(())
@@ -432,10 +493,10 @@ impl Writer {
             "selectKey" => stream.try_select_key(move |k, v| f::key_function(&function, k.as_ref(), v.as_ref())),
             "peek" => stream.peek(observe),
             _ => {
-                if step.get("name").is_some() {
-                    return not_yet("a name of foreach");
+                let end = stream.for_each(observe);
+                if let Some(name) = text(step, "name") {
+                    end.named(name);
                 }
-                stream.for_each(observe);
                 return Ok(());
             }
         };
@@ -762,16 +823,12 @@ impl Writer {
         let (right, _, right_type) = self.stream(step, "with")?;
         let window = step.get("window").cloned().unwrap_or_default();
         let mut windows = JoinWindows::of(duration(number(&window, "differenceMs").unwrap_or(0))?);
-        for (field, set) in [
-            ("beforeMs", JoinWindows::before as fn(JoinWindows, std::time::Duration) -> JoinWindows),
-            ("afterMs", JoinWindows::after),
-            ("graceMs", JoinWindows::grace),
-        ] {
-            match number(&window, field) {
-                Some(value) if value < 0 => return not_yet(format!("a negative {field}")),
-                Some(value) => windows = set(windows, duration(value)?),
-                None => {}
-            }
+        let difference = number(&window, "differenceMs").unwrap_or(0);
+        let before = number(&window, "beforeMs").unwrap_or(difference);
+        let after = number(&window, "afterMs").unwrap_or(difference);
+        windows = windows.between_ms(-before, after);
+        if let Some(grace) = number(&window, "graceMs") {
+            windows = windows.grace(duration(grace)?);
         }
         if let Some(name) = text(step, "storeName") {
             windows = windows.store(name);
@@ -824,16 +881,26 @@ impl Writer {
         let Some(spec) = spec else {
             return not_yet(format!("processor {}", step.get("processor").unwrap_or(&Json::Null)));
         };
+        for store in step.get("provides").and_then(Json::as_array).into_iter().flatten() {
+            self.add_store_of(store)?;
+        }
         let mut connected = Vec::new();
         // A global store is there for everybody.
         let wanted = step["processor"]["store"].as_str().unwrap_or_default();
         if let Some(&store) = self.stores.get(wanted).filter(|_| self.globals.contains(wanted)) {
             connected.push((wanted.to_owned(), store));
         }
-        for name in step.get("stores").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str) {
+        let wanted_stores = step.get("stores").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+        let provided = step.get("provides").and_then(Json::as_array).into_iter().flatten();
+        for name in wanted_stores.chain(provided.filter_map(|store| text(store, "name"))) {
             match self.stores.get(name) {
                 Some(&store) => connected.push((name.to_owned(), store)),
-                None => return not_yet("a store that was not added"),
+                // A table's own store.
+                None if self.table_stores.contains_key(name) => {
+                    connected.push((name.to_owned(), self.table_stores[name]));
+                }
+                // Cannot be written in Tidewater, where a store is named by its handle.
+                None => return Err(Trouble::Build(BuildError::Misuse(format!("there is no store {name}")))),
             }
         }
         let (new_key, new_value) = (spec.key_type(&key), spec.value_type(&value));
@@ -849,53 +916,82 @@ impl Writer {
     }
 
     fn add_store(&mut self, step: &Json) -> Result<(), Trouble> {
-        let store = step.get("store").cloned().unwrap_or_default();
-        let (key, value) = Self::types(&store)?;
-        let name = required(&store, "name");
-        self.store_types.insert(name.clone(), (key.clone(), value.clone()));
-        macro_rules! add {
-            ($definition:expr, $kind:path) => {{
-                let mut definition = $definition;
-                if text(&store, "store") == Some("in_memory") {
-                    definition = definition.in_memory();
-                }
-                if store.get("caching").and_then(Json::as_bool) == Some(true) {
-                    definition = definition.cached(true);
-                }
-                match store.get("logging") {
-                    Some(Json::Bool(false)) => definition = definition.without_changelog(),
-                    Some(Json::Object(settings)) => {
-                        for (name, value) in settings {
-                            definition = definition.changelog_setting(name, value.as_str().unwrap_or_default());
-                        }
-                    }
-                    _ => {}
-                }
-                self.stores.insert(name.clone(), $kind(self.builder.store(definition)));
-            }};
-        }
-        match text(&store, "type").unwrap_or_default() {
-            "keyValue" => {
-                add!(KeyValueStore::define_with(name.clone(), key.serde(), value.serde()), StoreOf::KeyValue);
-            }
-            "timestampedKeyValue" => {
-                add!(TimestampedStore::define_with(name.clone(), key.serde(), value.serde()), StoreOf::Timestamped);
-            }
-            "window" if store.get("duplicates").and_then(Json::as_bool) != Some(true) => {
-                let retention = duration(number(&store, "retentionMs").unwrap_or(0))?;
-                let size = duration(number(&store, "windowMs").unwrap_or(0))?;
-                let definition = WindowStore::define_with(name.clone(), retention, size, key.serde(), value.serde());
-                add!(definition, StoreOf::Window);
-            }
-            "versioned" => {
-                let history = duration(number(&store, "retentionMs").unwrap_or(0))?;
-                let definition = VersionedStore::define_with(name.clone(), history, key.serde(), value.serde());
-                add!(definition, StoreOf::Versioned);
-            }
-            other => return not_yet(format!("a {other} store")),
-        }
+        self.add_store_of(&step.get("store").cloned().unwrap_or_default())
+    }
+
+    fn add_store_of(&mut self, store: &Json) -> Result<(), Trouble> {
+        let (key, value) = Self::types(store)?;
+        let name = required(store, "name");
+        self.store_types.insert(name.clone(), (key, value));
+        let store = match define_store(store)? {
+            Defined::KeyValue(definition) => StoreOf::KeyValue(self.builder.store(definition)),
+            Defined::Timestamped(definition) => StoreOf::Timestamped(self.builder.store(definition)),
+            Defined::Window(definition) => StoreOf::Window(self.builder.store(definition)),
+            Defined::Versioned(definition) => StoreOf::Versioned(self.builder.store(definition)),
+        };
+        self.stores.insert(name, store);
         Ok(())
     }
+}
+
+/// A store as a case describes it.
+enum Defined {
+    KeyValue(StoreDefinition<KeyValueStore<Val, Val>>),
+    Timestamped(StoreDefinition<TimestampedStore<Val, Val>>),
+    Window(StoreDefinition<WindowStore<Val, Val>>),
+    Versioned(StoreDefinition<VersionedStore<Val, Val>>),
+}
+
+fn define_store(store: &Json) -> Result<Defined, Trouble> {
+    fn options<S>(mut definition: StoreDefinition<S>, store: &Json) -> StoreDefinition<S> {
+        if text(store, "store") == Some("in_memory") {
+            definition = definition.in_memory();
+        }
+        if store.get("caching").and_then(Json::as_bool) == Some(true) {
+            definition = definition.cached(true);
+        }
+        match store.get("logging") {
+            Some(Json::Bool(false)) => definition.without_changelog(),
+            Some(Json::Object(settings)) => settings.iter().fold(definition, |definition, (name, value)| {
+                definition.changelog_setting(name, value.as_str().unwrap_or_default())
+            }),
+            _ => definition,
+        }
+    }
+    let (key, value) = Writer::types(store)?;
+    let (key, value) = (key.serde(), value.serde());
+    let name = required(store, "name");
+    let millis = |field: &str| duration(number(store, field).unwrap_or(0));
+    Ok(match text(store, "type").unwrap_or_default() {
+        "keyValue" => Defined::KeyValue(options(KeyValueStore::define_with(name, key, value), store)),
+        "timestampedKeyValue" => Defined::Timestamped(options(TimestampedStore::define_with(name, key, value), store)),
+        "window" if store.get("duplicates").and_then(Json::as_bool) != Some(true) => {
+            let definition = WindowStore::define_with(name, millis("retentionMs")?, millis("windowMs")?, key, value);
+            Defined::Window(options(definition, store))
+        }
+        "versioned" => {
+            let definition = VersionedStore::define_with(name, millis("retentionMs")?, key, value);
+            Defined::Versioned(options(definition, store))
+        }
+        other => return not_yet(format!("a {other} store")),
+    })
+}
+
+fn chosen_topic(function: &str, record: &Record<Key, Value>) -> String {
+    let chosen = f::key_function(function, record.key.as_ref(), record.value.as_ref());
+    format!("to-{}", val_text(chosen.ok().flatten().as_ref()))
+}
+
+fn offset_reset(reset: &str) -> Result<OffsetReset, Trouble> {
+    Ok(match reset {
+        "earliest" => OffsetReset::Earliest,
+        "latest" => OffsetReset::Latest,
+        "none" => OffsetReset::None,
+        other => match other.strip_prefix("by_duration:").and_then(|millis| millis.parse().ok()) {
+            Some(millis) => OffsetReset::ByDuration(duration(millis)?),
+            None => return not_yet(format!("reset {other}")),
+        },
+    })
 }
 
 fn named(stream: Stream, step: &Json) -> Stream {

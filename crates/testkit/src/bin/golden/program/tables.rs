@@ -1,5 +1,9 @@
 //! Tables of the dynamic type, under any of the three kinds of keys.
 
+use std::marker::PhantomData;
+
+use tidewater_streams::{Core, UserError, ValueTransformer};
+
 use super::*;
 
 /// A table's key as the dynamic type.
@@ -100,9 +104,28 @@ pub(super) fn derive_table<K: TableKey>(
     let derived = match op {
         "filter" => table.try_filter(move |k, v| f::predicate(&function, Some(&k.val()), Some(v))),
         "filterNot" => table.try_filter_not(move |k, v| f::predicate(&function, Some(&k.val()), Some(v))),
+        "transformValues" => {
+            table.transform_values(move |_| Transform { function: function.clone(), key: PhantomData })
+        }
         _ => table.try_map_values(move |k, v| f::value_function(&function, Some(&k.val()), Some(v))),
     };
     materialize(named_table(derived, step), step, false)
+}
+
+/// A value function as a transformer.
+struct Transform<K> {
+    function: String,
+    key: PhantomData<fn(K)>,
+}
+
+impl<K: TableKey> ValueTransformer for Transform<K> {
+    type K = K;
+    type V = Val;
+    type VOut = Val;
+
+    fn transform(&mut self, key: &K, value: Value, _: &mut Core) -> Result<Value, UserError> {
+        f::value_function(&self.function, Some(&key.val()), value)
+    }
 }
 
 pub(super) fn open_table<K: TableKey>(table: &KTable<K, Val>, step: &Json) -> Stream {
