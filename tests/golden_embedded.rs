@@ -77,18 +77,22 @@ fn runnable(case: &Json) -> Option<Program> {
     let inputs: BTreeSet<&str> =
         case["input"].as_array()?.iter().map(|event| event["topic"].as_str()).collect::<Option<_>>()?;
     let expect = case.get("expect")?;
+    let globals = case["program"].as_array()?.iter().filter(|step| step["op"] == "globalTable");
+    let inputs: BTreeSet<&str> = globals.filter_map(|step| step["topic"].as_str()).chain(inputs).collect();
     let writes_input = records(expect).any(|record| inputs.contains(record["topic"].as_str().unwrap_or_default()));
     let is_before_1970 = case["input"].as_array()?.iter().any(|event| event["ts"].as_i64().unwrap_or(0) < 0);
     // What is unmatched is looked for once in a second, and at once only in the driver.
     let waits =
         |step: &Json| step.get("window").is_some() && ["leftJoin", "outerJoin"].iter().any(|op| step["op"] == *op);
+    // What has closed is looked for as seldom; and a pattern matches the topics that are there when the program starts.
+    let closes = |step: &Json| step["emit"] == "on_window_close" || step.get("pattern").is_some();
     // Headers are values here: a processor's change of them is not seen by its siblings.
     let mutates = |step: &Json| step["processor"]["type"] == "mutate_header";
     let fits = expect["subtopologies"].as_array()?.len() == 1
         && expect.get("error").unwrap_or(&none).is_null()
         && config.is_none_or(|config| config.keys().all(|name| known.contains(&name.as_str())))
         && !writes_input
-        && !case["program"].as_array()?.iter().any(|step| waits(step) || mutates(step))
+        && !case["program"].as_array()?.iter().any(|step| waits(step) || closes(step) || mutates(step))
         && !is_before_1970;
     if fits { write(case).ok() } else { None }
 }
@@ -135,6 +139,15 @@ async fn run(case: &Json, program: &Program) -> Sent {
         }
         inputs.extend(topics.sources.into_iter().filter(|topic| !topics.repartition.contains_key(topic)));
     }
+    let topics = program.topology.global_topics().map(str::to_owned);
+    let chosen = records(&case["expect"]).filter_map(|record| record["topic"].as_str().map(str::to_owned));
+    let chosen = chosen.filter(|topic| !topic.starts_with("golden-"));
+    for topic in topics.chain(chosen).collect::<BTreeSet<_>>() {
+        if !log.topics().unwrap().contains_key(&topic) {
+            log.create_topic(&Raw::named(topic), 1).unwrap();
+        }
+    }
+    inputs.extend(program.topology.global_topics().map(str::to_owned));
     let cache = case["config"]["statestore.cache.max.bytes"].as_str().map_or(10 << 20, |bytes| bytes.parse().unwrap());
     let topology = write(case).unwrap_or_else(|_| unreachable!("it was written before")).topology;
     let app =

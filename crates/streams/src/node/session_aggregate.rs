@@ -127,7 +127,9 @@ pub(crate) fn listen<K: Data, A: Data>(build: &mut TaskBuild<'_>, access: &Store
         let Some((raw_key, start, end)) = split_session_key(full) else {
             unreachable!("session keys are put with their suffix")
         };
-        let (key, headers) = (access.key.read(raw_key)?, core.context.headers.clone());
+        // With headers of its own the aggregate has none, as in Kafka Streams.
+        let headers = if access.with_headers { Headers::EMPTY } else { core.context.headers.clone() };
+        let key = access.key.read(raw_key)?;
         let key = SessionWindowed { key, window: Window { start, end } };
         core.forward(node, Record { key, value, timestamp: Timestamp(end), headers })
     });

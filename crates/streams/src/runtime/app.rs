@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
@@ -13,7 +13,7 @@ use tidewater_protocol::Wake;
 use tidewater_types::{Partition, TopicPartition};
 use tokio::sync::watch;
 
-use super::global::GlobalThread;
+use super::global::{GlobalThread, GlobalView};
 use super::plan::deploy;
 use super::settings::AppSettings;
 use super::thread::{Signals, StreamThread};
@@ -65,6 +65,8 @@ pub struct App {
     threads: Vec<(JoinHandle<Result<(), TaskError>>, Arc<Signals>)>,
     /// What the log calls when there may be more to read: held here, so that it ends with the application.
     wakes: Vec<Wake>,
+    /// The global stores, once they are filled, if there are any.
+    global_stores: Option<Arc<OnceLock<GlobalView>>>,
     /// How many threads have ended.
     ended: watch::Receiver<usize>,
 }
@@ -122,15 +124,16 @@ impl App {
         let inputs = inputs.collect();
         let topology = Arc::new(topology);
         let (end, ended) = watch::channel(0);
-        let mut app = App { ports: ports.clone(), inputs, threads: Vec::new(), wakes: Vec::new(), ended };
         let global_stores = topology.globals().map(|_| Arc::new(OnceLock::new()));
+        let (threads, wakes) = (Vec::new(), Vec::new());
+        let mut app = App { ports: ports.clone(), inputs, threads, wakes, global_stores: global_stores.clone(), ended };
         // Where a thread does not start, what was started before ends as the application is dropped.
         if let Some(filled) = global_stores.clone() {
             let (topology, settings, ports) = (topology.clone(), settings.clone(), ports.clone());
             let name = format!("{}-global", settings.application_id);
             app.spawn(&name, end.clone(), move |signals| {
                 let Some(thread) = GlobalThread::open(&topology, &settings, &ports, signals)? else { return Ok(()) };
-                let _ = filled.set(thread.stores.clone());
+                let _ = filled.set(thread.view());
                 thread.run()
             })?;
         }
@@ -199,7 +202,8 @@ impl App {
         self.threads.iter().map(|(_, signals)| signals.commits.load(Ordering::Relaxed)).sum()
     }
 
-    /// How many records wait in all topics that the application reads, its own repartition topics among them: those behind
+    /// How many records wait in all topics that the application reads, its own repartition topics and those of global tables
+    /// among them: those behind
     /// the committed offsets. At 0 everything that was there is worked through and committed.
     ///
     /// # Errors
@@ -214,6 +218,13 @@ impl App {
                 None => self.ports.consumer.earliest(place)?,
             };
             lag += self.ports.consumer.latest(place)?.0.saturating_sub(from.0).max(0) as u64;
+        }
+        let Some(global_stores) = &self.global_stores else { return Ok(lag) };
+        // Until they are filled for the first time, at least one thing is to be done.
+        let Some(view) = global_stores.get() else { return Ok(lag + 1) };
+        let positions = view.positions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (place, position) in positions {
+            lag += self.ports.consumer.latest(&place)?.0.saturating_sub(position.0).max(0) as u64;
         }
         Ok(lag)
     }

@@ -4,8 +4,8 @@
 //! join the store's with the partition; it goes on there after a restart.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewater_client::Ports;
 use tidewater_protocol::{Batch, ResponseError};
@@ -23,16 +23,26 @@ use crate::topology::Topology;
 /// The folder of global stores, beside those of the tasks.
 const FOLDER: &str = "global";
 
+/// How far each partition of the global topics is in the stores.
+pub(crate) type Positions = Arc<Mutex<BTreeMap<TopicPartition, Offset>>>;
+
+/// What the rest of the application needs of the global stores, once they are filled.
+pub(crate) struct GlobalView {
+    /// How the tasks open them.
+    pub stores: GlobalStores,
+    pub positions: Positions,
+}
+
 /// Global stores that are open and filled up to the present.
 pub(crate) struct GlobalThread {
     task: Task,
-    positions: BTreeMap<TopicPartition, Offset>,
+    /// Where to read on, for others to see.
+    positions: Positions,
     /// The names under which offsets are kept, for stores that last.
     names: BTreeMap<TopicPartition, String>,
     ports: Ports,
     signals: Arc<Signals>,
-    /// How the tasks open the stores.
-    pub stores: GlobalStores,
+    stores: GlobalStores,
 }
 
 /// What fills global stores sends nothing on.
@@ -88,16 +98,30 @@ impl GlobalThread {
                 positions.insert(place, position);
             }
         }
+        let positions = Arc::new(Mutex::new(positions));
         let mut thread = GlobalThread { task, positions, names, ports: ports.clone(), signals, stores };
         thread.catch_up()?;
         Ok(Some(thread))
     }
 
+    /// What others need.
+    pub fn view(&self) -> GlobalView {
+        GlobalView { stores: self.stores.clone(), positions: self.positions.clone() }
+    }
+
+    fn places(&self) -> Vec<TopicPartition> {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    fn position(&self, place: &TopicPartition) -> Offset {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner)[place]
+    }
+
     /// Reads up to where the topics end now.
     fn catch_up(&mut self) -> Result<(), TaskError> {
-        for place in self.positions.keys().cloned().collect::<Vec<_>>() {
+        for place in self.places() {
             let end = self.ports.consumer.latest(&place).map_err(failed)?;
-            while self.positions[&place] < end && !self.signals.stop.load(Ordering::SeqCst) {
+            while self.position(&place) < end && !self.signals.stop.load(Ordering::SeqCst) {
                 if !self.read(&place)? {
                     break; // Compaction took the last records away.
                 }
@@ -108,7 +132,7 @@ impl GlobalThread {
 
     /// Works through a chunk of a partition, and lets the tasks see it; says whether there was one.
     fn read(&mut self, place: &TopicPartition) -> Result<bool, TaskError> {
-        let mut position = self.positions[place];
+        let mut position = self.position(place);
         let fetched = match self.ports.consumer.fetch(place, position, FETCH_BYTES) {
             Err(error) if error.code() == Some(ResponseError::OffsetOutOfRange) => {
                 position = self.ports.consumer.earliest(place).map_err(failed)?;
@@ -133,9 +157,9 @@ impl GlobalThread {
             position = batch.next_offset().max(position);
             chunk = chunk.slice(batch.len()..);
         }
-        self.positions.insert(place.clone(), position);
         let offsets = self.names.get(place).map(|name| (name.clone(), position)).into_iter().collect();
         self.task.commit_stores(&offsets)?;
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone(), position);
         Ok(true)
     }
 
@@ -145,7 +169,7 @@ impl GlobalThread {
         while !self.signals.stop.load(Ordering::SeqCst) {
             self.signals.more.store(false, Ordering::SeqCst);
             let mut worked = false;
-            for place in self.positions.keys().cloned().collect::<Vec<_>>() {
+            for place in self.places() {
                 worked |= self.read(&place)?;
             }
             if !worked && !self.signals.more.load(Ordering::SeqCst) {

@@ -11,12 +11,13 @@ use tidewater_state::{MemoryBackend, StoreSpec};
 use tidewater_types::{Offset, TaskId, Timestamp, TopicPartition};
 
 use super::collector::SharedBatches;
+use super::global::GlobalView;
 use super::offsets::{Note, read_metadata, write_metadata};
 use super::restore::{failed, restore};
 use super::settings::AppSettings;
 use super::state::open_backend;
 use crate::error::{FailureKind, TaskError};
-use crate::task::{GlobalStores, RawRecord, Task, TaskOptions};
+use crate::task::{RawRecord, Task, TaskOptions};
 use crate::topology::{OffsetReset, Topology};
 
 /// Bytes that are read of an input at once.
@@ -68,7 +69,7 @@ pub(crate) struct StreamThread {
     pub tasks: Vec<TaskId>,
     pub signals: Arc<Signals>,
     /// Where the global stores will be once they are filled, if there are any.
-    pub global_stores: Option<Arc<OnceLock<GlobalStores>>>,
+    pub global_stores: Option<Arc<OnceLock<GlobalView>>>,
 }
 
 impl StreamThread {
@@ -133,7 +134,7 @@ impl StreamThread {
             handlers: self.settings.handlers.clone(),
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: self.settings.clock.now(),
-            global_stores: self.global_stores.as_ref().and_then(|stores| stores.get().cloned()),
+            global_stores: self.global_stores.as_ref().and_then(|stores| stores.get()).map(|view| view.stores.clone()),
         };
         let stores: Vec<&StoreSpec> =
             subtopology.stores.iter().map(|&store| self.topology.store(store)).filter(|spec| !spec.in_memory).collect();
