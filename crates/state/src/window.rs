@@ -252,7 +252,7 @@ impl Store {
         }
         let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));
         let length = key.len();
-        let live_from = self.live_from(i64::MIN);
+        let live_from = self.windows_from();
         let found = self.scan_key(key, &range, reverse, |key| is_window_live(key, live_from))?;
         let mut found = self.window_entries(found)?;
         // Longer keys may lie between; their own key part differs in length.
@@ -267,7 +267,7 @@ impl Store {
             return Ok(false);
         }
         let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));
-        let live_from = self.live_from(i64::MIN);
+        let live_from = self.windows_from();
         if self.has_row(key, &range, |key| is_window_live(key, live_from)) {
             return Ok(true);
         }
@@ -277,7 +277,7 @@ impl Store {
     /// The windows of all keys that begin between two times (both included), in the store's order.
     pub fn fetch_all(&mut self, from: i64, to: i64) -> Result<Vec<WindowEntry>, StateError> {
         let from = from.max(0);
-        let live_from = self.live_from(i64::MIN);
+        let live_from = self.windows_from();
         let found = self.scan_all(|key| is_window_live(key, live_from))?;
         let mut found = self.window_entries(found)?;
         found.retain(|entry| (from..=to).contains(&entry.start));
@@ -291,6 +291,14 @@ impl Store {
 
     pub(crate) fn live_from(&self, from: i64) -> i64 {
         self.expiry.as_ref().map_or(from, |expiry| from.max(expiry.live_from()))
+    }
+
+    /// The earliest start of windows that are found by time. A persistent store that Kafka Streams keeps in the order of time has
+    /// them for 1 ms longer.
+    fn windows_from(&self) -> i64 {
+        let live_from = self.live_from(i64::MIN);
+        let spec = self.spec();
+        if spec.time_ordered && !spec.in_memory { live_from.saturating_sub(1) } else { live_from }
     }
 
     fn window_entries(&self, found: Entries) -> Result<Vec<WindowEntry>, StateError> {

@@ -334,7 +334,11 @@ fn store_json(view: &StoreView, program: &Program) -> Option<Json> {
         })
         .collect();
     let duplicates = matches!(view.spec.kind, StoreKind::Window { duplicates: true, .. });
-    Some(json!({"type": kind, "entries": entries, "typed": types.is_some(), "duplicates": duplicates}))
+    // A session store cannot list its keys; the recorder asked for those that it read in the changelog.
+    let listed = kind != "session" || view.spec.is_logged();
+    Some(json!({
+        "type": kind, "entries": entries, "typed": types.is_some(), "duplicates": duplicates, "listed": listed
+    }))
 }
 
 /// The first difference.
@@ -389,6 +393,9 @@ fn store_difference(expected: &Json, got: &Json) -> Option<String> {
     if expected["type"] != got["type"] {
         return Some("its type".to_owned());
     }
+    if got["listed"] == false {
+        return None;
+    }
     let strip = |entries: &Json| -> Vec<Json> {
         entries
             .as_array()
@@ -398,6 +405,9 @@ fn store_difference(expected: &Json, got: &Json) -> Option<String> {
                 let mut entry = entry.clone();
                 if let Some(entry) = entry.as_object_mut() {
                     entry.remove("headers");
+                    if let Some(value) = entry["value"].as_str().and_then(aggregation_of) {
+                        entry["value"] = value;
+                    }
                     if got["duplicates"] == true {
                         // Join stores have room for a timestamp in Kafka Streams' own layout, without meaning.
                         entry.remove("ts");
@@ -413,6 +423,13 @@ fn store_difference(expected: &Json, got: &Json) -> Option<String> {
             .collect()
     };
     (strip(&expected["entries"]) != strip(&got["entries"])).then(|| "its entries".to_owned())
+}
+
+/// The aggregate in the text that the recorder wrote of one with headers; they are compared in the changelog.
+fn aggregation_of(text: &str) -> Option<Json> {
+    let (aggregate, _) =
+        text.strip_prefix("AggregationWithHeaders{aggregation=")?.split_once(", headers=RecordHeaders(")?;
+    Some(serde_json::from_str(aggregate).unwrap_or_else(|_| json!(aggregate)))
 }
 
 /// What counts of a record.
