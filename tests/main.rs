@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod bad_input;
+mod debounce;
+mod delay;
 mod distinct;
 mod event_order;
 mod examples;
@@ -10,10 +12,14 @@ mod failures;
 mod gaps;
 mod golden_concrete;
 mod golden_embedded;
+mod idle_windows;
 mod kill;
+mod map_async;
 mod news;
+mod rate_limit;
 mod readme;
 mod restart;
 mod signal;
+mod ttl;
 mod window_restore;
 mod word_count;

@@ -25,6 +25,7 @@ mod session;
 mod shared;
 mod spec;
 mod store;
+mod ttl;
 mod versioned;
 mod window;
 
@@ -41,5 +42,6 @@ pub use session::SessionEntry;
 pub use shared::SharedBackend;
 pub use spec::{Logging, Retention, StoreHeaders, StoreKind, StoreSpec};
 pub use store::{ChangelogSink, Store, StoreMemory};
+pub use ttl::ExpiredRow;
 pub use versioned::{Version, VersionPut};
 pub use window::WindowEntry;

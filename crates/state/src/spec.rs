@@ -89,6 +89,8 @@ pub struct StoreSpec {
     pub headers: StoreHeaders,
     /// How many keys the store has room for, if it is in memory; the least recently used leave first. `None` for no bound.
     pub max_keys: Option<usize>,
+    /// How long rows of a timestamped key-value store live, in milliseconds of event time. `None` for ever.
+    pub ttl_ms: Option<i64>,
     /// Whether the windows of all keys come by their times, as Kafka Streams keeps them where results are sent when windows
     /// close.
     pub time_ordered: bool,
@@ -105,6 +107,7 @@ impl StoreSpec {
             logging: Logging::On(Vec::new()),
             headers: StoreHeaders::Dropped,
             max_keys: None,
+            ttl_ms: None,
             time_ordered: false,
         }
     }

@@ -9,6 +9,7 @@ use crate::headers::{split_headers, write_headers};
 use crate::recency::Recency;
 use crate::rows::{Known, Rows};
 use crate::schema::{SESSION_SUFFIX, WINDOW_SUFFIX};
+use crate::ttl::Sweep;
 use crate::window::Expiry;
 use crate::{
     DirtyEntry, Engine, KeyRange, NewestTime, RowBytes, StateError, StoreHeaders, StoreKind, StoreSpec, StoreWrites,
@@ -33,13 +34,14 @@ pub struct StoreMemory {
 pub struct Store {
     spec: StoreSpec,
     number: usize,
-    engine: Engine,
+    pub(crate) engine: Engine,
     /// The rows in memory; none for a store in memory that asks for no record cache.
-    rows: Option<Rows>,
+    pub(crate) rows: Option<Rows>,
     is_cached: bool,
     pub(crate) expiry: Option<Expiry>,
     pub(crate) next_sequence: u32,
     recency: Option<Recency>,
+    pub(crate) sweep: Option<Sweep>,
 }
 
 impl std::fmt::Debug for Store {
@@ -64,7 +66,10 @@ impl Store {
         let rows = (is_cached || is_committed).then(|| Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind)));
         let expiry = Expiry::of(&spec, newest);
         let recency = spec.max_keys.filter(|_| matches!(engine, Engine::Memory(_))).map(Recency::new);
-        Store { spec, number, engine, rows, is_cached, expiry, next_sequence: 0, recency }
+        let writes = !matches!(engine, Engine::ReadOnly(_));
+        let sweep =
+            spec.ttl_ms.filter(|_| writes).map(|ttl_ms| Sweep::new(ttl_ms, matches!(engine, Engine::Memory(_))));
+        Store { spec, number, engine, rows, is_cached, expiry, next_sequence: 0, recency, sweep }
     }
 
     /// What the store is.
@@ -224,6 +229,9 @@ impl Store {
         }
         if !matches!(self.spec.kind, StoreKind::Versioned { .. }) && !self.note_time(key)? {
             return Ok(false);
+        }
+        if let (Some(sweep), Some(value)) = (&mut self.sweep, value) {
+            sweep.written(value);
         }
         match (&mut self.engine, &mut self.rows) {
             (Engine::Memory(engine), rows) => {

@@ -35,10 +35,10 @@ mod topology;
 pub use codec::{__serde_json, Codec, CodecError, Data, Field, Fits, Serde, SessionWindowed, Window, Windowed};
 pub use config::{BuildSettings, DefaultTimestamps, Optimizations};
 pub use dsl::{
-    CogroupedStream, Distinct, EmitStrategy, GlobalKTable, GlobalStore, GroupedStream, GroupedTable, Hopping,
-    JoinWindows, KStream, KTable, NodeHandle, SessionWindowedCogroup, SessionWindowedStream, Sessions, SinkHandle,
-    Sliding, Split, StreamsBuilder, Suppress, Terminal, TimeWindowedCogroup, TimeWindowedStream, Topic,
-    TopologyBuilder, Tumbling, Unlimited, Windows,
+    CogroupedStream, Concurrency, Distinct, EmitStrategy, GlobalKTable, GlobalStore, GroupedStream, GroupedTable,
+    Hopping, JoinWindows, KStream, KTable, NodeHandle, RateLimit, SessionWindowedCogroup, SessionWindowedStream,
+    Sessions, SinkHandle, Sliding, Split, StreamsBuilder, Suppress, Terminal, TimeWindowedCogroup, TimeWindowedStream,
+    Topic, TopologyBuilder, Tumbling, Unlimited, Wait, Windows,
 };
 pub use error::{BuildError, FailureKind, TaskError, UserError};
 pub use node::source::TimestampExtractor;

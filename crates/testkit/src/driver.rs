@@ -124,6 +124,7 @@ impl TestDriver {
             emit_interval_ms: 0,
             wall_clock: settings.wall_clock,
             global_stores: None,
+            executor: None,
         };
         let collector = Box::new(Capture(sent.clone()));
         let mut task = Task::new(topology, &topology.whole(), options, Box::new(MemoryBackend), collector)?;

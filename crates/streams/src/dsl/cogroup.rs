@@ -7,14 +7,15 @@ use super::group::{GroupedStream, aggregate_op};
 use super::handle::{Handle, SerdeSlot, lock, maker};
 use super::table::{KTable, store_getter};
 use super::window::{
-    Aggregator, EmitStrategy, Sessions, TimeKind, Windows, session_getter, session_op, user_functions, user_merge,
-    window_getter, windowed_op,
+    Aggregator, Sessions, TimeKind, Windows, session_getter, session_op, user_functions, user_merge, window_getter,
+    windowed_op,
 };
 use crate::codec::{Data, Field, Serde, SessionWindowed, Windowed};
 use crate::error::UserError;
 use crate::graph::{AggregateOp, OpId, OpKind};
 use crate::node::aggregate::Merge;
 use crate::node::change::Change;
+use crate::node::closing::Emit;
 use crate::node::stateless::Pass;
 use crate::node::table::GetterMaker;
 
@@ -73,11 +74,9 @@ impl<K: Field, A: Field> CogroupedStream<K, A> {
                     let add = Arc::new(move |key: &K::Some, value: V::Some, a| add(key, V::from_some(value), a));
                     aggregate_op::<K, V, A::Some>(op, &side_group, PREFIX, false, init, add, no_serde)
                 }
-                By::Windows(kind) => {
-                    windowed_op(op, &side_group, kind, EmitStrategy::OnWindowUpdate, functions, &no_serde)
-                }
+                By::Windows(kind) => windowed_op(op, &side_group, kind, Emit::default(), functions, &no_serde),
                 By::Sessions(windows, merge) => {
-                    session_op(op, &side_group, windows, EmitStrategy::OnWindowUpdate, functions, merge, &no_serde)
+                    session_op(op, &side_group, windows, Emit::default(), functions, merge, &no_serde)
                 }
             }
         });

@@ -3,14 +3,16 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use tidewater_state::{Retention, StoreKind};
 use tidewater_types::{Record, Timestamp};
 
 use super::KStream;
 use super::handle::{lock, maker};
 use crate::codec::{Field, Serde};
 use crate::error::TaskError;
-use crate::graph::{AggregateOp, OpKind, StoreTemplate};
+use crate::graph::{OpKind, StatefulOp};
 use crate::node::Boxed;
+use crate::node::origin::Origins;
 use crate::task::{Core, DropReason, Node, NodeId, StoreAccess, take_record};
 
 /// What counts as a repeat: a record whose key was seen within a time.
@@ -51,20 +53,21 @@ impl<K: Field, V: Field> KStream<K, V> {
         let within_ms = distinct.within_ms;
         let key = self.key.get::<K>();
         let node = maker(move |build| {
-            let store = build.facts(op).stores["seen"].clone();
+            let store = build.facts(op).stores["own"].clone();
             let seen = build.access(&store, &key, &Serde::<()>::default());
-            DistinctNode::<K, V> { id: build.node, seen, within_ms, types: PhantomData }
+            DistinctNode::<K, V> { id: build.node, seen, within_ms, origins: Origins::default(), types: PhantomData }
         });
-        let template =
-            StoreTemplate::Window { size_ms: distinct.retention_ms, span_ms: distinct.retention_ms, grace_ms: 0 };
-        let kind = OpKind::Distinct(AggregateOp {
+        let kind = OpKind::Stateful(StatefulOp {
             prefix: "KSTREAM-DISTINCT-",
-            is_count: false,
-            cacheable: false,
-            time_ordered: false,
             node,
-            template,
-            repartition: self.repartition_maker(),
+            store: StoreKind::Window {
+                timestamped: false,
+                retention: Retention { ms: distinct.retention_ms },
+                size_ms: distinct.retention_ms,
+                duplicates: false,
+            },
+            ttl_ms: None,
+            repartition: Some(self.repartition_maker()),
         });
         KStream::new(self.handle.then(kind), self.key.clone(), self.value.clone())
     }
@@ -74,6 +77,7 @@ struct DistinctNode<K: Field, V> {
     id: NodeId,
     seen: StoreAccess<K::Some, ()>,
     within_ms: i64,
+    origins: Origins,
     types: PhantomData<fn(V)>,
 }
 
@@ -86,7 +90,7 @@ impl<K: Field, V: Field> Node for DistinctNode<K, V> {
         };
         let raw = self.seen.key_bytes(key)?;
         let time = record.timestamp.0;
-        let origin = origin(core);
+        let origin = self.origins.next(core);
         let (from, to) = (time.saturating_sub(self.within_ms), time.saturating_add(self.within_ms));
         let sightings = core.stores[self.seen.id].fetch(&raw, from, to, false)?;
         if sightings.is_empty() {
@@ -97,15 +101,4 @@ impl<K: Field, V: Field> Node for DistinctNode<K, V> {
         }
         core.forward(self.id, record)
     }
-}
-
-/// Where the record at work came from: offset (8), partition (4), topic.
-fn origin(core: &Core) -> Vec<u8> {
-    let mut out = Vec::new();
-    if let Some(place) = &core.context.place {
-        out.extend_from_slice(&place.offset.0.to_be_bytes());
-        out.extend_from_slice(&place.partition.to_be_bytes());
-        out.extend_from_slice(place.topic.as_bytes());
-    }
-    out
 }

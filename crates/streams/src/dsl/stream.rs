@@ -38,14 +38,14 @@ impl<K, V> Clone for KStream<K, V> {
 }
 
 /// What an operator means for keys, values and repartitioning.
-struct Effect {
+pub(super) struct Effect {
     prefix: &'static str,
     key_changing: bool,
     value_changing: bool,
     repartitions: bool,
 }
 
-const fn keeps(prefix: &'static str) -> Effect {
+pub(super) const fn keeps(prefix: &'static str) -> Effect {
     Effect { prefix, key_changing: false, value_changing: false, repartitions: false }
 }
 
@@ -75,7 +75,7 @@ where
     K: Clone + Send + 'static,
     V: Clone + Send + 'static,
 {
-    fn op<K2, V2>(
+    pub(super) fn op<K2, V2>(
         &self,
         effect: Effect,
         key: SerdeSlot,

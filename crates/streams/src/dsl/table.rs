@@ -137,6 +137,16 @@ impl<K, V> KTable<K, V> {
         self.option(|store| store.max_keys = Some(max_rows))
     }
 
+    /// Lets a row live for this long, in event time: an addition to Kafka Streams. A row whose timestamp lies that far behind
+    /// stream time is deleted with the next commit, and its deletion goes to the changelog and to what follows, like any other,
+    /// with the time at which it became too old. A large table is looked through in parts, one with each commit.
+    ///
+    /// For tables in key-value stores. Where the topic that the table is read from serves as its changelog, that topic keeps
+    /// the row; give it the same lifetime by its own retention.
+    pub fn ttl(self, lifetime: Duration) -> Self {
+        self.option(|store| store.ttl_ms = Some(tidewater_types::Timestamp::from(lifetime).0))
+    }
+
     /// Keeps the rows without their timestamps, as Kafka Streams does for stores of its older interface; with a record cache
     /// they are known all the same.
     pub fn without_timestamps(self) -> Self {

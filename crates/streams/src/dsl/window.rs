@@ -14,7 +14,7 @@ use crate::codec::{Data, Field, SessionWindowed, Windowed};
 use crate::error::{BuildError, UserError};
 use crate::graph::{AggregateOp, OpId, OpKind, StoreTemplate};
 use crate::node::aggregate::{Add, Init, Merge};
-use crate::node::closing::ClosingWindows;
+use crate::node::closing::Emit;
 use crate::node::session_aggregate::{self, SessionAggregate, SessionGetter};
 use crate::node::sliding_aggregate::{SlidingAggregate, SlidingWindows};
 use crate::node::table::GetterMaker;
@@ -205,7 +205,7 @@ macro_rules! time_windows {
             fn apply<K: Field, V: Field>($self, group: &GroupedStream<K, V>) -> Self::Stream<K, V> {
                 let kind = $kind;
                 kind.check(&group.handle);
-                TimeWindowedStream { group: group.clone(), kind, emit: EmitStrategy::default() }
+                TimeWindowedStream { group: group.clone(), kind, emit: Emit::default() }
             }
 
             fn apply_to_cogroup<K: Field, A: Field>($self, cogroup: &CogroupedStream<K, A>) -> Self::Cogroup<K, A> {
@@ -245,7 +245,7 @@ impl Windows for Sessions {
 
     fn apply<K: Field, V: Field>(self, group: &GroupedStream<K, V>) -> Self::Stream<K, V> {
         self.check(&group.handle);
-        SessionWindowedStream { group: group.clone(), windows: self, emit: EmitStrategy::default() }
+        SessionWindowedStream { group: group.clone(), windows: self, emit: Emit::default() }
     }
 
     fn apply_to_cogroup<K: Field, A: Field>(self, cogroup: &CogroupedStream<K, A>) -> Self::Cogroup<K, A> {
@@ -267,7 +267,7 @@ pub(crate) fn windowed_op<K: Field, V: Field, A: Data>(
     op: OpId,
     group: &GroupedStream<K, V>,
     kind: TimeKind,
-    emit: EmitStrategy,
+    emit: Emit,
     functions: Aggregator<K::Some, V, A>,
     value: &SerdeSlot,
 ) -> AggregateOp {
@@ -275,11 +275,15 @@ pub(crate) fn windowed_op<K: Field, V: Field, A: Data>(
     // Of sliding windows, Kafka Streams asks for no name that it does not use.
     let is_count = is_count && matches!(kind, TimeKind::Aligned(_));
     let (key, value) = (group.key.get::<K>(), value.get::<A>());
+    let reaches = match kind {
+        TimeKind::Aligned(windows) => windows.size_ms(),
+        TimeKind::Sliding(windows) => windows.difference_ms.saturating_add(1),
+    };
     let table = move |build: &mut TaskBuild<'_>| {
         let facts = build.facts(op);
         let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
         let access = build.access_of(op, &store, &key, &value);
-        let closing = (emit == EmitStrategy::OnWindowClose).then(|| ClosingWindows::new(access.id));
+        let closing = emit.closing(access.id, reaches);
         if closing.is_none() {
             window_aggregate::listen(build, &access, kind.size_ms(), send_old);
         }
@@ -304,9 +308,9 @@ pub(crate) fn windowed_op<K: Field, V: Field, A: Data>(
         }),
     };
     // Results that leave when windows close gain nothing from a cache; Kafka Streams keeps one for aligned windows.
-    let cacheable = matches!(kind, TimeKind::Aligned(_)) || emit == EmitStrategy::OnWindowUpdate;
+    let cacheable = matches!(kind, TimeKind::Aligned(_)) || emit.strategy == EmitStrategy::OnWindowUpdate;
     let (template, repartition) = (kind.template(), group.repartition());
-    let time_ordered = emit == EmitStrategy::OnWindowClose;
+    let time_ordered = emit.strategy == EmitStrategy::OnWindowClose;
     AggregateOp { prefix, is_count, cacheable, time_ordered, node, template, repartition }
 }
 
@@ -327,20 +331,34 @@ pub(crate) fn window_getter<K: Field, A: Data>(
 pub struct TimeWindowedStream<K, V> {
     group: GroupedStream<K, V>,
     kind: TimeKind,
-    emit: EmitStrategy,
+    emit: Emit,
 }
 
 impl<K: Field, V: Field> TimeWindowedStream<K, V> {
     /// When results are sent. Default: with each update.
     #[must_use]
-    pub fn emit_strategy(mut self, emit: EmitStrategy) -> Self {
-        if emit == EmitStrategy::OnWindowClose && matches!(self.kind, TimeKind::Aligned(TimeWindows::Unlimited { .. }))
+    pub fn emit_strategy(mut self, strategy: EmitStrategy) -> Self {
+        if strategy == EmitStrategy::OnWindowClose
+            && matches!(self.kind, TimeKind::Aligned(TimeWindows::Unlimited { .. }))
         {
             let what = "an unlimited window never closes; send its results with each update".to_owned();
             self.group.handle.fail(BuildError::InvalidWindow { operator: "emit_strategy".to_owned(), what });
         }
-        self.emit = emit;
+        self.emit.strategy = strategy;
         self
+    }
+
+    /// Sends the results of all open windows when no record has come for this long by the wall clock, and otherwise when they
+    /// close ([`EmitStrategy::OnWindowClose`]): an addition to Kafka Streams, where the last windows of an input that falls
+    /// silent stay open.
+    ///
+    /// It goes by the partition: one that is idle closes its windows, whatever the others do. Records that come to a closed
+    /// window afterwards are late.
+    #[must_use]
+    pub fn close_when_idle(self, after: Duration) -> Self {
+        let mut closing = self.emit_strategy(EmitStrategy::OnWindowClose);
+        closing.emit.idle_ms = Some(millis(after));
+        closing
     }
 
     /// How many records each key has in each window; records without a value count, except in sliding windows.
@@ -404,7 +422,7 @@ pub(crate) fn session_op<K: Field, V: Field, A: Data>(
     op: OpId,
     group: &GroupedStream<K, V>,
     windows: Sessions,
-    emit: EmitStrategy,
+    emit: Emit,
     functions: Aggregator<K::Some, V, A>,
     merge: Merge<K::Some, A>,
     value: &SerdeSlot,
@@ -416,7 +434,7 @@ pub(crate) fn session_op<K: Field, V: Field, A: Data>(
         let facts = build.facts(op);
         let (store, send_old) = (facts.store.clone().unwrap_or_default(), facts.send_old);
         let access = build.access_of(op, &store, &key, &value);
-        let closing = (emit == EmitStrategy::OnWindowClose).then(|| ClosingWindows::new(access.id));
+        let closing = emit.closing(access.id, 1);
         if closing.is_none() {
             session_aggregate::listen(build, &access, send_old);
         }
@@ -434,7 +452,7 @@ pub(crate) fn session_op<K: Field, V: Field, A: Data>(
             types: PhantomData,
         }
     });
-    let cacheable = emit == EmitStrategy::OnWindowUpdate;
+    let cacheable = emit.strategy == EmitStrategy::OnWindowUpdate;
     let template = StoreTemplate::Session { gap_ms, grace_ms };
     AggregateOp {
         prefix,
@@ -464,15 +482,28 @@ pub(crate) fn session_getter<K: Field, A: Data>(
 pub struct SessionWindowedStream<K, V> {
     group: GroupedStream<K, V>,
     windows: Sessions,
-    emit: EmitStrategy,
+    emit: Emit,
 }
 
 impl<K: Field, V: Field> SessionWindowedStream<K, V> {
     /// When results are sent. Default: with each update.
     #[must_use]
-    pub fn emit_strategy(mut self, emit: EmitStrategy) -> Self {
-        self.emit = emit;
+    pub fn emit_strategy(mut self, strategy: EmitStrategy) -> Self {
+        self.emit.strategy = strategy;
         self
+    }
+
+    /// Sends the results of all open windows when no record has come for this long by the wall clock, and otherwise when they
+    /// close ([`EmitStrategy::OnWindowClose`]): an addition to Kafka Streams, where the last windows of an input that falls
+    /// silent stay open.
+    ///
+    /// It goes by the partition: one that is idle closes its windows, whatever the others do. Records that come to a closed
+    /// window afterwards are late.
+    #[must_use]
+    pub fn close_when_idle(self, after: Duration) -> Self {
+        let mut closing = self.emit_strategy(EmitStrategy::OnWindowClose);
+        closing.emit.idle_ms = Some(millis(after));
+        closing
     }
 
     /// How many records each session has; records without a value count.

@@ -14,7 +14,7 @@ use tidewater_state::{Logging, Retention, StoreHeaders, StoreKind, StoreSpec};
 use super::node::{Graph, GraphId, GraphKind, ProcessorSpec, ROOT};
 use super::plan::{
     AggregateOp, ForeignJoinOp, GroupedTableOp, NodeMaker, Op, OpFacts, OpId, OpKind, Plan, RepartitionMaker,
-    SourceMaker, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
+    SourceMaker, StatefulOp, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
 };
 use crate::config::BuildSettings;
 use crate::error::BuildError;
@@ -444,7 +444,7 @@ impl Lowering<'_> {
             OpKind::ForeignJoin(join) => self.foreign_join(id, op, join),
             OpKind::TableJoin(join) => self.table_join(id, op, join),
             OpKind::Suppress(suppress) => self.suppress(id, op, suppress),
-            OpKind::Distinct(distinct) => self.distinct(id, op, distinct),
+            OpKind::Stateful(stateful) => self.stateful(id, op, stateful),
             OpKind::StateStore { index } => {
                 let spec = self.plan.stores[*index].spec.clone();
                 check_name(&spec.name)?;
@@ -515,6 +515,11 @@ impl Lowering<'_> {
                 StoreKind::Session { retention }
             }
         };
+        let ttl_ms = options.ttl_ms;
+        if ttl_ms.is_some() && kind != (StoreKind::KeyValue { timestamped: true }) {
+            let what = "only rows of a key-value store that has timestamps have a time to live; windows, sessions and versions have a retention";
+            return Err(BuildError::Misuse(format!("{name}: {what}")));
+        }
         let mut changelog = options.changelog.clone();
         if options.local_retention.is_some()
             && let Some(least) = least_retention(template)
@@ -539,6 +544,7 @@ impl Lowering<'_> {
             logging,
             headers,
             max_keys: options.max_keys,
+            ttl_ms,
             time_ordered: false,
         })
     }
@@ -565,16 +571,7 @@ impl Lowering<'_> {
             None => self.graph.new_store_name("KTABLE-SUPPRESS-"),
         };
         let logging = if suppress.without_changelog { Logging::Off } else { Logging::On(suppress.changelog.clone()) };
-        let spec = StoreSpec {
-            name: store,
-            kind: StoreKind::Internal,
-            in_memory: true,
-            cached: false,
-            logging,
-            headers: StoreHeaders::Dropped,
-            max_keys: None,
-            time_ordered: false,
-        };
+        let spec = StoreSpec { in_memory: true, logging, ..StoreSpec::new(store, StoreKind::Internal) };
         self.enable_sending_old(op.inputs[0], true);
         self.graph.facts[id].stores.insert("buffer", spec.name.clone());
         let mut processor = processor_spec(id, &name, &suppress.node);

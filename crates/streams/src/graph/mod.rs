@@ -15,7 +15,8 @@ mod write;
 
 pub(crate) use plan::{
     AggregateOp, AnySerde, ForeignJoinOp, GroupedTableOp, NodeMaker, OpFacts, OpId, OpKind, Plan, RepartitionMaker,
-    SinkMaker, SourceMaker, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
+    SinkMaker, SourceMaker, StatefulOp, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp,
+    TableJoinOp,
 };
 
 use crate::error::BuildError;

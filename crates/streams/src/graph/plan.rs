@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewater_state::Retention;
+use tidewater_state::{Retention, StoreKind};
 
 use crate::config::DefaultTimestamps;
 use crate::error::BuildError;
@@ -47,6 +47,8 @@ pub(crate) struct StoreOptions {
     pub versioned: Option<(Retention, Option<i64>)>,
     /// Without timestamps.
     pub plain: bool,
+    /// How long rows live.
+    pub ttl_ms: Option<i64>,
     /// With room for this many keys, the least recently used leaving first.
     pub max_keys: Option<usize>,
 }
@@ -79,6 +81,18 @@ pub(crate) struct AggregateOp {
     pub node: NodeMaker,
     pub template: StoreTemplate,
     pub repartition: RepartitionMaker,
+}
+
+/// A processor of a stream with a store of its own: what there is beyond Kafka Streams.
+#[derive(Clone)]
+pub(crate) struct StatefulOp {
+    pub prefix: &'static str,
+    pub node: NodeMaker,
+    /// The kind of its store, and how long rows live in it.
+    pub store: StoreKind,
+    pub ttl_ms: Option<i64>,
+    /// For one that works by key.
+    pub repartition: Option<RepartitionMaker>,
 }
 
 #[derive(Clone)]
@@ -271,7 +285,7 @@ pub(crate) enum OpKind {
     ForeignJoin(Box<ForeignJoinOp>),
     TableJoin(TableJoinOp),
     Suppress(SuppressOp),
-    Distinct(AggregateOp),
+    Stateful(StatefulOp),
     StateStore {
         index: usize,
     },

@@ -5,11 +5,13 @@
 //! Kafka Streams.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tidewater_state::{split_session_key, split_window_key};
 
+use crate::dsl::EmitStrategy;
 use crate::error::TaskError;
-use crate::task::{Core, StoreId};
+use crate::task::{Core, NodeId, PunctuationClock, StoreId, every};
 
 /// A window or session by what orders its leaving: its time, and for sessions also its beginning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,30 +23,62 @@ pub(crate) struct OpenWindow {
     pub key: Vec<u8>,
 }
 
+/// When the results of windows are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Emit {
+    pub strategy: EmitStrategy,
+    /// After how long without a record all windows are closed.
+    pub idle_ms: Option<i64>,
+}
+
+impl Emit {
+    /// What an operator needs to send results when windows close, if it is to. `reaches` is how long before the close time an
+    /// open window's time may lie.
+    pub fn closing(self, store: StoreId, reaches: i64) -> Option<ClosingWindows> {
+        (self.strategy == EmitStrategy::OnWindowClose).then(|| ClosingWindows {
+            store,
+            reaches,
+            open: BTreeSet::new(),
+            last_close_time: -1,
+            next_emit_ms: 0,
+            idle_ms: self.idle_ms,
+            last_record_ms: 0,
+        })
+    }
+}
+
+/// An idle input is looked for four times in the time without records, but not more often than the first of these, nor less
+/// often than the second.
+const CHECK_MS: (i64, i64) = (10, 1000);
+
 /// The windows of one operator that have not been sent.
 pub(crate) struct ClosingWindows {
     store: StoreId,
+    reaches: i64,
     open: BTreeSet<OpenWindow>,
     /// Windows that closed before this time were sent; −1 if none were.
     last_close_time: i64,
     next_emit_ms: i64,
+    idle_ms: Option<i64>,
+    /// The wall clock when the last record came.
+    last_record_ms: i64,
 }
 
 impl ClosingWindows {
-    pub fn new(store: StoreId) -> Self {
-        ClosingWindows { store, open: BTreeSet::new(), last_close_time: -1, next_emit_ms: 0 }
-    }
-
-    /// Learns what is open from the store and the note. `reaches` is how long before the close time an open window's time may
-    /// lie: windows before that were sent.
-    pub fn init(&mut self, core: &mut Core, reaches: i64) -> Result<(), TaskError> {
+    /// Learns what is open from the store and the note.
+    pub fn init(&mut self, core: &mut Core, node: NodeId) -> Result<(), TaskError> {
+        self.last_record_ms = core.wall_clock.0;
+        if let Some(idle_ms) = self.idle_ms {
+            let often = (idle_ms / 4).clamp(CHECK_MS.0, CHECK_MS.1);
+            let often = every(Duration::from_millis(often as u64)).on(PunctuationClock::WallClock);
+            core.schedules.add(node, often, core.wall_clock);
+        }
         let name = core.stores[self.store].spec().name.clone();
         if let Some(&last) = core.emitted.get(&name) {
             self.last_close_time = last;
         }
-        let sent_before = self.last_close_time.saturating_sub(reaches);
-        let nothing_sent = self.last_close_time < 0;
-        let is_open = |time: i64| nothing_sent || time > sent_before;
+        let sent_before = self.sent_before();
+        let is_open = |time: i64| sent_before.is_none_or(|sent_before| time > sent_before);
         let is_session = matches!(core.stores[self.store].spec().kind, tidewater_state::StoreKind::Session { .. });
         let open = &mut self.open;
         core.stores[self.store].visit_keys(&mut |full| {
@@ -59,8 +93,36 @@ impl ClosingWindows {
         Ok(())
     }
 
+    /// The latest time of windows that were sent.
+    fn sent_before(&self) -> Option<i64> {
+        (self.last_close_time >= 0).then(|| self.last_close_time.saturating_sub(self.reaches))
+    }
+
     pub fn add(&mut self, window: OpenWindow) {
-        self.open.insert(window);
+        // After a restart a record may come to a window that was sent before; it is not sent again.
+        if self.sent_before().is_none_or(|sent_before| window.time > sent_before) {
+            self.open.insert(window);
+        }
+    }
+
+    /// Takes note of a record.
+    pub fn record_came(&mut self, core: &Core) {
+        self.last_record_ms = core.wall_clock.0;
+    }
+
+    /// If the input is idle, the time of the last window, up to which all are to be closed.
+    pub fn idle_up_to(&mut self, core: &Core) -> Option<i64> {
+        let now = core.wall_clock.0;
+        if core.inputs_waiting {
+            // The task was busy with something else.
+            self.last_record_ms = now;
+        }
+        if now.saturating_sub(self.last_record_ms) < self.idle_ms? {
+            return None;
+        }
+        let last = self.open.last()?.time;
+        self.next_emit_ms = now;
+        Some(last)
     }
 
     pub fn remove(&mut self, window: &OpenWindow) {

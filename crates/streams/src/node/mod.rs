@@ -7,6 +7,7 @@ pub(crate) mod closing;
 pub(crate) mod foreign_join;
 pub(crate) mod global_join;
 pub(crate) mod murmur3;
+pub(crate) mod origin;
 pub(crate) mod session_aggregate;
 pub(crate) mod sink;
 pub(crate) mod sliding_aggregate;

@@ -12,7 +12,7 @@ use super::table::ValueGetter;
 use super::{Boxed, user};
 use crate::codec::{Data, Field, SessionWindowed, Window};
 use crate::error::TaskError;
-use crate::task::{Core, DropReason, Node, NodeId, StoreAccess, TaskBuild, take_record};
+use crate::task::{Core, DropReason, Node, NodeId, Punctuation, StoreAccess, TaskBuild, take_record};
 
 /// The node of the sessions' `count`, `reduce` and `aggregate`.
 pub(crate) struct SessionAggregate<K: Field, V: Field, A: Data> {
@@ -67,7 +67,16 @@ impl<K: Field, V: Field, A: Data> SessionAggregate<K, V, A> {
 
 impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
     fn init(&mut self, core: &mut Core) -> Result<(), TaskError> {
-        self.closing.as_mut().map_or(Ok(()), |closing| closing.init(core, 1))
+        let id = self.id;
+        self.closing.as_mut().map_or(Ok(()), |closing| closing.init(core, id))
+    }
+
+    fn punctuate(&mut self, core: &mut Core, _due: Punctuation) -> Result<(), TaskError> {
+        let Some(last) = self.closing.as_mut().and_then(|closing| closing.idle_up_to(core)) else { return Ok(()) };
+        let close_time = last.saturating_add(1);
+        let observed = close_time.saturating_add(self.grace_ms).saturating_add(self.gap_ms);
+        self.observed = self.observed.max(observed);
+        self.send_closed(core, close_time, &Headers::EMPTY)
     }
 
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
@@ -78,6 +87,9 @@ impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
         };
         let time = timestamp.0;
         self.observed = self.observed.max(time);
+        if let Some(closing) = &mut self.closing {
+            closing.record_came(core);
+        }
         let close_time = self.observed.saturating_sub(self.grace_ms).saturating_sub(self.gap_ms);
         let raw = self.access.key_bytes(&key)?;
         let found = core.stores[self.access.id].find_sessions(&raw, time - self.gap_ms, time + self.gap_ms)?;

@@ -16,7 +16,7 @@ use super::window_aggregate::WindowTable;
 use super::{Boxed, user};
 use crate::codec::{Data, Field, Window};
 use crate::error::TaskError;
-use crate::task::{Core, DropReason, Node, take_record};
+use crate::task::{Core, DropReason, Node, Punctuation, take_record};
 
 /// The length and grace of sliding windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,14 @@ struct Work<'a, K, V> {
 impl<K: Field, V: Field, A: Data> SlidingAggregate<K, V, A> {
     fn window(&self, start: i64) -> Window {
         Window { start, end: start.saturating_add(self.windows.difference_ms) }
+    }
+
+    /// Sends the results of the windows that are closed.
+    fn send_closed(&mut self, core: &mut Core, headers: &Headers) -> Result<(), TaskError> {
+        let SlidingWindows { difference_ms, grace_ms } = self.windows;
+        let close_time = self.observed.saturating_sub(grace_ms);
+        let last_closed = close_time.saturating_sub(difference_ms).saturating_sub(1);
+        self.table.send_closed(core, close_time, last_closed, difference_ms, headers)
     }
 
     /// The windows of the record's key that begin between two times.
@@ -180,8 +188,18 @@ impl<K: Field, V: Field, A: Data> SlidingAggregate<K, V, A> {
 
 impl<K: Field, V: Field, A: Data> Node for SlidingAggregate<K, V, A> {
     fn init(&mut self, core: &mut Core) -> Result<(), TaskError> {
-        let reaches = self.windows.difference_ms.saturating_add(1);
-        self.table.closing.as_mut().map_or(Ok(()), |closing| closing.init(core, reaches))
+        let id = self.table.id;
+        self.table.closing.as_mut().map_or(Ok(()), |closing| closing.init(core, id))
+    }
+
+    fn punctuate(&mut self, core: &mut Core, _due: Punctuation) -> Result<(), TaskError> {
+        let Some(last) = self.table.closing.as_mut().and_then(|closing| closing.idle_up_to(core)) else {
+            return Ok(());
+        };
+        let SlidingWindows { difference_ms, grace_ms } = self.windows;
+        let closing = last.saturating_add(difference_ms).saturating_add(1);
+        self.observed = self.observed.max(closing.saturating_add(grace_ms));
+        self.send_closed(core, &Headers::EMPTY)
     }
 
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
@@ -196,6 +214,9 @@ impl<K: Field, V: Field, A: Data> Node for SlidingAggregate<K, V, A> {
         }
         let time = timestamp.0;
         self.observed = self.observed.max(time);
+        if let Some(closing) = &mut self.table.closing {
+            closing.record_came(core);
+        }
         let close_time = self.observed.saturating_sub(self.windows.grace_ms);
         let difference = self.windows.difference_ms;
         if time.saturating_add(difference) < close_time {
@@ -208,7 +229,6 @@ impl<K: Field, V: Field, A: Data> Node for SlidingAggregate<K, V, A> {
             return self.process_early(core, &work);
         }
         self.process_at(core, &work)?;
-        let last_closed = close_time.saturating_sub(difference).saturating_sub(1);
-        self.table.send_closed(core, close_time, last_closed, difference, &headers)
+        self.send_closed(core, &headers)
     }
 }

@@ -12,7 +12,7 @@ use super::table::ValueGetter;
 use super::{Boxed, user};
 use crate::codec::{Data, Field, Window, Windowed};
 use crate::error::TaskError;
-use crate::task::{Core, DropReason, Node, NodeId, StoreAccess, TaskBuild, take_record};
+use crate::task::{Core, DropReason, Node, NodeId, Punctuation, StoreAccess, TaskBuild, take_record};
 
 /// Windows that are known by the time alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +124,18 @@ pub(crate) struct WindowAggregate<K: Field, V: Field, A: Data> {
 
 impl<K: Field, V: Field, A: Data> Node for WindowAggregate<K, V, A> {
     fn init(&mut self, core: &mut Core) -> Result<(), TaskError> {
-        let size = self.windows.size_ms();
-        self.table.closing.as_mut().map_or(Ok(()), |closing| closing.init(core, size))
+        let id = self.table.id;
+        self.table.closing.as_mut().map_or(Ok(()), |closing| closing.init(core, id))
+    }
+
+    fn punctuate(&mut self, core: &mut Core, _due: Punctuation) -> Result<(), TaskError> {
+        let Some(last) = self.table.closing.as_mut().and_then(|closing| closing.idle_up_to(core)) else {
+            return Ok(());
+        };
+        let (size, grace) = (self.windows.size_ms(), self.windows.grace_ms());
+        self.observed = self.observed.max(last.saturating_add(size).saturating_add(grace));
+        let close_time = self.observed.saturating_sub(grace);
+        self.table.send_closed(core, close_time, close_time.saturating_sub(size), size, &Headers::EMPTY)
     }
 
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
@@ -135,6 +145,9 @@ impl<K: Field, V: Field, A: Data> Node for WindowAggregate<K, V, A> {
             return Ok(());
         };
         self.observed = self.observed.max(timestamp.0);
+        if let Some(closing) = &mut self.table.closing {
+            closing.record_came(core);
+        }
         let close_time = self.observed.saturating_sub(self.windows.grace_ms());
         let raw = self.table.access.key_bytes(&key)?;
         for window in self.windows.windows_for(timestamp.0) {

@@ -11,6 +11,7 @@ use tidewater_client::{ClientError, Ports};
 use tidewater_env::{asked_to_end, spawn};
 use tidewater_protocol::Wake;
 use tidewater_types::{Partition, TopicPartition};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
 use super::global::{GlobalThread, GlobalView};
@@ -137,11 +138,15 @@ impl App {
                 thread.run()
             })?;
         }
+        // One that has a single thread may stand still while that thread does; calls must not.
+        let executor = Handle::try_current().ok();
+        let executor = executor.filter(|handle| handle.runtime_flavor() != RuntimeFlavor::CurrentThread);
         for (number, tasks) in ports.group.assign(&deployment.tasks, settings.threads).into_iter().enumerate() {
             let (topology, ports, settings) = (topology.clone(), ports.clone(), settings.clone());
             let (name, global_stores) = (format!("{}-{}", settings.application_id, number + 1), global_stores.clone());
+            let executor = executor.clone();
             app.spawn(&name, end.clone(), move |signals| {
-                StreamThread { topology, settings, ports, tasks, signals, global_stores }.run()
+                StreamThread { topology, settings, ports, tasks, signals, global_stores, executor }.run()
             })?;
         }
         Ok(app)

@@ -75,6 +75,7 @@ impl GlobalThread {
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: settings.clock.now(),
             global_stores: None,
+            executor: None,
         };
         let mut task = Task::new(topology, &subtopology, options, Box::new(backend), Box::new(Nowhere))?;
         task.init()?;

@@ -70,6 +70,8 @@ pub(crate) struct StreamThread {
     pub signals: Arc<Signals>,
     /// Where the global stores will be once they are filled, if there are any.
     pub global_stores: Option<Arc<OnceLock<GlobalView>>>,
+    /// The tokio runtime in which the application was started.
+    pub executor: Option<tokio::runtime::Handle>,
 }
 
 impl StreamThread {
@@ -135,6 +137,7 @@ impl StreamThread {
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: self.settings.clock.now(),
             global_stores: self.global_stores.as_ref().and_then(|stores| stores.get()).map(|view| view.stores.clone()),
+            executor: self.executor.clone(),
         };
         let stores: Vec<&StoreSpec> =
             subtopology.stores.iter().map(|&store| self.topology.store(store)).filter(|spec| !spec.in_memory).collect();
@@ -257,6 +260,7 @@ impl StreamThread {
     /// Works through what waits, up to a bound.
     fn work(&self, running: &mut RunningTask) -> Result<bool, TaskError> {
         let mut worked = running.task.punctuate_wall_clock(self.settings.clock.now())?;
+        worked |= running.task.take_answers()?;
         let mut count = 0;
         // While one input has run dry here and has more in the log, its next record may be the earliest: read first.
         let behind = running.positions.iter().filter(|(_, position)| position.offset < position.high_watermark);

@@ -17,6 +17,8 @@ pub(crate) struct TaskBuild<'a> {
     pub topology: &'a Topology,
     pub application_id: &'a str,
     pub store_ids: &'a BTreeMap<String, StoreId>,
+    /// Where calls to the outside run; on a runtime of their own if there is none.
+    pub executor: Option<&'a tokio::runtime::Handle>,
     pub listeners: &'a mut Vec<Option<FlushListener>>,
 }
 
@@ -31,7 +33,14 @@ impl TaskBuild<'_> {
         let spec = self.topology.store_named(store);
         let stamped = spec.is_some_and(|spec| spec.is_timestamped());
         let with_headers = spec.is_some_and(|spec| spec.headers == StoreHeaders::Kept);
-        StoreAccess { id: self.store_id(store), key: key.clone(), value: value.clone(), stamped, with_headers }
+        StoreAccess {
+            id: self.store_id(store),
+            key: key.clone(),
+            value: value.clone(),
+            stamped,
+            with_headers,
+            ttl_ms: None,
+        }
     }
 
     /// The same for the store of an operator's result, whose serdes may have been set after the operator.

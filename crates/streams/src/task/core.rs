@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewater_state::{ChangelogSink, DirtyEntry, Store};
+use tidewater_state::{ChangelogSink, DirtyEntry, ExpiredRow, Store};
 use tidewater_types::{Headers, Partition, Record, RecordContext, Timestamp, Topic};
 
 use super::handlers::Handlers;
@@ -29,6 +29,16 @@ pub(crate) trait Node: Send {
 
     /// Writes what waits in this node to its changelog: part of a commit.
     fn write_changes(&mut self, _core: &mut Core) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Sends on what calls to the outside have answered so far; says whether there was anything.
+    fn take_answers(&mut self, _core: &mut Core) -> Result<bool, TaskError> {
+        Ok(false)
+    }
+
+    /// Waits until all calls to the outside have ended: part of a commit.
+    fn await_answers(&mut self, _core: &mut Core) -> Result<(), TaskError> {
         Ok(())
     }
 
@@ -112,9 +122,14 @@ pub enum DropReason {
     Failed,
     /// It could not be sent, and the handler skipped it.
     Unsent,
+    /// More records of its key came in a time than may go on.
+    OverLimit,
     /// A partitioner named no partition for it.
     NoPartition,
 }
+
+/// Key, value and headers of a record as it was read.
+pub(crate) type RawBytes = (Option<Bytes>, Option<Bytes>, Headers);
 
 /// What sends an update on that leaves a record cache: its key and value. The context is that of the record that wrote it.
 pub(crate) type FlushListener = Arc<dyn Fn(&mut Core, &[u8], Option<&[u8]>) -> Result<(), TaskError> + Send + Sync>;
@@ -166,7 +181,7 @@ pub struct Core {
     pub(crate) handlers: Handlers,
     pub(crate) schedules: Schedules,
     /// The record as it was read, for dead letters; kept only if there is a topic for them.
-    pub(crate) raw: Option<(Option<Bytes>, Option<Bytes>, Headers)>,
+    pub(crate) raw: Option<RawBytes>,
     /// What the stream-stream joins know of time, by operator.
     pub(crate) join_times: BTreeMap<usize, JoinTimes>,
     /// The least wall-clock time between two searches for unmatched records.
@@ -175,6 +190,10 @@ pub struct Core {
     pub(crate) emitted: BTreeMap<String, i64>,
     /// The updates that suppressing nodes hold back, by their stores.
     pub(crate) suppressed: BTreeMap<StoreId, SuppressBuffer>,
+    /// Whether records waited when the wall clock was last looked at.
+    pub(crate) inputs_waiting: bool,
+    /// Nodes that have calls to the outside under way.
+    pub(crate) calling: Vec<NodeId>,
     /// Nodes that write the changelog of their store themselves, at a commit.
     pub(crate) buffering: BTreeMap<StoreId, NodeId>,
 }
@@ -304,8 +323,42 @@ impl Core {
         }
     }
 
+    /// Sends on what calls to the outside have answered so far; says whether there was anything.
+    pub(crate) fn take_answers(&mut self) -> Result<bool, TaskError> {
+        let mut any = false;
+        for node in self.calling.clone() {
+            self.with_node(node, |node, core| {
+                any |= node.take_answers(core)?;
+                Ok(())
+            })?;
+        }
+        Ok(any)
+    }
+
+    /// Deletes the rows that have outlived their store's time to live, and sends that on.
+    fn delete_expired(&mut self, store: StoreId) -> Result<(), TaskError> {
+        for ExpiredRow { key, at } in self.stores[store].take_expired(self.stream_time.0)? {
+            let context = RecordContext { place: None, timestamp: Timestamp(at), headers: Headers::EMPTY };
+            let saved = std::mem::replace(&mut self.context, context);
+            let result = match self.listeners[store].clone() {
+                Some(send) if !self.stores[store].is_cached() => send(self, &key, None),
+                _ => Ok(self.stores[store].put(&key, None, &self.context, &mut self.outbox).map(drop)?),
+            };
+            self.context = saved;
+            result?;
+        }
+        Ok(())
+    }
+
     /// Writes what waits in caches and buffers on: the first step of a commit.
     pub(crate) fn flush_caches(&mut self) -> Result<(), TaskError> {
+        // Those further down have theirs after those before them.
+        for node in self.calling.clone() {
+            self.with_node(node, |node, core| node.await_answers(core))?;
+        }
+        for store in 0..self.stores.len() {
+            self.delete_expired(store)?;
+        }
         for store in 0..self.stores.len() {
             match self.buffering.get(&store).copied() {
                 Some(node) => self.with_node(node, |node, core| node.write_changes(core))?,

@@ -16,7 +16,7 @@ pub(crate) mod stores;
 pub(crate) use build::TaskBuild;
 pub use context::{AsCore, Context, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Processor};
 pub use core::{Collector, Core, DropReason, OutRecord, PartitionBy};
-pub(crate) use core::{FlushListener, Node, NodeId, StoreId, take_record};
+pub(crate) use core::{FlushListener, Node, NodeId, RawBytes, StoreId, take_record};
 pub use handlers::{Decision, Handlers};
 pub use punctuate::{Every, Punctuation, PunctuationClock, every};
 pub use queue::RawRecord;

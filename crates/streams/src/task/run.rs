@@ -34,6 +34,8 @@ pub struct TaskOptions {
     pub wall_clock: Timestamp,
     /// Finds the global stores; `None` if the task fills the global stores itself, as in a test driver.
     pub global_stores: Option<GlobalStores>,
+    /// The tokio runtime on which calls to the outside run; on one of their own if there is none.
+    pub executor: Option<tokio::runtime::Handle>,
 }
 
 /// Finds global stores to read, by name.
@@ -124,6 +126,7 @@ impl Task {
                 topology,
                 application_id: &options.application_id,
                 store_ids: &store_ids,
+                executor: options.executor.as_ref(),
                 listeners: &mut listeners,
             };
             for name in node.source_topics() {
@@ -164,6 +167,8 @@ impl Task {
             emitted: BTreeMap::new(),
             suppressed: BTreeMap::new(),
             buffering: BTreeMap::new(),
+            calling: Vec::new(),
+            inputs_waiting: false,
         };
         Ok(Task { id: options.id, core, inputs, by_topic, globals, patterns, ready: JavaHeap::default(), backend })
     }
@@ -358,6 +363,7 @@ impl Task {
     /// Moves the task's wall clock, and runs the wall-clock punctuations that are due.
     pub fn punctuate_wall_clock(&mut self, now: Timestamp) -> Result<bool, TaskError> {
         self.core.wall_clock = now;
+        self.core.inputs_waiting = self.inputs.iter().any(|input| !input.queue.waiting.is_empty());
         self.punctuate(PunctuationClock::WallClock, now)
     }
 
@@ -374,6 +380,16 @@ impl Task {
             result.unwrap_or_else(|panic| Err(panicked(&panic, None)))?;
         }
         Ok(any)
+    }
+
+    /// Sends on what calls to the outside have answered; says whether there was anything.
+    ///
+    /// # Errors
+    /// When processing an answer fails, or the call did and the handler stops the task.
+    pub fn take_answers(&mut self) -> Result<bool, TaskError> {
+        let core = &mut self.core;
+        let result = catch_unwind(AssertUnwindSafe(|| core.take_answers()));
+        result.unwrap_or_else(|panic| Err(panicked(&panic, None)))
     }
 
     /// Sends on what waits in caches and buffers: the first step of a commit.

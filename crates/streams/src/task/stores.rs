@@ -27,6 +27,8 @@ pub(crate) struct StoreAccess<K, V> {
     pub stamped: bool,
     /// Whether headers come next.
     pub with_headers: bool,
+    /// Values this much older than stream time are not shown.
+    pub ttl_ms: Option<i64>,
 }
 
 impl<K, V> Clone for StoreAccess<K, V> {
@@ -37,6 +39,7 @@ impl<K, V> Clone for StoreAccess<K, V> {
             value: self.value.clone(),
             stamped: self.stamped,
             with_headers: self.with_headers,
+            ttl_ms: self.ttl_ms,
         }
     }
 }
@@ -98,6 +101,29 @@ impl<K, V> StoreAccess<K, V> {
             return Ok(found.map(|version| self.read_version(&version)).transpose()?);
         }
         Ok(core.stores[self.id].get(key, |raw| self.read_stamped(raw))?.transpose()?)
+    }
+
+    /// Whether a value of this time has outlived the store's time to live.
+    fn is_expired(&self, core: &Core, timestamp: Timestamp) -> bool {
+        self.ttl_ms.is_some_and(|ttl_ms| timestamp.0.saturating_add(ttl_ms) <= core.stream_time.0)
+    }
+
+    /// The timestamped value of a key, unless it has outlived the store's time to live.
+    fn get_shown(&self, core: &mut Core, key: &[u8]) -> Result<Option<Stamped<V>>, TaskError> {
+        let found = core.stores[self.id].get(key, |raw| self.read_stamped(raw))?.transpose()?;
+        Ok(found.filter(|(_, timestamp)| !self.is_expired(core, *timestamp)))
+    }
+
+    /// The entries of a range that have not outlived the store's time to live.
+    fn scan_shown(&self, core: &mut Core, range: &KeyRange) -> Result<Vec<(K, V, Timestamp)>, TaskError> {
+        let mut shown = Vec::new();
+        for (key, raw) in core.stores[self.id].scan(range, false)? {
+            let (value, timestamp) = self.read_stamped(&raw)?;
+            if !self.is_expired(core, timestamp) {
+                shown.push((self.key.read(&key)?, value, timestamp));
+            }
+        }
+        Ok(shown)
     }
 
     fn read_version(&self, version: &Version) -> Result<Stamped<V>, CodecError> {
@@ -283,6 +309,7 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
                 value: value.clone(),
                 stamped: false,
                 with_headers: false,
+                ttl_ms: None,
             })
         };
         StoreDefinition { spec, open: Arc::new(open) }
@@ -291,13 +318,13 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     /// The value of a key.
     pub fn get(&self, ctx: &mut impl AsCore, key: &K) -> Result<Option<V>, TaskError> {
         let raw = self.0.key_bytes(key)?;
-        Ok(ctx.core().stores[self.0.id].get(&raw, |value| self.0.value.read(value))?.transpose()?)
+        Ok(self.0.get_shown(ctx.core(), &raw)?.map(|(value, _)| value))
     }
 
     /// Puts a value.
     pub fn put(&self, ctx: &mut impl AsCore, key: &K, value: &V) -> Result<(), TaskError> {
-        let (key, value) = (self.0.key_bytes(key)?, self.0.value.to_bytes(value)?);
-        self.0.put_raw(ctx.core(), &key, Some(&value))
+        let (core, key) = (ctx.core(), self.0.key_bytes(key)?);
+        self.0.put(core, &key, Some(value), core.context.timestamp).map(drop)
     }
 
     /// Deletes a key.
@@ -318,9 +345,36 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     }
 
     fn read_range(&self, ctx: &mut impl AsCore, range: &KeyRange) -> Result<Vec<(K, V)>, TaskError> {
-        let entries = ctx.core().stores[self.0.id].scan(range, false)?;
-        let read = |(key, value): (Vec<u8>, Vec<u8>)| Ok((self.0.key.read(&key)?, self.0.value.read(&value)?));
-        entries.into_iter().map(read).collect()
+        let shown = self.0.scan_shown(ctx.core(), range)?;
+        Ok(shown.into_iter().map(|(key, value, _)| (key, value)).collect())
+    }
+}
+
+impl<K: Data, V: Data> StoreDefinition<KeyValueStore<K, V>> {
+    /// Lets an entry live for this long in event time after the record that put it: an addition to Kafka Streams. What is older
+    /// is not found any more, and is deleted from the store and from its changelog by the commits that follow, a large store
+    /// in parts. The store keeps the time of each entry.
+    #[must_use]
+    pub fn ttl(mut self, lifetime: Duration) -> Self {
+        let ttl_ms = Some(Timestamp::from(lifetime).0);
+        self.spec.ttl_ms = ttl_ms;
+        self.spec.kind = StoreKind::KeyValue { timestamped: true };
+        let open = self.open;
+        let open = move |id| KeyValueStore(StoreAccess { stamped: true, ttl_ms, ..open(id).0 });
+        StoreDefinition { open: Arc::new(open), ..self }
+    }
+}
+
+impl<K: Data, V: Data> StoreDefinition<TimestampedStore<K, V>> {
+    /// Lets an entry live for this long in event time after its timestamp: an addition to Kafka Streams. What is older is not
+    /// found any more, and is deleted from the store and from its changelog by the commits that follow, a large store in parts.
+    #[must_use]
+    pub fn ttl(mut self, lifetime: Duration) -> Self {
+        let ttl_ms = Some(Timestamp::from(lifetime).0);
+        self.spec.ttl_ms = ttl_ms;
+        let open = self.open;
+        let open = move |id| TimestampedStore(StoreAccess { ttl_ms, ..open(id).0 });
+        StoreDefinition { open: Arc::new(open), ..self }
     }
 }
 
@@ -330,7 +384,7 @@ pub struct TimestampedStore<K, V>(StoreAccess<K, V>);
 impl<K: Data, V: Data> TimestampedStore<K, V> {
     /// Over a table's rows.
     pub(crate) fn over(id: StoreId, key: Serde<K>, value: Serde<V>) -> Self {
-        TimestampedStore(StoreAccess { id, key, value, stamped: true, with_headers: false })
+        TimestampedStore(StoreAccess { id, key, value, stamped: true, with_headers: false, ttl_ms: None })
     }
 
     /// A persistent, logged store of that name.
@@ -348,6 +402,7 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
                 value: value.clone(),
                 stamped: true,
                 with_headers: false,
+                ttl_ms: None,
             })
         };
         StoreDefinition { spec, open: Arc::new(open) }
@@ -356,7 +411,7 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
     /// The value of a key and its timestamp.
     pub fn get(&self, ctx: &mut impl AsCore, key: &K) -> Result<Option<(V, Timestamp)>, TaskError> {
         let raw = self.0.key_bytes(key)?;
-        self.0.get(ctx.core(), &raw)
+        self.0.get_shown(ctx.core(), &raw)
     }
 
     /// Puts a value with its timestamp.
@@ -379,12 +434,7 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
 
     /// All entries, in the order of their keys' bytes.
     pub fn all(&self, ctx: &mut impl AsCore) -> Result<Vec<(K, V, Timestamp)>, TaskError> {
-        let entries = ctx.core().stores[self.0.id].scan(&KeyRange::all(), false)?;
-        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
-            let (value, timestamp) = self.0.read_stamped(&value)?;
-            Ok((self.0.key.read(&key)?, value, timestamp))
-        };
-        entries.into_iter().map(read).collect()
+        self.0.scan_shown(ctx.core(), &KeyRange::all())
     }
 }
 
@@ -405,7 +455,7 @@ pub struct Versioned<V> {
 impl<K: Data, V: Data> VersionedStore<K, V> {
     /// Over a table's rows.
     pub(crate) fn over(id: StoreId, key: Serde<K>, value: Serde<V>) -> Self {
-        VersionedStore(StoreAccess { id, key, value, stamped: false, with_headers: false })
+        VersionedStore(StoreAccess { id, key, value, stamped: false, with_headers: false, ttl_ms: None })
     }
 
     /// A persistent, logged store of that name that keeps versions for `history` after others have replaced them.
@@ -428,6 +478,7 @@ impl<K: Data, V: Data> VersionedStore<K, V> {
                 value: value.clone(),
                 stamped: false,
                 with_headers: false,
+                ttl_ms: None,
             })
         };
         StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
@@ -508,7 +559,7 @@ impl<K: Data, V: Data> HeadersStore<K, V> {
         spec.headers = StoreHeaders::Kept;
         let open = |id| {
             let (key, value) = (Serde::default(), Serde::default());
-            HeadersStore(StoreAccess { id, key, value, stamped: true, with_headers: true })
+            HeadersStore(StoreAccess { id, key, value, stamped: true, with_headers: true, ttl_ms: None })
         };
         StoreDefinition { spec, open: Arc::new(open) }
     }
@@ -572,7 +623,14 @@ impl<K: Data, V: Data> WindowStore<K, V> {
             duplicates: false,
         };
         let open = move |id| {
-            WindowStore(StoreAccess { id, key: key.clone(), value: value.clone(), stamped: false, with_headers: false })
+            WindowStore(StoreAccess {
+                id,
+                key: key.clone(),
+                value: value.clone(),
+                stamped: false,
+                with_headers: false,
+                ttl_ms: None,
+            })
         };
         StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
     }
@@ -642,6 +700,7 @@ impl<K: Data, V: Data> SessionStore<K, V> {
                 value: Serde::default(),
                 stamped: false,
                 with_headers: false,
+                ttl_ms: None,
             })
         };
         StoreDefinition { spec, open: Arc::new(open) }

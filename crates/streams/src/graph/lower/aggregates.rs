@@ -165,27 +165,29 @@ impl Lowering<'_> {
         Lowered::new(shared, source.clone(), [source].into())
     }
 
-    pub(super) fn distinct(&mut self, id: OpId, op: &Op, distinct: &AggregateOp) -> Result<Lowered, BuildError> {
+    /// A processor with a store of its own, behind a repartition if it works by key and the key may have changed.
+    pub(super) fn stateful(&mut self, id: OpId, op: &Op, stateful: &StatefulOp) -> Result<Lowered, BuildError> {
         let mut stream = self.lowered(op.inputs[0]).clone();
-        let name = self.name(op, distinct.prefix)?;
-        if stream.repartition_required {
-            let repartition = create_repartition(&mut self.graph, &name, distinct.repartition.clone(), None, true);
+        let name = self.name(op, stateful.prefix)?;
+        if let Some(maker) = stateful.repartition.as_ref().filter(|_| stream.repartition_required) {
+            let repartition = create_repartition(&mut self.graph, &name, maker.clone(), None, true);
             self.graph.add(stream.graph, repartition);
             stream.graph = repartition;
             stream.sources = [self.graph.nodes[repartition].name.clone()].into();
+            stream.repartition_required = false;
         }
-        let store = StoreOptions { name: Some(format!("{name}-store")), ..op.store.clone().unwrap_or_default() };
-        let named = Op { store: Some(store), ..op.clone() };
-        let mut spec = self.store_spec(&named, distinct.prefix, &distinct.template)?;
-        spec.cached &= distinct.cacheable;
-        if let StoreKind::Window { timestamped, .. } = &mut spec.kind {
-            *timestamped = false;
-        }
-        self.graph.facts[id].stores.insert("seen", spec.name.clone());
-        let mut processor = processor_spec(id, &name, &distinct.node);
+        let store = format!("{name}-store");
+        check_name(&store)?;
+        let spec = StoreSpec {
+            in_memory: self.settings.in_memory_stores,
+            ttl_ms: stateful.ttl_ms,
+            ..StoreSpec::new(store, stateful.store.clone())
+        };
+        self.graph.facts[id].stores.insert("own", spec.name.clone());
+        let mut processor = processor_spec(id, &name, &stateful.node);
         processor.own_stores.push(spec);
         let graph = self.graph.create(&name, GraphKind::Processor(processor));
         self.graph.add(stream.graph, graph);
-        Ok(Lowered { graph, name, repartition_required: false, shared_repartition: None, ..stream })
+        Ok(Lowered { graph, name, shared_repartition: None, ..stream })
     }
 }

@@ -52,12 +52,10 @@ impl Lowering<'_> {
                 duplicates: true,
             },
             in_memory,
-            cached: false,
             logging: logging(window_logging.clone()),
             // Kafka Streams writes the headers of joined records alone.
             headers: StoreHeaders::Logged,
-            max_keys: None,
-            time_ordered: false,
+            ..StoreSpec::new(String::new(), StoreKind::Internal)
         };
         let left_store = window_store(base(this_suffix, &this_generated));
         let right_store = window_store(base(other_suffix, &other_generated));
@@ -73,16 +71,9 @@ impl Lowering<'_> {
             let shared = if join.right_outer { "-outer-shared-join" } else { "-left-shared-join" };
             let number = &this_generated[this_generated.len() - 10..];
             let generated = format!("KSTREAM-OUTERSHARED-{number}");
-            let spec = StoreSpec {
-                name: format!("{}-store", base(shared, &generated)),
-                kind: StoreKind::Internal,
-                in_memory,
-                cached: false,
-                logging: logging(join.changelog.clone()),
-                headers: StoreHeaders::Dropped,
-                max_keys: None,
-                time_ordered: false,
-            };
+            let name = format!("{}-store", base(shared, &generated));
+            let logging = logging(join.changelog.clone());
+            let spec = StoreSpec { in_memory, logging, ..StoreSpec::new(name, StoreKind::Internal) };
             facts.stores.insert("unmatched", spec.name.clone());
             outer_stores.push(spec);
         }
