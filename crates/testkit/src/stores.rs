@@ -1,7 +1,11 @@
 //! Looking into a store.
 
-use tidewater_state::{KeyRange, StateError, Store, StoreHeaders, StoreKind, StoreSpec, split_headers};
+use tidewater_state::{
+    Backend, KeyRange, MemoryBackend, StateError, Store, StoreHeaders, StoreKind, StoreMemory, StoreSpec, split_headers,
+};
 use tidewater_types::Timestamp;
+
+use crate::driver::SentRecord;
 
 /// An entry of a store, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,20 @@ pub struct StoreView {
 }
 
 impl StoreView {
+    /// What a store of this description holds once it is restored from the records of its changelog.
+    ///
+    /// # Errors
+    /// When a record is not in the layout of such a store's changelog.
+    pub fn restored(spec: &StoreSpec, changelog: &[SentRecord]) -> Result<Self, StateError> {
+        let engine = MemoryBackend.open(spec)?;
+        let mut store = Store::new(spec.clone(), 0, engine, StoreMemory::default());
+        for record in changelog {
+            let (key, value) = (record.key.as_deref().unwrap_or_default(), record.value.as_deref());
+            store.restore(key, value, record.timestamp.unwrap_or(Timestamp::NONE), &record.headers)?;
+        }
+        Self::read(&mut store)
+    }
+
     pub(crate) fn read(store: &mut Store) -> Result<Self, StateError> {
         let spec = store.spec().clone();
         let stamped = spec.is_timestamped();

@@ -5,14 +5,14 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
-use tidewater_state::StoreKind;
+use tidewater_state::{StoreKind, split_session_key, split_window_key};
 use tidewater_streams::{Decision, Handlers, InternalTopicSettings, TaskError, Topology};
 use tidewater_testkit::{DriverSettings, SentRecord, StoreView, TestDriver};
-use tidewater_types::ms;
+use tidewater_types::{Header, Timestamp, ms};
 
 use super::event::Event;
 use super::program::{Program, Trouble, write};
-use super::value::{Type, to_hex, to_json};
+use super::value::{Type, from_hex, to_hex, to_json};
 
 /// The application id of all cases.
 const APPLICATION_ID: &str = "golden";
@@ -34,7 +34,8 @@ pub fn run(case: &Json) -> Outcome {
         Err(what) => return Outcome::NotYet(what),
     };
     let expect = case.get("expect").cloned().unwrap_or_default();
-    let Some(what) = difference(&expect, &got) else { return Outcome::Passed };
+    let what = difference(&expect, &got).or_else(|| restored_difference(&expect, &got));
+    let Some(what) = what else { return Outcome::Passed };
     match DEVIATIONS.iter().find(|deviation| (deviation.holds)(case, &expect, &got)) {
         Some(deviation) => Outcome::ByDesign(deviation.name),
         None => Outcome::Failed(what, expect, got.json()),
@@ -141,6 +142,9 @@ pub struct Got {
     stores: BTreeMap<String, Json>,
     dropped: u64,
     error: Option<Json>,
+    /// The logged stores, and how their contents are read.
+    views: Vec<StoreView>,
+    program: Option<Program>,
     /// Changelogs of suppress buffers, whose order within a step is not defined.
     unordered: BTreeSet<String>,
 }
@@ -201,8 +205,10 @@ fn execute(case: &Json) -> Result<Got, String> {
     for name in driver.store_names() {
         if let Some(view) = driver.store(&name) {
             got.stores.extend(store_json(&view, &program).map(|store| (name, store)));
+            got.views.push(view);
         }
     }
+    got.program = Some(program);
     Ok(got)
 }
 
@@ -387,6 +393,65 @@ fn difference(expect: &Json, got: &Got) -> Option<String> {
         }
     }
     None
+}
+
+/// The first store that holds something else than recorded once it is restored from the changelog that Kafka Streams wrote.
+fn restored_difference(expect: &Json, got: &Got) -> Option<String> {
+    let program = got.program.as_ref()?;
+    let sent: Vec<&Json> = expect["steps"].as_array()?.iter().filter_map(Json::as_array).flatten().collect();
+    for view in got.views.iter().filter(|view| view.spec.is_logged() && view.spec.max_keys.is_none()) {
+        let Some(expected) = expect["stores"].get(&view.spec.name) else { continue };
+        let topic = format!("{APPLICATION_ID}-{}-changelog", view.spec.name);
+        let changelog: Vec<SentRecord> =
+            sent.iter().filter(|record| record["topic"] == *topic).map(|record| changelog_record(record)).collect();
+        // A source topic may serve as the changelog; what was sent to it is not among what was recorded.
+        if changelog.is_empty() {
+            continue;
+        }
+        let restored = match StoreView::restored(&view.spec, &changelog) {
+            Ok(restored) => restored,
+            Err(error) => return Some(format!("store {} cannot be restored: {error}", view.spec.name)),
+        };
+        let mut restored = store_json(&restored, program)?;
+        let mut expected = expected.clone();
+        if let Some(retention) = view.spec.retention() {
+            // What is past retention stood in Kafka Streams' record cache alone.
+            let time = |entry: &Json| entry["end"].as_i64().or(entry["start"].as_i64());
+            let newest = changelog.iter().filter_map(|record| window_time(view, record)).max().unwrap_or(-1);
+            for entries in [&mut expected["entries"], &mut restored["entries"]] {
+                if let Some(entries) = entries.as_array_mut() {
+                    entries.retain(|entry| time(entry).is_some_and(|time| time > newest.saturating_sub(retention.ms)));
+                }
+            }
+        }
+        if let Some(what) = store_difference(&expected, &restored) {
+            return Some(format!("store {} once restored: {what}: {restored}", view.spec.name));
+        }
+    }
+    None
+}
+
+/// The time that a record of a window or session store's changelog has in its key.
+fn window_time(view: &StoreView, record: &SentRecord) -> Option<i64> {
+    let key = record.key.as_deref()?;
+    match view.spec.kind {
+        StoreKind::Session { .. } => split_session_key(key).map(|(_, _, end)| end),
+        _ => split_window_key(key).map(|(_, start, _)| start),
+    }
+}
+
+fn changelog_record(json: &Json) -> SentRecord {
+    let bytes = |json: &Json| json.as_str().and_then(from_hex).map(Bytes::from);
+    let header =
+        |header: &Json| Header { name: header[0].as_str().unwrap_or_default().into(), value: bytes(&header[1]) };
+    SentRecord {
+        topic: json["topic"].as_str().unwrap_or_default().to_owned(),
+        key: bytes(&json["key"]),
+        value: bytes(&json["value"]),
+        timestamp: json["ts"].as_i64().map(Timestamp),
+        headers: json["headers"].as_array().into_iter().flatten().map(header).collect(),
+        partition: None,
+    }
 }
 
 fn store_difference(expected: &Json, got: &Json) -> Option<String> {
