@@ -17,6 +17,7 @@ mod join_models;
 mod kill;
 mod map_async;
 mod news;
+mod operators;
 mod rate_limit;
 mod readme;
 mod restart;

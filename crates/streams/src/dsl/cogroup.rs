@@ -58,6 +58,16 @@ impl<K: Field, A: Field> CogroupedStream<K, A> {
     /// Adds a grouped stream and how its values are aggregated.
     #[must_use]
     pub fn cogroup<V: Field>(
+        self,
+        group: &GroupedStream<K, V>,
+        add: impl Fn(&K::Some, V, A) -> A + Send + Sync + 'static,
+    ) -> Self {
+        self.try_cogroup(group, move |key, value, aggregate| Ok(add(key, value, aggregate)))
+    }
+
+    /// [`CogroupedStream::cogroup`] with an aggregator that may fail.
+    #[must_use]
+    pub fn try_cogroup<V: Field>(
         mut self,
         group: &GroupedStream<K, V>,
         add: impl Fn(&K::Some, V, A) -> Result<A, UserError> + Send + Sync + 'static,

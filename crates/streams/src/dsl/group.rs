@@ -128,10 +128,18 @@ impl<K: Field, V: Field> GroupedStream<K, V> {
     /// Begins to aggregate this grouping together with others of the same key.
     pub fn cogroup<A: Field>(
         &self,
+        add: impl Fn(&K::Some, V, A) -> A + Send + Sync + 'static,
+    ) -> CogroupedStream<K, A> {
+        self.try_cogroup(move |key, value, aggregate| Ok(add(key, value, aggregate)))
+    }
+
+    /// [`GroupedStream::cogroup`] with an aggregator that may fail.
+    pub fn try_cogroup<A: Field>(
+        &self,
         add: impl Fn(&K::Some, V, A) -> Result<A, UserError> + Send + Sync + 'static,
     ) -> CogroupedStream<K, A> {
         let handle = self.handle.then(OpKind::Cogroup);
-        CogroupedStream::new(handle, self.key.clone()).cogroup(self, add)
+        CogroupedStream::new(handle, self.key.clone()).try_cogroup(self, add)
     }
 }
 

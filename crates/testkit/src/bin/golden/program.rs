@@ -755,11 +755,11 @@ impl Writer {
         let handle = match text(step, "with") {
             None => {
                 let result = f::aggregate_type(&function, &value);
-                Handle::Cogroup(group.cogroup(add), key, result, function)
+                Handle::Cogroup(group.try_cogroup(add), key, result, function)
             }
             Some(_) => match self.handles.get(&required(step, "in")) {
                 Some(Handle::Cogroup(cogroup, key, result, first)) => {
-                    Handle::Cogroup(cogroup.clone().cogroup(&group, add), key.clone(), result.clone(), first.clone())
+                    Handle::Cogroup(cogroup.clone().try_cogroup(&group, add), key.clone(), result.clone(), first.clone())
                 }
                 _ => return not_yet("a cogroup of something else"),
             },
