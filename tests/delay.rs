@@ -56,3 +56,65 @@ fn copies_of_one_record_wait_side_by_side() {
     driver.advance_wall_clock(ms(10));
     assert_eq!(driver.output(&OUT).read_values(), [Some(7), Some(7)]);
 }
+
+/// Sends three records of one time whenever the wall clock asks for it.
+struct Three;
+
+impl Processor for Three {
+    type KIn = String;
+    type VIn = Option<i64>;
+    type KOut = String;
+    type VOut = Option<i64>;
+
+    fn init(&mut self, ctx: &mut Context<'_, String, Option<i64>>) -> Result<(), tidewater::UserError> {
+        ctx.schedule(every(ms(5)).on(PunctuationClock::WallClock));
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        _: Record<String, Option<i64>>,
+        _: &mut Context<'_, String, Option<i64>>,
+    ) -> Result<(), tidewater::UserError> {
+        Ok(())
+    }
+
+    fn punctuate(
+        &mut self,
+        _: Punctuation,
+        ctx: &mut Context<'_, String, Option<i64>>,
+    ) -> Result<(), tidewater::UserError> {
+        for number in 0..3 {
+            ctx.forward(Record::new("a".to_owned(), Some(number), 100))?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn records_that_come_of_none_wait_side_by_side() {
+    let builder = StreamsBuilder::new();
+    builder.stream(&IN).process(|_| Three).delay(seconds(1)).to(&OUT);
+    let driver = TestDriver::new(builder.build().unwrap());
+    driver.advance_wall_clock(ms(5));
+    driver.advance_wall_clock(ms(5));
+    driver.advance_wall_clock(ms(1090));
+    // Those of the last call are old enough at once.
+    assert_eq!(driver.output(&OUT).read_values(), [0, 1, 2, 0, 1, 2, 0, 1, 2].map(Some));
+}
+
+/// Two tables of one stream leave their caches one after the other, and so their records come in turns.
+#[test]
+fn records_that_come_again_wait_side_by_side() {
+    let builder = StreamsBuilder::new();
+    let grouped = builder.stream(&IN).group_by_key();
+    let (counts, sums) = (grouped.count(), grouped.aggregate(|| 100i64, |_, _, sum| sum + 1));
+    counts.to_stream().merge(&sums.to_stream()).delay(ms(10)).to(&OUT);
+    let driver = TestDriver::new(builder.build().unwrap());
+    driver.input(&IN).send("a".to_owned(), Some(1), 0);
+    driver.input(&IN).send("b".to_owned(), Some(1), 0);
+    driver.advance_wall_clock(ms(10));
+    let mut out = driver.output(&OUT).read_values();
+    out.sort_unstable();
+    assert_eq!(out, [1, 1, 101, 101].map(Some));
+}

@@ -71,3 +71,22 @@ fn sessions_and_sliding_windows_as_well() {
     let expected = [("session a@20-25", 2), ("sliding a@10", 1), ("sliding a@15", 2), ("sliding a@21", 1)];
     assert_eq!(driver.output(&OUT).read_key_values(), expected.map(|(key, count)| (key.to_owned(), count)));
 }
+
+#[test]
+fn a_session_that_was_closed_does_not_grow() {
+    let driver = driver(|builder| {
+        let sessions = builder.stream(&IN).group_by_key().windowed_by(Sessions::with_gap(ms(10)));
+        let counts = sessions.close_when_idle(seconds(1)).count().to_stream().filter_some();
+        counts.map(|w, count| (format!("{}-{}", w.window.start, w.window.end), count)).to(&OUT);
+    });
+    send(&driver, "a", 20);
+    send(&driver, "a", 25);
+    driver.advance_wall_clock(seconds(1));
+    driver.advance_wall_clock(seconds(1));
+    send(&driver, "a", 24);
+    send(&driver, "a", 30);
+    driver.advance_wall_clock(seconds(1));
+    let expected = [("20-25".to_owned(), 2), ("30-30".to_owned(), 1)];
+    assert_eq!(driver.output(&OUT).read_key_values(), expected);
+    assert_eq!(driver.dropped().get(&DropReason::Late), Some(&1));
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod bad_input;
+mod build_errors;
 mod debounce;
 mod delay;
 mod distinct;

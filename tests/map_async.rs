@@ -112,3 +112,16 @@ async fn on_the_log_calls_run_side_by_side_and_nothing_is_committed_before_they_
     assert!((2..=4).contains(&calls.most.load(Ordering::SeqCst)));
     app.stop().await.unwrap();
 }
+
+/// What a commit lets out of a cache is called and answered within that commit.
+#[test]
+fn what_leaves_a_cache_is_answered_before_the_commit() {
+    let builder = StreamsBuilder::new();
+    let counts = builder.stream(&IN).group_by_key().count().to_stream().filter_some();
+    counts.map_async(Concurrency::per_key(4), |n| async move { n * 10 }).to(&OUT);
+    let driver = TestDriver::new(builder.build().unwrap());
+    for expected in 1..5 {
+        driver.input(&IN).send("a".to_owned(), 7, 0);
+        assert_eq!(driver.output(&OUT).read_values(), [expected * 10]);
+    }
+}

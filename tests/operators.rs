@@ -1,8 +1,8 @@
 //! The examples of docs/operators.md, compiled, built, and held against the page.
 
 use tidewater::{
-    Core, DropReason, EmitStrategy, HeadersStore, OffsetReset, Sliding, TimestampExtractor, Topology, TopologyBuilder, Unlimited,
-    UserError, ValueTransformer, VersionedStore, prelude::*,
+    Core, DropReason, EmitStrategy, HeadersStore, OffsetReset, Sliding, TimestampExtractor, Topology, TopologyBuilder,
+    Unlimited, UserError, ValueTransformer, VersionedStore, prelude::*,
 };
 use tidewater_testkit::TestDriver;
 
@@ -88,7 +88,10 @@ fn final_results(builder: &StreamsBuilder) {
     let windows = Tumbling::of(minutes(5)).grace(minutes(1));
     let once = clicks.windowed_by(windows).emit_strategy(EmitStrategy::OnWindowClose);
     once.count().to_stream().to(&PER_WINDOW);
-    let counts = clicks.windowed_by(windows).count().suppress(Suppress::until_window_closes().max_records(10_000).fail_when_full());
+    let counts = clicks
+        .windowed_by(windows)
+        .count()
+        .suppress(Suppress::until_window_closes().max_records(10_000).fail_when_full());
     counts.to_stream().to(&PER_WINDOW);
     let users = builder.table(&USERS).suppress(Suppress::until_time_limit(seconds(10)));
     users.to_stream().to(&TEXTS);

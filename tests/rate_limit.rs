@@ -40,6 +40,12 @@ fn copies_of_one_record_count_each() {
 }
 
 #[test]
+fn what_is_older_than_what_is_remembered_is_late() {
+    let records = [("a", 100), ("a", 81), ("a", 80), ("b", 80), ("a", 85)];
+    assert_eq!(run(RateLimit::of(1, ms(10)), &records).0, [0, 1]);
+}
+
+#[test]
 fn a_limit_of_nothing_does_not_build() {
     let builder = StreamsBuilder::new();
     builder.stream(&IN).rate_limit(RateLimit::of(0, ms(10))).to(&OUT);

@@ -360,6 +360,9 @@ impl Store {
 
     /// The writes since the last commit, if the engine takes them only then.
     pub fn take_uncommitted(&mut self) -> StoreWrites {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.committed();
+        }
         let entries = match (&self.engine, &mut self.rows) {
             (Engine::Committed(_), Some(rows)) => rows.take_uncommitted(),
             _ => Vec::new(),

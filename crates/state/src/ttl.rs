@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use crate::rows::Known;
 use crate::{KeyRange, StateError, Store};
 
-/// How many rows one call of [`Store::take_expired`] looks at: a few milliseconds' worth.
+/// How many rows one call of [`Store::take_expired`] looks at: a few milliseconds' worth, and two for each row that was written
+/// since the last call, so that sweeps are faster than writes.
 const SWEEP_ROWS: usize = 20_000;
 
 /// What is known of the ages of a store's rows.
@@ -14,6 +15,9 @@ pub(crate) struct Sweep {
     ttl_ms: i64,
     /// No row is older than this.
     oldest: i64,
+    /// The oldest row that was written since the last commit, and is not in the engine yet.
+    uncommitted: i64,
+    writes: usize,
     /// Where the sweep under way goes on, and the oldest row that it has left.
     under_way: Option<(Vec<u8>, i64)>,
 }
@@ -21,12 +25,25 @@ pub(crate) struct Sweep {
 impl Sweep {
     /// For a store that may hold rows of any age already, or is empty.
     pub fn new(ttl_ms: i64, is_empty: bool) -> Self {
-        Sweep { ttl_ms, oldest: if is_empty { i64::MAX } else { i64::MIN }, under_way: None }
+        Sweep {
+            ttl_ms,
+            oldest: if is_empty { i64::MAX } else { i64::MIN },
+            uncommitted: i64::MAX,
+            writes: 0,
+            under_way: None,
+        }
     }
 
     /// A value was written, in the layout that begins with its timestamp.
     pub fn written(&mut self, value: &[u8]) {
         let Some(time) = time_of(value) else { return };
+        self.uncommitted = self.uncommitted.min(time);
+        self.writes += 1;
+    }
+
+    /// What was written is on its way to the engine, where the next sweep meets it.
+    pub fn committed(&mut self) {
+        let time = std::mem::replace(&mut self.uncommitted, i64::MAX);
         self.oldest = self.oldest.min(time);
         if let Some((_, left)) = &mut self.under_way {
             *left = (*left).min(time);
@@ -57,14 +74,14 @@ impl Store {
     pub fn take_expired(&mut self, stream_time: i64) -> Result<Vec<ExpiredRow>, StateError> {
         let Some(sweep) = &mut self.sweep else { return Ok(Vec::new()) };
         let dead = stream_time.saturating_sub(sweep.ttl_ms);
-        if sweep.under_way.is_none() && sweep.oldest > dead {
+        if sweep.under_way.is_none() && sweep.oldest.min(sweep.uncommitted) > dead {
             return Ok(Vec::new());
         }
-        let ttl_ms = sweep.ttl_ms;
+        let (ttl_ms, rows) = (sweep.ttl_ms, SWEEP_ROWS + 2 * std::mem::take(&mut sweep.writes));
         let (from, mut left) = sweep.under_way.take().unwrap_or((Vec::new(), i64::MAX));
         let (mut seen, mut stopped_at, mut old) = (0, None, Vec::new());
         self.engine.scan(&KeyRange { from, to: None }, false, &mut |key, value| {
-            if seen == SWEEP_ROWS {
+            if seen == rows {
                 stopped_at = Some(key.to_vec());
                 return ControlFlow::Break(());
             }
@@ -92,7 +109,7 @@ impl Store {
         if let Some(sweep) = &mut self.sweep {
             match stopped_at {
                 Some(key) => sweep.under_way = Some((key, left)),
-                None => sweep.oldest = left,
+                None => sweep.oldest = left.min(sweep.uncommitted),
             }
         }
         Ok(expired)

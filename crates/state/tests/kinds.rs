@@ -258,6 +258,20 @@ proptest! {
     }
 }
 
+/// A sweep does not forget what waits for its commit.
+#[test]
+fn rows_that_were_not_committed_when_a_sweep_ended_die_later() {
+    let spec = StoreSpec { ttl_ms: Some(10), ..StoreSpec::new("dying", StoreKind::KeyValue { timestamped: true }) };
+    in_both(&spec, |backend| {
+        let (mut store, mut log) = (open(backend, &spec), Log::default());
+        store.put(b"a", Some(&[0; 9]), &context(0, Headers::EMPTY), &mut log).unwrap();
+        assert_eq!(store.take_expired(5).unwrap(), []);
+        commit(backend, &mut store);
+        let expired = store.take_expired(10).unwrap();
+        assert_eq!(expired.iter().map(|row| (&row.key[..], row.at)).collect::<Vec<_>>(), [(&b"a"[..], 10)]);
+    });
+}
+
 fn check_versions(store: &mut Store, model: &Versions) {
     for key in 0..3 {
         for time in 0..70 {

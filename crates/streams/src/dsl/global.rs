@@ -1,5 +1,6 @@
 //! Global tables and stores: in one place for all tasks, filled from a topic as a whole.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -121,7 +122,7 @@ impl<K: Field, V: Field> KStream<K, V> {
             prefix: "KSTREAM-LEFTJOIN-",
             node,
             key_changing: false,
-            value_changing: false,
+            value_changing: TypeId::of::<V>() != TypeId::of::<R>(),
             repartitions: false,
             stores: vec![],
             relaxed_null_keys: left,

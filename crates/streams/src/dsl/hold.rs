@@ -80,6 +80,7 @@ impl<K: Field, V: Field> KStream<K, V> {
             observed: -1,
             due_from: i64::MIN,
             origins: Origins::default(),
+            unplaced: 0,
             types: PhantomData,
         });
         let repartition = only_last.then(|| self.repartition_maker());
@@ -106,6 +107,8 @@ struct Hold<K: Field, V: Field> {
     /// No record is due before this.
     due_from: i64,
     origins: Origins,
+    /// Numbers the records that come of none.
+    unplaced: u64,
     types: PhantomData<fn(K, V)>,
 }
 
@@ -114,6 +117,21 @@ fn malformed() -> TaskError {
 }
 
 impl<K: Field, V: Field> Hold<K, V> {
+    /// What tells a record from others that are due at the same time.
+    fn place(&mut self, core: &mut Core, due: i64) -> Result<Vec<u8>, TaskError> {
+        if let Some(origin) = self.origins.next(core) {
+            return Ok(origin);
+        }
+        // It comes of no record; any free place will do.
+        loop {
+            self.unplaced += 1;
+            let rest = self.unplaced.to_be_bytes().to_vec();
+            if core.stores[self.store.id].get(&by_time(due, &rest), |_| ())?.is_none() {
+                return Ok(rest);
+            }
+        }
+    }
+
     /// Takes the place of the record that waits under this key; says whether there is none that is later.
     fn replace(&self, core: &mut Core, key: &[u8], due: i64) -> Result<bool, TaskError> {
         let marker = [&[BY_KEY][..], key].concat();
@@ -138,7 +156,8 @@ impl<K: Field, V: Field> Hold<K, V> {
                 due.push((place.to_vec(), raw.to_vec()));
                 if due.len() < BATCH_RECORDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
-            if due.len() < BATCH_RECORDS {
+            let are_all = due.len() < BATCH_RECORDS;
+            if are_all {
                 self.due_from = now.saturating_add(1);
             }
             for (place, raw) in due {
@@ -152,10 +171,10 @@ impl<K: Field, V: Field> Hold<K, V> {
                 let key = K::from_option(key).ok_or_else(malformed)?;
                 let value = V::from_option(value).ok_or_else(malformed)?;
                 let record = Record { key, value, timestamp: context.timestamp, headers: context.headers.clone() };
-                let saved = std::mem::replace(&mut core.context, context);
-                let result = core.forward(self.id, record);
-                core.context = saved;
-                result?;
+                core.within(context, |core| core.forward(self.id, record))?;
+            }
+            if are_all {
+                break;
             }
         }
         Ok(())
@@ -184,7 +203,7 @@ impl<K: Field, V: Field> Node for Hold<K, V> {
         let raw_key = key.as_some().map(|key| self.store.key_bytes(key)).transpose()?;
         let due = timestamp.0.saturating_add(self.wait.wait_ms);
         let rest = match &raw_key {
-            _ if !self.only_last => self.origins.next(core),
+            _ if !self.only_last => self.place(core, due)?,
             Some(key) if self.replace(core, key, due)? => key.clone(),
             Some(_) => return Ok(()),
             None => {

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, LazyLock};
+use std::thread::Thread;
 use std::time::Duration;
 
 use tidewater_types::{Record, RecordContext};
@@ -111,6 +112,31 @@ static OWN_RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     }
 });
 
+/// Sends a call's result to the task, and wakes it.
+struct Sending<K, V> {
+    key: Option<K>,
+    done: Sender<(K, Result<V, TaskError>)>,
+    waiting: Thread,
+}
+
+impl<K, V> Sending<K, V> {
+    fn send(&mut self, result: Result<V, TaskError>) {
+        if let Some(key) = self.key.take() {
+            // Where nobody listens any more the task was closed, and the record will be read again.
+            let _ = self.done.send((key, result));
+            self.waiting.unpark();
+        }
+    }
+}
+
+impl<K, V> Drop for Sending<K, V> {
+    /// A runtime that is shut down drops its calls.
+    fn drop(&mut self) {
+        let what = "the tokio runtime ended while calls were under way; stop the application first";
+        self.send(Err(TaskError::new(FailureKind::Processing, what)));
+    }
+}
+
 /// A record whose call is under way, or waits for the one before it.
 struct Held<V> {
     value: V,
@@ -145,6 +171,7 @@ where
         let (done, waiting) = (self.done.clone(), std::thread::current());
         // The call runs in a task of its own, so that its panic is seen here.
         let answer = self.executor.spawn(async move { tokio::time::timeout(limit, call(value)).await });
+        let mut sending = Sending { key: Some(key), done, waiting };
         self.executor.spawn(async move {
             let result = match answer.await {
                 Ok(Ok(result)) => result.map_err(user),
@@ -158,9 +185,7 @@ where
                     Err(error)
                 }
             };
-            // Where nobody listens any more the task was closed, and the record will be read again.
-            let _ = done.send((key, result));
-            waiting.unpark();
+            sending.send(result);
         });
     }
 
@@ -168,20 +193,19 @@ where
     fn finish(&mut self, core: &mut Core, key: K, result: Result<V2, TaskError>) -> Result<(), TaskError> {
         let Some(held) = self.keys.get_mut(&key).and_then(VecDeque::pop_front) else { return Ok(()) };
         self.held -= 1;
+        core.calls -= 1;
         match self.keys.get(&key).is_some_and(VecDeque::is_empty) {
             true => drop(self.keys.remove(&key)),
             false => self.start(key.clone()),
         }
         let (timestamp, headers) = (held.context.timestamp, held.context.headers.clone());
-        let saved = std::mem::replace(&mut core.context, held.context);
-        let saved_raw = std::mem::replace(&mut core.raw, held.raw);
-        let result = match result {
-            Ok(value) => core.forward(self.id, Record { key, value, timestamp, headers }),
-            Err(error) => core.decide(self.id, error),
-        };
-        core.context = saved;
-        core.raw = saved_raw;
-        result
+        core.within(held.context, |core| {
+            core.raw = held.raw;
+            match result {
+                Ok(value) => core.forward(self.id, Record { key, value, timestamp, headers }),
+                Err(error) => core.decide(self.id, error),
+            }
+        })
     }
 
     /// Sends on what has been answered.
@@ -227,6 +251,7 @@ where
         queue.push_back(held);
         let is_first = queue.len() == 1;
         self.held += 1;
+        core.calls += 1;
         if is_first {
             self.start(key);
         }

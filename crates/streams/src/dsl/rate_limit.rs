@@ -27,6 +27,11 @@ impl RateLimit {
     pub fn of(records: usize, per: Duration) -> Self {
         RateLimit { records, per_ms: Timestamp::from(per).0 }
     }
+
+    /// How long records that went on are remembered.
+    fn remembered_ms(self) -> i64 {
+        self.per_ms.saturating_mul(2)
+    }
 }
 
 impl<K: Field, V: Field> KStream<K, V> {
@@ -35,7 +40,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     ///
     /// It goes by the records' timestamps: no stretch of that length has more records that went on, in whatever order they
     /// came. The store has a changelog, and keeps the times and places of the records of a key that went on, until twice the
-    /// time has passed. A record that is read again after a crash goes on again. A repartition comes before it if the key may
+    /// time has passed; a record that is older than that, by stream time, is late, and dropped. A record that is read again after a crash goes on again. A repartition comes before it if the key may
     /// have changed. Records without a key are dropped; ones without a value are records like others.
     pub fn rate_limit(&self, limit: RateLimit) -> Self {
         if limit.records == 0 || limit.per_ms <= 0 {
@@ -52,7 +57,7 @@ impl<K: Field, V: Field> KStream<K, V> {
             prefix: "KSTREAM-RATELIMIT-",
             node,
             store: StoreKind::KeyValue { timestamped: true },
-            ttl_ms: Some(limit.per_ms.saturating_mul(2)),
+            ttl_ms: Some(limit.remembered_ms()),
             repartition: Some(self.repartition_maker()),
         });
         KStream::new(self.handle.then(kind), self.key.clone(), self.value.clone())
@@ -104,11 +109,17 @@ impl<K: Field, V: Field> Node for RateLimitNode<K, V> {
         };
         let raw_key = self.passed.key_bytes(key)?;
         let time = record.timestamp.0;
-        let place = murmur3::hash128(&self.origins.next(core));
+        if time.saturating_add(self.limit.remembered_ms()) <= core.stream_time.0 {
+            // What went on at its time is forgotten.
+            core.drop_record(DropReason::Late);
+            return Ok(());
+        }
+        let origin = self.origins.next(core);
+        let place = origin.as_deref().map_or([0; 16], murmur3::hash128);
         let malformed = || TaskError::new(FailureKind::State, CodecError::new("rate limit", "not in its layout"));
         let found = core.stores[self.passed.id].get(&raw_key, read_passed)?;
         let mut passed = found.map_or(Ok(Vec::new()), |passed| passed.ok_or_else(malformed))?;
-        if passed.contains(&(time, place)) {
+        if origin.is_some() && passed.contains(&(time, place)) {
             // It was here before a crash.
             return core.forward(self.id, record);
         }
@@ -119,7 +130,7 @@ impl<K: Field, V: Field> Node for RateLimitNode<K, V> {
         }
         passed.insert(at, (time, place));
         let newest = passed.last().map_or(time, |(newest, _)| *newest);
-        let kept_from = newest.saturating_sub(self.limit.per_ms.saturating_mul(2));
+        let kept_from = newest.saturating_sub(self.limit.remembered_ms());
         let mut raw = newest.to_be_bytes().to_vec();
         for (time, place) in passed.iter().filter(|(time, _)| *time > kept_from) {
             raw.extend_from_slice(&time.to_be_bytes());

@@ -1,5 +1,6 @@
 //! Streams: every record stands for itself.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -75,7 +76,7 @@ where
     K: Clone + Send + 'static,
     V: Clone + Send + 'static,
 {
-    pub(super) fn op<K2, V2>(
+    pub(super) fn op<K2: 'static, V2: 'static>(
         &self,
         effect: Effect,
         key: SerdeSlot,
@@ -84,6 +85,7 @@ where
         node: NodeMaker,
     ) -> KStream<K2, V2> {
         let Effect { prefix, key_changing, value_changing, repartitions } = effect;
+        let value_changing = value_changing || TypeId::of::<(K, V)>() != TypeId::of::<(K2, V2)>();
         let relaxed_null_keys = false;
         let kind =
             OpKind::Process { prefix, node, key_changing, value_changing, repartitions, stores, relaxed_null_keys };

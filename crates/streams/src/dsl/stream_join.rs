@@ -65,6 +65,11 @@ impl<K: Field, V: Field> KStream<K, V> {
         join: impl Fn(&K, Option<&V::Some>, Option<&V2::Some>) -> Result<R, UserError> + Send + Sync + 'static,
     ) -> KStream<K, R> {
         let op = lock(&self.handle.plan).ops.len();
+        if right_outer && !left_outer {
+            let what =
+                "a join that sends only the right side's records alone: begin with that side, and send the left one's";
+            self.handle.fail(BuildError::Misuse(what.to_owned()));
+        }
         let span = windows.span;
         if span.before_ms.saturating_add(span.after_ms) < 0 {
             let what = format!("a window from {} to {} ms ends before it begins", -span.before_ms, span.after_ms);

@@ -141,8 +141,8 @@ impl<K, V> KTable<K, V> {
     /// stream time is deleted with the next commit, and its deletion goes to the changelog and to what follows, like any other,
     /// with the time at which it became too old. A large table is looked through in parts, one with each commit.
     ///
-    /// For tables in key-value stores. Where the topic that the table is read from serves as its changelog, that topic keeps
-    /// the row; give it the same lifetime by its own retention.
+    /// For tables in key-value stores. The topic that a table is read from does not serve as its changelog then, whatever the
+    /// optimisation.
     pub fn ttl(self, lifetime: Duration) -> Self {
         self.option(|store| store.ttl_ms = Some(tidewater_types::Timestamp::from(lifetime).0))
     }

@@ -308,8 +308,10 @@ impl Lowering<'_> {
             OpKind::Retype { node } => {
                 let parent = self.lowered(op.inputs[0]).clone();
                 let graph = self.graph.create(parent.name.clone(), GraphKind::Hidden(node.clone()));
+                // A repartition of the one type is none of the other.
+                self.graph.nodes[graph].value_changing = true;
                 self.graph.add(parent.graph, graph);
-                Ok(Lowered { graph, ..parent })
+                Ok(Lowered { graph, shared_repartition: None, ..parent })
             }
             OpKind::RetypeTable { node } => {
                 let parent = self.lowered(op.inputs[0]).clone();

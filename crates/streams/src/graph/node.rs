@@ -180,6 +180,12 @@ impl Graph {
         self.new_name(&format!("{prefix}STATE-STORE-"))
     }
 
+    /// Whether there is a repartition of this name already.
+    pub fn has_repartition(&self, name: &str) -> bool {
+        let is_named = |topic: &str| topic.strip_suffix("-repartition") == Some(name);
+        self.nodes.iter().any(|node| matches!(&node.kind, GraphKind::Repartition { topic, .. } if is_named(topic)))
+    }
+
     /// A node that is not linked yet.
     pub fn create(&mut self, name: impl Into<String>, kind: GraphKind) -> GraphId {
         self.nodes.push(GraphNode::new(name.into(), kind));

@@ -67,7 +67,8 @@ impl Writer<'_> {
                 let stores: Vec<StoreSpec> = processor.own_stores.clone();
                 let node = self.processor(processor, vec![source])?;
                 if reuse {
-                    for store in stores {
+                    // Rows that outlive their time stay in the topic: its records alone do not say what the store has.
+                    for store in stores.into_iter().filter(|store| store.ttl_ms.is_none()) {
                         self.builder.reuse_source_topic(&store.name, &topic);
                     }
                 }

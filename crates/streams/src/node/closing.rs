@@ -42,7 +42,7 @@ impl Emit {
             last_close_time: -1,
             next_emit_ms: 0,
             idle_ms: self.idle_ms,
-            last_record_ms: 0,
+            last_record_ms: None,
         })
     }
 }
@@ -60,14 +60,13 @@ pub(crate) struct ClosingWindows {
     last_close_time: i64,
     next_emit_ms: i64,
     idle_ms: Option<i64>,
-    /// The wall clock when the last record came.
-    last_record_ms: i64,
+    /// The wall clock when the last record came, or when it was first looked at.
+    last_record_ms: Option<i64>,
 }
 
 impl ClosingWindows {
     /// Learns what is open from the store and the note.
     pub fn init(&mut self, core: &mut Core, node: NodeId) -> Result<(), TaskError> {
-        self.last_record_ms = core.wall_clock.0;
         if let Some(idle_ms) = self.idle_ms {
             let often = (idle_ms / 4).clamp(CHECK_MS.0, CHECK_MS.1);
             let often = every(Duration::from_millis(often as u64)).on(PunctuationClock::WallClock);
@@ -107,17 +106,24 @@ impl ClosingWindows {
 
     /// Takes note of a record.
     pub fn record_came(&mut self, core: &Core) {
-        self.last_record_ms = core.wall_clock.0;
+        self.last_record_ms = Some(core.wall_clock.0);
+    }
+
+    /// Whether windows are closed when the input is idle.
+    pub fn closes_when_idle(&self) -> bool {
+        self.idle_ms.is_some()
     }
 
     /// If the input is idle, the time of the last window, up to which all are to be closed.
     pub fn idle_up_to(&mut self, core: &Core) -> Option<i64> {
         let now = core.wall_clock.0;
-        if core.inputs_waiting {
+        if core.inputs_waiting || core.calls > 0 {
             // The task was busy with something else.
-            self.last_record_ms = now;
+            self.last_record_ms = Some(now);
         }
-        if now.saturating_sub(self.last_record_ms) < self.idle_ms? {
+        // After a restart the time begins to count once all is restored.
+        let last_record = *self.last_record_ms.get_or_insert(now);
+        if now.saturating_sub(last_record) < self.idle_ms? {
             return None;
         }
         let last = self.open.last()?.time;

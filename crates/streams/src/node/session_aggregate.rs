@@ -96,7 +96,9 @@ impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
         let mut merged = Vec::with_capacity(found.len());
         let mut window = Window { start: time, end: time };
         let mut aggregate = (self.init)();
-        for session in found {
+        // Those that were closed for want of records are not open to any more.
+        let closes_when_idle = self.closing.as_ref().is_some_and(ClosingWindows::closes_when_idle);
+        for session in found.into_iter().filter(|session| !closes_when_idle || session.end >= close_time) {
             let old = self.access.read_plain(&session.value)?;
             aggregate = (self.merge)(&key, aggregate, Some(old.clone())).map_err(user)?;
             let old_window = Window { start: session.start, end: session.end };

@@ -103,8 +103,12 @@ impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> Node for 
                     let joined = (self.join)(&key, Some(&value), None).map_err(user)?;
                     core.forward(self.id, Record { key, value: joined, timestamp, headers })
                 }
-                _ => {
+                Some(_) => {
                     core.drop_record(DropReason::NullKey);
+                    Ok(())
+                }
+                None => {
+                    core.drop_record(DropReason::NullValue);
                     Ok(())
                 }
             };

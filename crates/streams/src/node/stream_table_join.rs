@@ -158,13 +158,15 @@ impl<K: Field, V: Field, T: Data, V2: Clone + Send + 'static> Node for StreamTab
             let Some(buffer) = &mut self.buffer else { return Ok(()) };
             let Some((full, key, value, context)) = buffer.first_due(core)? else { return Ok(()) };
             let (timestamp, headers) = (context.timestamp, context.headers.clone());
-            let saved = std::mem::replace(&mut core.context, context);
-            let joined = self.join(core, K::from_some(key), &value, timestamp, headers);
-            core.context = saved;
-            joined?;
+            // Its failure is its own, and it leaves the buffer all the same.
+            let joined = core.within(context, |core| {
+                let joined = self.join(core, K::from_some(key), &value, timestamp, headers);
+                joined.or_else(|error| core.decide(self.id, error))
+            });
             if let Some(buffer) = &self.buffer {
                 buffer.write(core, &full, None)?;
             }
+            joined?;
         }
     }
 }

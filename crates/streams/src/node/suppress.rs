@@ -126,9 +126,8 @@ impl<K: Data, V: Data> Suppress<K, V> {
         if change.new.is_some() || !self.rules.drop_tombstones {
             let Buffered { context, .. } = entry;
             let (timestamp, headers) = (context.timestamp, context.headers.clone());
-            let saved = std::mem::replace(&mut core.context, context);
-            result = core.forward(self.id, Record { key, value: change, timestamp, headers });
-            core.context = saved;
+            let record = Record { key, value: change, timestamp, headers };
+            result = core.within(context, |core| core.forward(self.id, record));
         }
         self.buffer(core).remove(&place);
         result

@@ -17,7 +17,7 @@ use super::settings::AppSettings;
 use super::state::open_backend;
 use super::thread::{EMIT_INTERVAL_MS, FETCH_BYTES, IDLE, Signals, raw_records};
 use crate::error::{FailureKind, TaskError, UserError};
-use crate::task::{Collector, GlobalStores, OutRecord, Task, TaskOptions};
+use crate::task::{Collector, GlobalStores, Handlers, OutRecord, Task, TaskOptions};
 use crate::topology::Topology;
 
 /// The folder of global stores, beside those of the tasks.
@@ -71,7 +71,8 @@ impl GlobalThread {
             application_id: settings.application_id.clone(),
             cache_bytes: 0,
             row_bytes: 0,
-            handlers: settings.handlers.clone(),
+            // What is left out here was not sent by anybody; there is no place for it.
+            handlers: Handlers { dead_letters: None, ..settings.handlers.clone() },
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: settings.clock.now(),
             global_stores: None,

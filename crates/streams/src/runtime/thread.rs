@@ -328,7 +328,7 @@ impl StreamThread {
             let reached = running.changelogs.iter().filter_map(|(store, place)| {
                 // A source topic that serves as changelog is reached as far as it was worked through.
                 let worked = offsets.get(place).map(|committed| committed.offset);
-                Some((store.clone(), running.batches.end(place).or(worked)?))
+                Some((store.clone(), worked.or(running.batches.end(place))?))
             });
             let reached = reached.collect();
             running.task.commit_stores(&reached)?;

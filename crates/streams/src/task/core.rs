@@ -190,6 +190,10 @@ pub struct Core {
     pub(crate) emitted: BTreeMap<String, i64>,
     /// The updates that suppressing nodes hold back, by their stores.
     pub(crate) suppressed: BTreeMap<StoreId, SuppressBuffer>,
+    /// How many records wait for the answers to such calls.
+    pub(crate) calls: usize,
+    /// How often the task has committed.
+    pub(crate) commits: u64,
     /// Whether records waited when the wall clock was last looked at.
     pub(crate) inputs_waiting: bool,
     /// Nodes that have calls to the outside under way.
@@ -243,6 +247,17 @@ impl Core {
         (saved_time, saved_headers)
     }
 
+    /// Works in the context of another record than the one at work: one that waited. Its bytes as they were read are not known.
+    pub(crate) fn within<R>(&mut self, context: RecordContext, work: impl FnOnce(&mut Self) -> R) -> R {
+        let saved = std::mem::replace(&mut self.context, context);
+        let no_bytes = self.raw.is_some().then_some((None, None, Headers::EMPTY));
+        let saved_raw = std::mem::replace(&mut self.raw, no_bytes);
+        let result = work(self);
+        self.context = saved;
+        self.raw = saved_raw;
+        result
+    }
+
     fn leave_context(&mut self, (timestamp, headers): (Timestamp, Option<Headers>)) {
         self.context.timestamp = timestamp;
         if let Some(headers) = headers {
@@ -294,13 +309,10 @@ impl Core {
     pub(crate) fn flush_cache(&mut self, store: StoreId) -> Result<(), TaskError> {
         let listener = self.listeners[store].clone();
         while let Some(DirtyEntry { key, value, context }) = self.stores[store].next_dirty() {
-            let saved = std::mem::replace(&mut self.context, context);
-            let result = match &listener {
-                Some(listener) => listener(self, &key, value.as_deref()),
-                None => self.write_through(store, &key, value.as_deref()).map(drop),
-            };
-            self.context = saved;
-            result?;
+            self.within(context, |core| match &listener {
+                Some(listener) => listener(core, &key, value.as_deref()),
+                None => core.write_through(store, &key, value.as_deref()).map(drop),
+            })?;
         }
         self.check_changelog()
     }
@@ -339,23 +351,37 @@ impl Core {
     fn delete_expired(&mut self, store: StoreId) -> Result<(), TaskError> {
         for ExpiredRow { key, at } in self.stores[store].take_expired(self.stream_time.0)? {
             let context = RecordContext { place: None, timestamp: Timestamp(at), headers: Headers::EMPTY };
-            let saved = std::mem::replace(&mut self.context, context);
-            let result = match self.listeners[store].clone() {
-                Some(send) if !self.stores[store].is_cached() => send(self, &key, None),
-                _ => Ok(self.stores[store].put(&key, None, &self.context, &mut self.outbox).map(drop)?),
-            };
-            self.context = saved;
-            result?;
+            self.within(context, |core| match core.listeners[store].clone() {
+                Some(send) if !core.stores[store].is_cached() => send(core, &key, None),
+                _ => Ok(core.stores[store].put(&key, None, &core.context, &mut core.outbox).map(drop)?),
+            })?;
         }
         Ok(())
     }
 
     /// Writes what waits in caches and buffers on: the first step of a commit.
     pub(crate) fn flush_caches(&mut self) -> Result<(), TaskError> {
-        // Those further down have theirs after those before them.
+        self.await_answers()?;
+        self.flush_once()?;
+        // What left a cache may have begun calls, and their answers may have filled caches.
+        while self.await_answers()? {
+            self.flush_once()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all calls to the outside have ended; says whether there were any. Those further down the topology come after
+    /// those before them.
+    fn await_answers(&mut self) -> Result<bool, TaskError> {
+        let mut any = false;
         for node in self.calling.clone() {
+            any |= self.calls > 0;
             self.with_node(node, |node, core| node.await_answers(core))?;
         }
+        Ok(any)
+    }
+
+    fn flush_once(&mut self) -> Result<(), TaskError> {
         for store in 0..self.stores.len() {
             self.delete_expired(store)?;
         }

@@ -168,6 +168,8 @@ impl Task {
             suppressed: BTreeMap::new(),
             buffering: BTreeMap::new(),
             calling: Vec::new(),
+            calls: 0,
+            commits: 0,
             inputs_waiting: false,
         };
         Ok(Task { id: options.id, core, inputs, by_topic, globals, patterns, ready: JavaHeap::default(), backend })
@@ -371,12 +373,12 @@ impl Task {
         let mut any = false;
         while let Some((node, schedule)) = self.core.schedules.take_due(clock, now) {
             any = true;
-            let place = (clock == PunctuationClock::StreamTime).then(|| self.core.context.place.clone()).flatten();
-            self.core.context = RecordContext { place, timestamp: now, headers: Headers::EMPTY };
+            let context = RecordContext { place: None, timestamp: now, headers: Headers::EMPTY };
             let due = Punctuation { schedule, at: now };
             let core = &mut self.core;
-            let result =
-                catch_unwind(AssertUnwindSafe(|| core.with_node(node, |node, core| node.punctuate(core, due))));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                core.within(context, |core| core.with_node(node, |node, core| node.punctuate(core, due)))
+            }));
             result.unwrap_or_else(|panic| Err(panicked(&panic, None)))?;
         }
         Ok(any)
@@ -407,6 +409,7 @@ impl Task {
     /// # Errors
     /// When the disk refuses.
     pub fn commit_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
+        self.core.commits += 1;
         let writes = self.core.stores.iter_mut().map(Store::take_uncommitted);
         let writes = writes.filter(|writes| !writes.entries.is_empty()).collect();
         Ok(self.backend.commit(writes, offsets)?)

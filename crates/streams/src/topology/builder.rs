@@ -169,7 +169,7 @@ impl TopologyParts {
 fn check_names(topology: &Topology) -> Result<(), BuildError> {
     let is_generated = |name: &str| {
         let digits = name.as_bytes().windows(11).filter(|part| part[0] == b'-');
-        name.starts_with(|first: char| first.is_ascii_uppercase())
+        ["KSTREAM-", "KTABLE-", "COGROUPKSTREAM-"].iter().any(|prefix| name.starts_with(prefix))
             && digits.into_iter().any(|part| part[1..].iter().all(u8::is_ascii_digit))
             || name.contains("-STATE-STORE-0")
     };

@@ -149,7 +149,13 @@ impl Lowering<'_> {
     /// The stream itself, or a repartition of it if its key may have changed.
     pub(super) fn repartitioned(&mut self, id: OpId, name: &str, maker: &RepartitionMaker) -> Lowered {
         let stream = self.lowered(id).clone();
-        let repartition = create_repartition(&mut self.graph, name, maker.clone(), None, true);
+        let mut unique = name.to_owned();
+        // The same stream under another type has the same name, but cannot share its repartition.
+        let is_retyped = matches!(self.plan.ops[id].kind, OpKind::Retype { .. });
+        while is_retyped && stream.shared_repartition.is_none() && self.graph.has_repartition(&unique) {
+            unique.push_str("-retyped");
+        }
+        let repartition = create_repartition(&mut self.graph, &unique, maker.clone(), None, true);
         let shared = match stream.shared_repartition {
             // One unnamed repartition serves several joins of the stream.
             Some(shared) if stream.name == name => shared,

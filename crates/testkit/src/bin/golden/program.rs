@@ -758,9 +758,12 @@ impl Writer {
                 Handle::Cogroup(group.try_cogroup(add), key, result, function)
             }
             Some(_) => match self.handles.get(&required(step, "in")) {
-                Some(Handle::Cogroup(cogroup, key, result, first)) => {
-                    Handle::Cogroup(cogroup.clone().try_cogroup(&group, add), key.clone(), result.clone(), first.clone())
-                }
+                Some(Handle::Cogroup(cogroup, key, result, first)) => Handle::Cogroup(
+                    cogroup.clone().try_cogroup(&group, add),
+                    key.clone(),
+                    result.clone(),
+                    first.clone(),
+                ),
                 _ => return not_yet("a cogroup of something else"),
             },
         };
