@@ -152,7 +152,7 @@ fn an_option_that_is_not_the_operators() {
 #[test]
 fn names_that_the_settings_ask_for() {
     let settings = BuildSettings { require_names: true, ..BuildSettings::default() };
-    let builder = StreamsBuilder::with_settings(settings.clone());
+    let builder = StreamsBuilder::with_settings(settings);
     builder.stream(&IN).group_by_key().count().to_stream().to(&OUT);
     let error = check(builder.build().map(drop), &["KSTREAM-AGGREGATE-STATE-STORE-0000000001", ".store("]);
     assert!(matches!(error, BuildError::Unnamed(_)));

@@ -139,7 +139,7 @@ proptest! {
             let joined = match kind {
                 Kind::Inner => left.join(&right, windows.clone(), |a, b| pair(Some(a), Some(b))),
                 Kind::Left => left.left_join(&right, windows.clone(), |a, b| pair(Some(a), b)),
-                Kind::Outer => left.outer_join(&right, windows.clone(), |a, b| pair(a, b)),
+                Kind::Outer => left.outer_join(&right, windows.clone(), pair),
             };
             joined.map_values(Some).to(&OUT);
         });
@@ -255,7 +255,7 @@ proptest! {
             let joined = match kind {
                 Kind::Inner => left.join(&right, |a, b| pair(Some(a), Some(b))),
                 Kind::Left => left.left_join(&right, |a, b| pair(Some(a), b)),
-                Kind::Outer => left.outer_join(&right, |a, b| pair(a, b)),
+                Kind::Outer => left.outer_join(&right, pair),
             };
             joined.to_stream().to(&OUT);
         });

@@ -22,9 +22,16 @@ async fn main() -> anyhow::Result<()> {
     let app = app.start(builder.build()?).await?;
     log.send(&WORDS, [Record::new(None, "tide".to_owned(), 0)])?;
     log.read(&COUNTS, 1)?;
+    let mut running = std::pin::pin!(app.run_until_signal());
+    // Once it was begun, signals are listened for.
+    tokio::select! {
+        biased;
+        ended = &mut running => return Ok(ended?),
+        () = std::future::ready(()) => {}
+    }
     println!("at work");
     std::io::stdout().flush()?;
-    app.run_until_signal().await?;
+    running.await?;
     log.close()?;
     println!("closed");
     Ok(())

@@ -117,6 +117,11 @@ impl StoreSpec {
         self.logging != Logging::Off
     }
 
+    /// Whether one key and window start may have several values.
+    pub fn has_duplicates(&self) -> bool {
+        matches!(self.kind, StoreKind::Window { duplicates: true, .. })
+    }
+
     /// Whether local values begin with a timestamp.
     pub fn is_timestamped(&self) -> bool {
         matches!(self.kind, StoreKind::KeyValue { timestamped: true } | StoreKind::Window { timestamped: true, .. })

@@ -53,7 +53,8 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// A store over an engine. `number` is what the changelog sink knows it by.
     pub fn new(spec: StoreSpec, number: usize, engine: Engine, memory: StoreMemory) -> Self {
-        let is_cached = spec.cached && memory.cache_bytes > 0;
+        // A cache has room for one value of a key.
+        let is_cached = spec.cached && memory.cache_bytes > 0 && !spec.has_duplicates();
         let newest = match &engine {
             Engine::Memory(_) => NewestTime::Empty,
             Engine::Committed(engine) => engine.newest_time(),

@@ -231,14 +231,16 @@ impl Store {
         self.put(&full, value, context, changelog)
     }
 
-    /// The value of the window of `key` that begins at `start`.
+    /// The value of the window of `key` that begins at `start`. Where duplicates are kept it finds, as in Kafka Streams, only the
+    /// value of the last put of all, and nothing in memory.
     pub fn get_window<R>(
         &mut self,
         key: &[u8],
         start: i64,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, StateError> {
-        self.get(&window_key(key, start, 0), read)
+        let sequence = if self.spec().in_memory { 0 } else { self.next_sequence };
+        self.get(&window_key(key, start, sequence), read)
     }
 
     /// The windows of `key` that begin between two times (both included), by time.

@@ -238,7 +238,9 @@ impl Inner {
         timestamp: Timestamp,
         headers: Headers,
     ) -> Result<(), TaskError> {
-        let offset = self.offsets.entry(topic.to_owned()).or_default();
+        // As in Kafka Streams' test driver, the topics of a pattern count together.
+        let log = self.task.pattern_of(topic).unwrap_or(topic).to_owned();
+        let offset = self.offsets.entry(log).or_default();
         let raw = RawRecord { offset: Offset(*offset), timestamp, key, value, headers };
         *offset += 1;
         if self.task.is_global(topic) {

@@ -56,6 +56,9 @@ impl<K: Field, A: Field> CogroupedStream<K, A> {
     }
 
     /// Adds a grouped stream and how its values are aggregated.
+    ///
+    /// Each grouped stream repartitions if its key may have changed; all have equally many partitions, or the application does not
+    /// start. State, nulls and late records are those of the aggregation that ends the cogroup: one store for all streams.
     #[must_use]
     pub fn cogroup<V: Field>(
         self,

@@ -26,6 +26,7 @@ impl<K: Data, V: Data> KTable<K, V> {
     ///
     /// Keeps the rows of both tables, and a registration for each left row on the right side. Goes through two topics of the
     /// application's own, so the tables need not be partitioned alike.
+    /// Updates count when they come, whatever their time.
     pub fn join_foreign<FK: Data, FV: Data, F: Field<Some = FK>, R: Field>(
         &self,
         other: &KTable<FK, FV>,

@@ -61,12 +61,17 @@ impl<K: Field, V: Field> GroupedStream<K, V> {
     }
 
     /// How many records each key has.
+    ///
+    /// Keeps the count of each key in a store with a record cache and a changelog, and repartitions if the key may have changed.
+    /// Records without a key or value are dropped; records in any order of time count, and a row has the latest time.
     pub fn count(&self) -> KTable<K::Some, i64> {
         let add: Add<K::Some, V::Some, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
         self.aggregated("KSTREAM-AGGREGATE-", true, Arc::new(|| Some(0)), add, SerdeSlot::default())
     }
 
     /// Combines the values of each key, two at a time; the first one stands for itself. `None` deletes the row.
+    ///
+    /// State, repartition, nulls and late records as with [`GroupedStream::count`].
     pub fn reduce<R: Into<Option<V::Some>>>(
         &self,
         reduce: impl Fn(V::Some, V::Some) -> R + Send + Sync + 'static,
@@ -87,6 +92,8 @@ impl<K: Field, V: Field> GroupedStream<K, V> {
     }
 
     /// Aggregates the values of each key, beginning with `init`. An aggregate of `None` deletes the row.
+    ///
+    /// State, repartition, nulls and late records as with [`GroupedStream::count`].
     pub fn aggregate<A: Field>(
         &self,
         init: impl Fn() -> A + Send + Sync + 'static,

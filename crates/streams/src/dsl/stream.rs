@@ -93,6 +93,8 @@ where
     }
 
     /// Keeps the records for which the predicate holds.
+    ///
+    /// Keeps nothing, repartitions nothing; the predicate sees null keys and values where the types have them.
     pub fn filter(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         self.filtered(true, move |key, value| Ok(predicate(key, value)))
     }
@@ -273,6 +275,7 @@ where
     }
 
     /// Does something with each record; the stream ends here.
+    /// Keeps nothing; null keys and values are seen where the types have them.
     pub fn for_each(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Terminal {
         let action = Arc::new(action);
         let node =
@@ -301,6 +304,8 @@ where
     }
 
     /// The records of both streams, each in its order.
+    ///
+    /// Keeps nothing. Behind a merge of streams of which one may have other keys, stateful operators repartition.
     pub fn merge(&self, other: &KStream<K, V>) -> Self {
         let node = maker(|build| Pass::<K, V> { id: build.node, types: PhantomData });
         let handle = self.handle.join(&[&other.handle], OpKind::Merge { node });
@@ -485,6 +490,8 @@ impl<K: Field, V: Field> KStream<K, V> {
     }
 
     /// Writes the records to a topic of the application's own and reads them back, partitioned by their keys.
+    ///
+    /// The topic's records are deleted once what follows has committed them. Records without a key go to any partition.
     pub fn repartition(&self) -> Self {
         let kind = OpKind::Repartition { maker: self.repartition_maker(), partitions: None };
         KStream::new(self.handle.then(kind), self.key.clone(), self.value.clone())
@@ -510,12 +517,15 @@ impl<K: Field, V: Field> KStream<K, V> {
     }
 
     /// Groups by the key as it is.
+    ///
+    /// Repartitions if the key may have changed since the records were read; the aggregation behind it drops null keys.
     pub fn group_by_key(&self) -> GroupedStream<K, V> {
         let handle = self.handle.then(OpKind::GroupByKey);
         GroupedStream::new(handle, self.key.clone(), self.value.clone())
     }
 
     /// Groups by another key. Repartitions.
+    /// Records whose new key is null are dropped before.
     pub fn group_by<K2: Field>(&self, select: impl Fn(&K, &V) -> K2 + Send + Sync + 'static) -> GroupedStream<K2, V> {
         self.try_group_by(move |key, value| Ok(select(key, value)))
     }
@@ -530,6 +540,9 @@ impl<K: Field, V: Field> KStream<K, V> {
     }
 
     /// The last value of each key as a table. A null value is a delete.
+    ///
+    /// Keeps the rows if the table is named or looked up, and repartitions if the key may have changed. Records without a key are
+    /// dropped, and counted.
     pub fn to_table(&self) -> KTable<K::Some, V::Some> {
         let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
         let op = lock(&self.handle.plan).ops.len();

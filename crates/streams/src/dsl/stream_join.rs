@@ -18,6 +18,10 @@ use crate::node::stream_table_join::{JoinBuffer, JoinRow, StreamTableJoin};
 
 impl<K: Field, V: Field> KStream<K, V> {
     /// Joins records of one key that lie within a window of each other. Null keys and null values are left out.
+    ///
+    /// Keeps the records of both sides for the window and its grace, in stores with changelogs; records that come later than that
+    /// meet nothing. Repartitions a side whose key may have changed; both sides have equally many partitions, or the application does
+    /// not start.
     pub fn join<V2: Field, R: Clone + Send + 'static>(
         &self,
         other: &KStream<K, V2>,
@@ -31,6 +35,10 @@ impl<K: Field, V: Field> KStream<K, V> {
     }
 
     /// The same, and left records that find no partner are sent with `None` when their window is closed.
+    /// Records without a key are sent alone at once.
+    ///
+    /// Keeps unmatched records in a further store. One that comes after stream time has passed its window is sent alone at once, though
+    /// the grace is not over, as in Kafka Streams.
     pub fn left_join<V2: Field, R: Clone + Send + 'static>(
         &self,
         other: &KStream<K, V2>,
@@ -169,6 +177,9 @@ impl<K: Field, V: Field> KStream<K, V> {
     }
 
     /// Joins each record with the table's row of its key, if there is one. Null keys and null values are left out.
+    ///
+    /// Keeps nothing but the table's rows. Repartitions the stream if its key may have changed; stream and table have equally many
+    /// partitions, or the application does not start. A record meets the row as it is then; of a versioned table, that of its time.
     pub fn join_table<T: Data, R: Clone + Send + 'static>(
         &self,
         table: &KTable<K::Some, T>,

@@ -260,12 +260,17 @@ impl<K: Data, V: Data> KTable<K, V> {
     }
 
     /// The changes of the table as a stream; `None` is a delete.
+    ///
+    /// Keeps nothing of its own, repartitions nothing.
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         let node = maker(|build| ToStream::<K, V> { id: build.node, types: std::marker::PhantomData });
         KStream::new(self.handle.then(OpKind::ToStream { node }), self.key.clone(), self.value.clone())
     }
 
     /// The rows for which the predicate holds.
+    ///
+    /// A row that no longer passes is deleted downstream. Keeps rows only if it is named with [`KTable::store`], or if they are looked
+    /// up; repartitions nothing.
     pub fn filter(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> KTable<K, V> {
         self.try_filter(move |key, value| Ok(predicate(key, value)))
     }
@@ -381,6 +386,8 @@ impl<K: Data, V: Data> KTable<K, V> {
     }
 
     /// Holds updates back; see [`Suppress`].
+    ///
+    /// Keeps what waits in memory and in a changelog of its own, up to its bounds; repartitions nothing.
     pub fn suppress(&self, suppress: Suppress<K>) -> KTable<K, V> {
         let op = lock(&self.handle.plan).ops.len();
         let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
@@ -406,6 +413,10 @@ impl<K: Data, V: Data> KTable<K, V> {
     }
 
     /// The rows that both tables have, joined. `None` leaves a row out.
+    ///
+    /// The rows of both tables are kept, for each looks the other's up; the result only if it is named. Both have equally many
+    /// partitions, or the application does not start. An update counts when it comes, whatever its time; of versioned tables, updates
+    /// that are not the latest of their key are left out.
     pub fn join<V2: Data, R: Field>(
         &self,
         other: &KTable<K, V2>,
@@ -422,6 +433,8 @@ impl<K: Data, V: Data> KTable<K, V> {
     }
 
     /// The rows of this table, joined with those of the other one where it has them.
+    ///
+    /// State and partitions as with [`KTable::join`].
     pub fn left_join<V2: Data, R: Field>(
         &self,
         other: &KTable<K, V2>,
@@ -432,6 +445,8 @@ impl<K: Data, V: Data> KTable<K, V> {
     }
 
     /// The rows of either table, joined where both have them.
+    ///
+    /// State and partitions as with [`KTable::join`].
     pub fn outer_join<V2: Data, R: Field>(
         &self,
         other: &KTable<K, V2>,

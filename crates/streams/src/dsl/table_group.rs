@@ -50,6 +50,9 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
     }
 
     /// How many rows each group has.
+    ///
+    /// Keeps the count of each group in a store with a record cache and a changelog, and always goes through a repartition topic, with
+    /// the old row, which is subtracted, and the new one, which is added. Rows without a group or value are left out.
     pub fn count(&self) -> KTable<K, i64> {
         let add: Add<K, V, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
         let subtract: Add<K, V, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) - 1)));
@@ -57,6 +60,8 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
     }
 
     /// Combines the values of each group; the first one stands for itself. `None` deletes the row.
+    ///
+    /// State, repartition and nulls as with [`GroupedTable::count`].
     pub fn reduce<R: Into<Option<V>>>(
         &self,
         add: impl Fn(V, V) -> R + Send + Sync + 'static,
@@ -76,6 +81,8 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
     }
 
     /// Aggregates the values of each group, beginning with `init`. An aggregate of `None` deletes the row.
+    ///
+    /// State, repartition and nulls as with [`GroupedTable::count`].
     pub fn aggregate<A: Field>(
         &self,
         init: impl Fn() -> A + Send + Sync + 'static,

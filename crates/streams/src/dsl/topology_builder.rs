@@ -135,8 +135,20 @@ impl TopologyBuilder {
         pattern: &str,
         types: &Topic<K, V>,
     ) -> NodeHandle<K, V> {
+        self.add_source_matching_with(name, pattern, types, TimestampExtractor::Default, None)
+    }
+
+    /// The same, with all that can be said about it.
+    pub fn add_source_matching_with<K: Field, V: Field>(
+        &self,
+        name: impl Into<String>,
+        pattern: &str,
+        types: &Topic<K, V>,
+        timestamps: TimestampExtractor<K, V>,
+        reset: Option<OffsetReset>,
+    ) -> NodeHandle<K, V> {
         let pattern = TopicPattern::new(pattern).map_err(|error| self.fail(error)).ok();
-        self.source(name, types, Reads { pattern, ..Reads::default() }, TimestampExtractor::Default)
+        self.source(name, types, Reads { pattern, reset, ..Reads::default() }, timestamps)
     }
 
     fn source<K: Field, V: Field>(

@@ -362,12 +362,19 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
     }
 
     /// How many records each key has in each window; records without a value count, except in sliding windows.
+    ///
+    /// Keeps a row a key and window for size and grace, or for a longer retention, in a store with a changelog, and a record cache if
+    /// results go with each update. Repartitions if the key may have changed. Records without a key are dropped, and so, once for each
+    /// window, are those of windows that are closed. When windows close, those that the store still has are sent: with stream time
+    /// that leaps further than the retention, give a longer one with [`KTable::retention`].
     pub fn count(&self) -> KTable<Windowed<K::Some>, i64> {
         let add: Add<K::Some, V, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
         self.aggregated("KSTREAM-AGGREGATE-", true, Arc::new(|| Some(0)), add, SerdeSlot::default())
     }
 
     /// Combines the values of each key in each window, two at a time; the first one stands for itself.
+    ///
+    /// State, repartition, nulls and late records as with [`TimeWindowedStream::count`].
     pub fn reduce(&self, reduce: impl Fn(V, V) -> V + Send + Sync + 'static) -> KTable<Windowed<K::Some>, V::Some> {
         self.try_reduce(move |old, new| Ok(reduce(old, new)))
     }
@@ -382,6 +389,8 @@ impl<K: Field, V: Field> TimeWindowedStream<K, V> {
     }
 
     /// Aggregates the values of each key in each window, beginning with `init`.
+    ///
+    /// State, repartition, nulls and late records as with [`TimeWindowedStream::count`].
     pub fn aggregate<A: Field>(
         &self,
         init: impl Fn() -> A + Send + Sync + 'static,
@@ -507,6 +516,10 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
     }
 
     /// How many records each session has; records without a value count.
+    ///
+    /// Keeps a row a session for gap and grace, or for a longer retention, in a store with a changelog. Repartitions if the key may have
+    /// changed. Records without a key are dropped, and so are those whose session is closed. Sessions that grow into another are
+    /// deleted downstream.
     pub fn count(&self) -> KTable<SessionWindowed<K::Some>, i64> {
         let add: Add<K::Some, V, i64> = Arc::new(|_, _, count| Ok(Some(count.unwrap_or(0) + 1)));
         let merge: Merge<K::Some, i64> = Arc::new(|_, a, b| Ok(Some(a.unwrap_or(0) + b.unwrap_or(0))));
@@ -514,6 +527,8 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
     }
 
     /// Combines the values of each session, two at a time; the first one stands for itself.
+    ///
+    /// State, repartition, nulls and late records as with [`SessionWindowedStream::count`].
     pub fn reduce(
         &self,
         reduce: impl Fn(V, V) -> V + Send + Sync + 'static,

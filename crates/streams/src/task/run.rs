@@ -213,6 +213,15 @@ impl Task {
         true
     }
 
+    /// The pattern by which this task reads a topic, if it does.
+    pub fn pattern_of(&self, topic: &str) -> Option<&str> {
+        self.patterns
+            .iter()
+            .map(|(pattern, _)| pattern)
+            .find(|pattern| pattern.matches(topic))
+            .map(TopicPattern::as_str)
+    }
+
     /// Puts records behind those that wait. Records of topics that this task does not read are left out.
     pub fn add_records(&mut self, topic: &str, records: impl IntoIterator<Item = RawRecord>) -> Result<(), TaskError> {
         let Some(&input) = self.by_topic.get(topic) else { return Ok(()) };

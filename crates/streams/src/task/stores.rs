@@ -540,10 +540,9 @@ impl<K: Data, V: Data> VersionedStore<K, V> {
 
 /// The kind of a versioned store, with Kafka Streams' lengths of segments where none is given.
 pub(crate) fn versioned_kind(history: tidewater_state::Retention, segment_ms: Option<i64>) -> StoreKind {
-    const MINUTE_MS: i64 = 60_000;
     let segment_ms = segment_ms.unwrap_or(match history.ms {
-        ..=MINUTE_MS => (history.ms / 3).max(2_000),
-        ..=3_600_000 => (history.ms / 5).max(20_000),
+        ..=60_000 => (history.ms / 3).max(2_000),
+        60_001..=3_600_000 => (history.ms / 5).max(20_000),
         _ => history.ms / 24,
     });
     StoreKind::Versioned { history, segment_ms }
@@ -683,6 +682,18 @@ impl<K: Data, V: Data> WindowStore<K, V> {
             Ok((self.0.key.read(&entry.key)?, Timestamp(entry.start), self.0.value.read(&entry.value)?))
         };
         entries.into_iter().map(read).collect()
+    }
+}
+
+impl<K: Data, V: Data> StoreDefinition<WindowStore<K, V>> {
+    /// Keeps all values that are put for a key and window start, in the order of the puts, and without a record cache.
+    /// [`WindowStore::fetch`] finds them; what [`WindowStore::get`] finds is, as in Kafka Streams, by chance.
+    #[must_use]
+    pub fn duplicates(mut self) -> Self {
+        if let StoreKind::Window { duplicates, .. } = &mut self.spec.kind {
+            *duplicates = true;
+        }
+        self
     }
 }
 

@@ -34,6 +34,11 @@ impl TopicPattern {
         Ok(TopicPattern { text: text.to_owned(), regex })
     }
 
+    /// The regular expression as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     pub fn matches(&self, topic: &str) -> bool {
         self.regex.is_match(topic)
     }

@@ -390,12 +390,22 @@ impl Writer {
                     self.store_types.insert(name.clone(), (key.clone(), value.clone()));
                     table.store(name)
                 }
-                ("store", Json::String(kind)) if kind == "in_memory" => table.in_memory(),
+                ("store", Json::String(_)) if step["materialized"].get("name").is_none() => {
+                    let what = "Kafka Streams has no kind for a global table's store without a name";
+                    return Err(Trouble::Build(BuildError::Misuse(what.to_owned())));
+                }
+                ("store", Json::String(kind)) if kind.ends_with("in_memory") => table.in_memory(),
+                // A global table has no bound, and its rows have their timestamps.
+                ("store", Json::String(kind))
+                    if kind.starts_with("lru") || ["rocks_db", "plain", "timestamped"].contains(&kind.as_str()) =>
+                {
+                    table
+                }
                 ("store", Json::String(kind)) if kind.starts_with("versioned") => {
                     // Cannot be written in Tidewater; Kafka Streams says so when it builds.
                     return Err(Trouble::Build(BuildError::Misuse("a global table cannot be versioned".to_owned())));
                 }
-                ("caching" | "logging", _) => table,
+                ("caching" | "logging" | "retentionMs", _) => table,
                 (other, _) => return not_yet(format!("a global table's {other}")),
             };
         }
@@ -413,14 +423,24 @@ impl Writer {
         let name = required(&store, "name");
         let (store_key, store_value) = Self::types(&store)?;
         self.store_types.insert(name.clone(), (store_key.clone(), store_value.clone()));
-        let definition = KeyValueStore::define_with(name.clone(), store_key.serde(), store_value.serde());
-        let own_name = name.clone();
-        let global = self.builder.global_store(&topic, definition, move |stores, store| {
-            let connected = [(own_name.clone(), StoreOf::KeyValue(*store))];
-            Dynamic::new(spec.clone(), &connected, stores)
-        });
+        /// Adds a store of one kind.
+        macro_rules! global {
+            ($kind:ident, $definition:expr) => {{
+                let own_name = name.clone();
+                let global = self.builder.global_store(&topic, $definition, move |stores, store| {
+                    Dynamic::new(spec.clone(), &[(own_name.clone(), StoreOf::$kind(*store))], stores)
+                });
+                StoreOf::$kind(global.handle())
+            }};
+        }
+        let store = match define_store(&store)? {
+            Defined::KeyValue(definition) => global!(KeyValue, definition),
+            Defined::Timestamped(definition) => global!(Timestamped, definition),
+            Defined::Window(definition) => global!(Window, definition),
+            Defined::Versioned(definition) => global!(Versioned, definition),
+        };
         self.globals.insert(name.clone());
-        self.stores.insert(name, StoreOf::KeyValue(global.handle()));
+        self.stores.insert(name, store);
         Ok(())
     }
 
@@ -968,9 +988,11 @@ fn define_store(store: &Json) -> Result<Defined, Trouble> {
     Ok(match text(store, "type").unwrap_or_default() {
         "keyValue" => Defined::KeyValue(options(KeyValueStore::define_with(name, key, value), store)),
         "timestampedKeyValue" => Defined::Timestamped(options(TimestampedStore::define_with(name, key, value), store)),
-        "window" if store.get("duplicates").and_then(Json::as_bool) != Some(true) => {
+        "window" => {
             let definition = WindowStore::define_with(name, millis("retentionMs")?, millis("windowMs")?, key, value);
-            Defined::Window(options(definition, store))
+            let definition = options(definition, store);
+            let duplicates = store.get("duplicates").and_then(Json::as_bool) == Some(true);
+            Defined::Window(if duplicates { definition.duplicates() } else { definition })
         }
         "versioned" => {
             let definition = VersionedStore::define_with(name, millis("retentionMs")?, key, value);

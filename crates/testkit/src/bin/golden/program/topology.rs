@@ -95,21 +95,33 @@ impl Parts {
         let topic = Topic::<Key, Value>::named(topic_name).with_serdes(key.serde(), value.serde());
         let store = step.get("store").cloned().unwrap_or_default();
         let Some(spec) = step.get("processor").and_then(Spec::parse) else { return not_yet("this processor") };
-        let Defined::KeyValue(definition) = define_store(&store)? else { return not_yet("this global store") };
         let name = required(&store, "name");
         self.store_types.insert(name.clone(), Writer::types(&store)?);
-        let own = name.clone();
-        let make = move |stores: &mut tidewater_streams::Stores<'_>, store: &_| {
-            Dynamic::new(spec.clone(), &[(own.clone(), StoreOf::KeyValue(*store))], stores)
-        };
         let (source, processor) = (required(step, "name"), required(step, "processorName"));
-        let handle = if required(step, "op") == "addGlobalStore" {
+        let is_global = required(step, "op") == "addGlobalStore";
+        if is_global {
             self.globals.insert(name.clone());
-            builder.add_global_store(source, &topic, processor, definition, make)
-        } else {
-            builder.add_read_only_store(source, &topic, processor, definition, make)
+        }
+        /// Adds a store of one kind.
+        macro_rules! filled {
+            ($kind:ident, $definition:expr) => {{
+                let own = name.clone();
+                let make = move |stores: &mut tidewater_streams::Stores<'_>, store: &_| {
+                    Dynamic::new(spec.clone(), &[(own.clone(), StoreOf::$kind(*store))], stores)
+                };
+                StoreOf::$kind(match is_global {
+                    true => builder.add_global_store(source, &topic, processor, $definition, make),
+                    false => builder.add_read_only_store(source, &topic, processor, $definition, make),
+                })
+            }};
+        }
+        let store = match define_store(&store)? {
+            Defined::KeyValue(definition) => filled!(KeyValue, definition),
+            Defined::Timestamped(definition) => filled!(Timestamped, definition),
+            Defined::Window(definition) => filled!(Window, definition),
+            Defined::Versioned(definition) => filled!(Versioned, definition),
         };
-        self.stores.insert(name, StoreOf::KeyValue(handle));
+        self.stores.insert(name, store);
         Ok(())
     }
 
@@ -132,9 +144,12 @@ impl Parts {
             "addSource" => {
                 let (key, value) = Writer::types(step)?;
                 let typed = |name: &str| Topic::<Key, Value>::named(name).with_serdes(key.serde(), value.serde());
+                let extractor = text(step, "extractor").and_then(f::timestamp_extractor);
+                let timestamps = extractor.unwrap_or(tidewater_streams::TimestampExtractor::Default);
+                let reset = text(step, "reset").map(offset_reset).transpose()?;
                 let node = if let Some(pattern) = text(step, "pattern") {
                     self.patterns.push((pattern.to_owned(), key.clone(), value.clone()));
-                    builder.add_source_matching(name.clone(), pattern, &typed(""))
+                    builder.add_source_matching_with(name.clone(), pattern, &typed(""), timestamps, reset)
                 } else {
                     let mut names = strings(step, "topics");
                     names.extend(text(step, "topic").map(str::to_owned));
@@ -142,9 +157,6 @@ impl Parts {
                         self.inputs.entry(name.clone()).or_insert((key.clone(), value.clone()));
                     }
                     let topics: Vec<_> = names.iter().map(|name| typed(name)).collect();
-                    let extractor = text(step, "extractor").and_then(f::timestamp_extractor);
-                    let reset = text(step, "reset").map(offset_reset).transpose()?;
-                    let timestamps = extractor.unwrap_or(tidewater_streams::TimestampExtractor::Default);
                     builder.add_source_with(name.clone(), &topics, timestamps, reset)
                 };
                 self.nodes.insert(name, (node, key, value));
