@@ -2,12 +2,16 @@
 //!
 //! `cargo xtask bench log [--passes N]`
 //!
+//! `cargo xtask bench core [--workload W]`
+//!
 //! `cargo xtask bench streams [--workload W] [--input I] [--threads N] [--passes N] [--json FILE] [--hashes]`
 //!
 //! The input is in the log before the clock starts; a pass is a new application id from offset 0, until all is committed.
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock, and writes its results")]
 
+mod allocations;
+mod core;
 mod input;
 mod log;
 mod workloads;
@@ -51,6 +55,8 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum What {
+    /// The workloads on the task core alone, with its allocations.
+    Core,
     /// The log, through its door.
     Log,
     /// The workloads on the embedded log.
@@ -66,6 +72,9 @@ async fn main() -> anyhow::Result<()> {
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let wanted =
         |workload: &Workload| is(&arguments.workload, workload.name) && is(&arguments.input, workload.input_name);
+    if arguments.what == What::Core {
+        return core::measure(&workloads::all().into_iter().filter(wanted).collect::<Vec<_>>());
+    }
     if arguments.hashes {
         for workload in workloads::all().iter().filter(|workload| wanted(workload)) {
             for (topic, input) in &workload.inputs {

@@ -17,6 +17,7 @@ cargo xtask COMMAND
   test [--long]         runs all tests; --long also those that take longer
   tidy                  format, lints, docs, arrows between crates, and the rest of what makes code tidy
   bench log             measures the log: append, fetch, recovery
+  bench core            measures the workloads on the task core alone, and its allocations
   bench streams [..]    measures the workloads (--workload W, --threads N, --json FILE)
   golden PATH...        runs recorded cases of Kafka Streams (files or folders; --show NAME prints one)
 ";
