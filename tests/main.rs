@@ -19,6 +19,7 @@ mod kill;
 mod map_async;
 mod news;
 mod operators;
+mod processor_life;
 mod rate_limit;
 mod readme;
 mod restart;

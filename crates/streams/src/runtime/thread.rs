@@ -100,8 +100,10 @@ impl StreamThread {
                 worked |= self.work(running)?;
             }
             let now = self.settings.clock.monotonic();
-            let full = tasks.iter().any(|running| running.task.uncommitted_bytes() >= self.settings.uncommitted_bytes);
-            if full || now - last_commit >= self.settings.commit_interval {
+            let is_due =
+                |task: &Task| task.wants_commit() || task.uncommitted_bytes() >= self.settings.uncommitted_bytes;
+            let is_early = tasks.iter().any(|running| is_due(&running.task));
+            if is_early || now - last_commit >= self.settings.commit_interval {
                 let committed = self.commit_all(&mut tasks)?;
                 last_commit = now;
                 if !committed.is_empty() && now - last_purge >= self.settings.purge_interval {

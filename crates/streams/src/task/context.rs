@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::marker::PhantomData;
 
-use tidewater_types::{Headers, Record, RecordPlace, Timestamp};
+use tidewater_types::{Headers, Partition, Record, RecordPlace, Timestamp};
 
 use super::core::{Core, Node, NodeId, take_record};
 use super::punctuate::{Every, Punctuation};
@@ -52,6 +52,9 @@ pub trait Processor: Send + 'static {
     ) -> Result<(), UserError> {
         Ok(())
     }
+
+    /// Called once when the task is closed in good order, after its last commit. A task that fails is dropped instead.
+    fn close(&mut self) {}
 }
 
 /// A user's processor that leaves keys alone, so that no repartition is needed behind it.
@@ -83,6 +86,9 @@ pub trait FixedKeyProcessor: Send + 'static {
     ) -> Result<(), UserError> {
         Ok(())
     }
+
+    /// Called once when the task is closed in good order, after its last commit. A task that fails is dropped instead.
+    fn close(&mut self) {}
 }
 
 /// The surroundings of a [`Processor`] at work.
@@ -134,6 +140,16 @@ impl<'a, K: Clone + Send + 'static, V: Clone + Send + 'static> Context<'a, K, V>
     /// Ends a schedule.
     pub fn cancel(&mut self, schedule: usize) {
         self.core.schedules.cancel(schedule);
+    }
+
+    /// Asks for a commit before the next interval is over, as soon as the record at work is worked through.
+    pub fn commit(&mut self) {
+        self.core.commit_requested = true;
+    }
+
+    /// The partition that the task works on.
+    pub fn partition(&self) -> Partition {
+        self.core.partition()
     }
 
     /// The largest event time that the task has met, or −1.
@@ -223,6 +239,24 @@ impl<K: Clone + Send + 'static, V: Clone + Send + 'static> FixedKeyContext<'_, K
         self.0.cancel(schedule);
     }
 
+    /// Sends a record to the child of that name.
+    ///
+    /// # Errors
+    /// When there is no such child, or something further down fails.
+    pub fn forward_to(&mut self, child: &str, record: FixedKeyRecord<K, V>) -> Result<(), TaskError> {
+        self.0.forward_to(child, record.0)
+    }
+
+    /// Asks for a commit before the next interval is over, as soon as the record at work is worked through.
+    pub fn commit(&mut self) {
+        self.0.commit();
+    }
+
+    /// The partition that the task works on.
+    pub fn partition(&self) -> Partition {
+        self.0.partition()
+    }
+
     /// The largest event time that the task has met, or −1.
     pub fn stream_time(&self) -> Timestamp {
         self.0.stream_time()
@@ -262,6 +296,10 @@ impl<P: Processor> Node for ProcessorNode<P> {
     fn punctuate(&mut self, core: &mut Core, due: Punctuation) -> Result<(), TaskError> {
         processing(self.processor.punctuate(due, &mut Context::new(core, self.id)))
     }
+
+    fn close(&mut self) {
+        self.processor.close();
+    }
 }
 
 /// The node around a [`FixedKeyProcessor`].
@@ -282,5 +320,9 @@ impl<P: FixedKeyProcessor> Node for FixedKeyNode<P> {
 
     fn punctuate(&mut self, core: &mut Core, due: Punctuation) -> Result<(), TaskError> {
         processing(self.processor.punctuate(due, &mut FixedKeyContext(Context::new(core, self.id))))
+    }
+
+    fn close(&mut self) {
+        self.processor.close();
     }
 }

@@ -42,6 +42,9 @@ pub(crate) trait Node: Send {
         Ok(())
     }
 
+    /// The task is closed in good order.
+    fn close(&mut self) {}
+
     /// A due punctuation of this node's.
     fn punctuate(&mut self, _core: &mut Core, _due: super::Punctuation) -> Result<(), TaskError> {
         Ok(())
@@ -192,6 +195,8 @@ pub struct Core {
     pub(crate) suppressed: BTreeMap<StoreId, SuppressBuffer>,
     /// How many records wait for the answers to such calls.
     pub(crate) calls: usize,
+    /// Whether a processor has asked for a commit.
+    pub(crate) commit_requested: bool,
     /// How often the task has committed.
     pub(crate) commits: u64,
     /// Whether records waited when the wall clock was last looked at.

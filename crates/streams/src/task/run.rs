@@ -170,6 +170,7 @@ impl Task {
             calling: Vec::new(),
             calls: 0,
             commits: 0,
+            commit_requested: false,
             inputs_waiting: false,
         };
         Ok(Task { id: options.id, core, inputs, by_topic, globals, patterns, ready: JavaHeap::default(), backend })
@@ -419,9 +420,15 @@ impl Task {
     /// When the disk refuses.
     pub fn commit_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
         self.core.commits += 1;
+        self.core.commit_requested = false;
         let writes = self.core.stores.iter_mut().map(Store::take_uncommitted);
         let writes = writes.filter(|writes| !writes.entries.is_empty()).collect();
         Ok(self.backend.commit(writes, offsets)?)
+    }
+
+    /// Whether a processor has asked for a commit since the last one.
+    pub fn wants_commit(&self) -> bool {
+        self.core.commit_requested
     }
 
     /// Bytes of writes that wait for a commit.
@@ -501,8 +508,11 @@ impl Task {
         self.id.partition
     }
 
-    /// Closes the stores. What was not committed is lost, as after a crash.
+    /// Closes the processors and the stores. What was not committed is lost, as after a crash.
     pub fn close(mut self) -> Result<(), TaskError> {
+        for node in self.core.nodes.iter_mut().filter_map(|slot| slot.node.as_mut()) {
+            catch_unwind(AssertUnwindSafe(|| node.close())).map_err(|panic| panicked(&panic, None))?;
+        }
         Ok(self.backend.close()?)
     }
 }
