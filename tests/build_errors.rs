@@ -178,6 +178,45 @@ fn what_cannot_be_held_back() {
     refused(program, &["versioned", ".materialized()"]);
 }
 
+/// Opens the rows of a table.
+struct Reader;
+
+impl FixedKeyProcessor for Reader {
+    type K = String;
+    type VIn = String;
+    type VOut = String;
+
+    fn process(
+        &mut self,
+        _: tidewater::FixedKeyRecord<String, String>,
+        _: &mut FixedKeyContext<'_, String, String>,
+    ) -> Result<(), tidewater::UserError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn rows_of_another_kind_of_table() {
+    let open = |builder: &StreamsBuilder, rows: tidewater::StoreHandle<tidewater::TimestampedStore<String, String>>| {
+        let read = builder.stream(&OTHER).process_values(move |stores| {
+            stores.open(&rows);
+            Reader
+        });
+        read.for_each(|_, _| {});
+    };
+    let program = |builder: &StreamsBuilder| open(builder, builder.table(&IN).store("rows").versioned(hours(1)).rows());
+    refused(program, &["rows", "versioned_rows()"]);
+    let program = |builder: &StreamsBuilder| open(builder, builder.table(&IN).rows());
+    refused(program, &["keeps none", ".store("]);
+    let program = |builder: &StreamsBuilder| {
+        open(builder, builder.table(&IN).store("rows").without_timestamps().cached(false).rows());
+    };
+    refused(program, &["rows", "with timestamps"]);
+    let builder = StreamsBuilder::new();
+    open(&builder, builder.table(&IN).store("rows").rows());
+    builder.build().unwrap();
+}
+
 #[test]
 fn the_right_sides_records_alone() {
     let program = |builder: &StreamsBuilder| {

@@ -64,3 +64,33 @@ async fn a_panic_in_user_code_is_that_tasks_failure() {
     assert_eq!(error.kind, FailureKind::Panic);
     assert!(error.to_string().contains("numbers-0 offset 1"), "{error}");
 }
+
+/// Actions and joiners that fail are the record's failure, as in any closure.
+#[test]
+fn actions_and_table_joins_that_fail_go_to_the_handler() {
+    use tidewater_testkit::{DriverSettings, TestDriver};
+    const ROWS: Topic<String, String> = Topic::new("rows");
+    const OTHERS: Topic<String, String> = Topic::new("others");
+    const JOINED: Topic<String, Option<String>> = Topic::new("joined");
+    let builder = StreamsBuilder::new();
+    let table = builder.table(&ROWS);
+    let stream = table.to_stream().filter_some();
+    let refuse = |_: &String, value: &String| if value == "bad" { Err("a bad value".into()) } else { Ok(()) };
+    stream.try_peek(refuse).try_for_each(refuse);
+    let join = |_: &String, left: Option<&String>, right: Option<&String>| match (left, right) {
+        (Some(left), Some(right)) if left != right => Ok(format!("{left}{right}")),
+        _ => Err("the same on both sides".into()),
+    };
+    table.try_join_any(&builder.table(&OTHERS), false, false, join).to_stream().to(&JOINED);
+    let mut settings = DriverSettings::default();
+    settings.handlers.processing = std::sync::Arc::new(|_| tidewater::Decision::Skip);
+    let driver = TestDriver::with_settings(&builder.build().unwrap(), settings).unwrap();
+    let (rows, others) = (driver.input(&ROWS), driver.input(&OTHERS));
+    rows.send("k".to_owned(), "bad".to_owned(), 0);
+    assert_eq!(driver.dropped().get(&tidewater::DropReason::Failed), Some(&1));
+    rows.send("k".to_owned(), "a".to_owned(), 1);
+    others.send("k".to_owned(), "a".to_owned(), 2);
+    assert_eq!(driver.dropped().get(&tidewater::DropReason::Failed), Some(&2));
+    others.send("k".to_owned(), "b".to_owned(), 3);
+    assert_eq!(driver.output(&JOINED).read_values(), [Some("ab".to_owned())]);
+}

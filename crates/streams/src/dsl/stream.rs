@@ -46,6 +46,13 @@ pub(super) struct Effect {
     repartitions: bool,
 }
 
+fn infallible<K, V>(action: impl Fn(&K, &V)) -> impl Fn(&K, &V) -> Result<(), UserError> {
+    move |key, value| {
+        action(key, value);
+        Ok(())
+    }
+}
+
 pub(super) const fn keeps(prefix: &'static str) -> Effect {
     Effect { prefix, key_changing: false, value_changing: false, repartitions: false }
 }
@@ -266,22 +273,25 @@ where
         self.op(changes_values("KSTREAM-FLATMAPVALUES-"), self.key.clone(), SerdeSlot::default(), vec![], node)
     }
 
-    /// Looks at each record, and passes it on.
+    /// Looks at each record, and passes it on. Keeps nothing; null keys and values are seen where the types have them.
     pub fn peek(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
-        let action = Arc::new(action);
-        let node =
-            maker(move |build| ForEach { id: build.node, action: action.clone(), forward: true, types: PhantomData });
-        self.op(keeps("KSTREAM-PEEK-"), self.key.clone(), self.value.clone(), vec![], node)
+        self.try_peek(infallible(action))
     }
 
-    /// Does something with each record; the stream ends here.
-    /// Keeps nothing; null keys and values are seen where the types have them.
+    /// [`KStream::peek`] with an action that may fail.
+    pub fn try_peek(&self, action: impl Fn(&K, &V) -> Result<(), UserError> + Send + Sync + 'static) -> Self {
+        self.acted_on("KSTREAM-PEEK-", action, true)
+    }
+
+    /// Does something with each record; the stream ends here. Keeps nothing; null keys and values are seen where the types have
+    /// them.
     pub fn for_each(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Terminal {
-        let action = Arc::new(action);
-        let node =
-            maker(move |build| ForEach { id: build.node, action: action.clone(), forward: false, types: PhantomData });
-        let end: KStream<K, V> = self.op(keeps("KSTREAM-FOREACH-"), self.key.clone(), self.value.clone(), vec![], node);
-        Terminal(end.handle)
+        self.try_for_each(infallible(action))
+    }
+
+    /// [`KStream::for_each`] with an action that may fail.
+    pub fn try_for_each(&self, action: impl Fn(&K, &V) -> Result<(), UserError> + Send + Sync + 'static) -> Terminal {
+        Terminal(self.acted_on("KSTREAM-FOREACH-", action, false).handle)
     }
 
     /// Prints each record to standard output as `[label]: key, value`; the stream ends here.
@@ -296,11 +306,18 @@ where
             // Whoever reads the output may have gone; that is no failure of the stream.
             let _ = writeln!(std::io::stdout().lock(), "[{label}]: {key:?}, {value:?}");
         };
+        Terminal(self.acted_on("KSTREAM-PRINTER-", infallible(action), false).handle)
+    }
+
+    fn acted_on(
+        &self,
+        prefix: &'static str,
+        action: impl Fn(&K, &V) -> Result<(), UserError> + Send + Sync + 'static,
+        forward: bool,
+    ) -> Self {
         let action = Arc::new(action);
-        let node =
-            maker(move |build| ForEach { id: build.node, action: action.clone(), forward: false, types: PhantomData });
-        let end: KStream<K, V> = self.op(keeps("KSTREAM-PRINTER-"), self.key.clone(), self.value.clone(), vec![], node);
-        Terminal(end.handle)
+        let node = maker(move |build| ForEach { id: build.node, action: action.clone(), forward, types: PhantomData });
+        self.op(keeps(prefix), self.key.clone(), self.value.clone(), vec![], node)
     }
 
     /// The records of both streams, each in its order.

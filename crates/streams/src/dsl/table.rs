@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewater_state::{StoreKind, StoreSpec};
+use tidewater_state::{Retention, StoreKind, StoreSpec};
 
 use super::Topic;
 use super::builder::source_maker;
@@ -176,19 +176,27 @@ impl<K: Data, V: Data> KTable<K, V> {
     /// [`KTable::store`]; processors should only read.
     pub fn rows(&self) -> StoreHandle<TimestampedStore<K, V>> {
         let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
-        self.row_handle(move |id| TimestampedStore::over(id, key.clone(), value.clone()))
+        self.row_handle(StoreKind::KeyValue { timestamped: true }, move |id| {
+            TimestampedStore::over(id, key.clone(), value.clone())
+        })
     }
 
     /// The same for a table that is [`KTable::versioned`].
     pub fn versioned_rows(&self) -> StoreHandle<VersionedStore<K, V>> {
         let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
-        self.row_handle(move |id| VersionedStore::over(id, key.clone(), value.clone()))
+        let kind = StoreKind::Versioned { history: Retention { ms: 0 }, segment_ms: 1 };
+        self.row_handle(kind, move |id| VersionedStore::over(id, key.clone(), value.clone()))
     }
 
-    fn row_handle<S: 'static>(&self, open: impl Fn(StoreId) -> S + Send + Sync + 'static) -> StoreHandle<S> {
+    /// The kind says only what sort of store `open` is for.
+    fn row_handle<S: 'static>(
+        &self,
+        kind: StoreKind,
+        open: impl Fn(StoreId) -> S + Send + Sync + 'static,
+    ) -> StoreHandle<S> {
         let mut plan = lock(&self.handle.plan);
         let open: OpenStore<S> = Arc::new(open);
-        let spec = StoreSpec::new("", StoreKind::KeyValue { timestamped: true });
+        let spec = StoreSpec::new("", kind);
         let (index, of_table) = (plan.stores.len(), Some(self.handle.op));
         plan.stores.push(DefinedStore { spec, open: Arc::new(open), is_global: false, of_table });
         StoreHandle { index, builder: plan.builder, types: std::marker::PhantomData }
@@ -428,6 +436,42 @@ impl<K: Data, V: Data> KTable<K, V> {
             Arc::new(move |_, left, right| {
                 let joined = left.zip(right).map(|(left, right)| join(left, right));
                 Ok(joined.and_then(Field::into_some))
+            }),
+        )
+    }
+
+    /// A join of any kind with a joiner that sees the key, and either row, one of which may be missing, and may fail.
+    ///
+    /// `left_outer` and `right_outer` say whether rows of that side are joined without the other one; those of the right side alone
+    /// are not.
+    pub fn try_join_any<V2: Data, R: Field>(
+        &self,
+        other: &KTable<K, V2>,
+        left_outer: bool,
+        right_outer: bool,
+        join: impl Fn(&K, Option<&V>, Option<&V2>) -> Result<R, UserError> + Send + Sync + 'static,
+    ) -> KTable<K, R::Some> {
+        let kind = match (left_outer, right_outer) {
+            (false, false) => JoinKind::Inner,
+            (true, false) => JoinKind::Left,
+            (true, true) => JoinKind::Outer,
+            (false, true) => {
+                let what =
+                    "a join that has only the right side's rows alone: begin with that side, and keep the left one's";
+                self.handle.fail(BuildError::Misuse(what.to_owned()));
+                JoinKind::Outer
+            }
+        };
+        self.joined(
+            other,
+            kind,
+            Arc::new(move |key, left, right| {
+                let is_there = match kind {
+                    JoinKind::Inner => left.is_some() && right.is_some(),
+                    JoinKind::Left => left.is_some(),
+                    JoinKind::Outer => left.is_some() || right.is_some(),
+                };
+                if is_there { Ok(join(key, left, right)?.into_some()) } else { Ok(None) }
             }),
         )
     }

@@ -612,6 +612,14 @@ impl Lowering<'_> {
                         let what = "a processor opens the rows of a table that keeps none; give it .store(..)";
                         return Err(BuildError::Misuse(what.to_owned()));
                     };
+                    let is_right = match store.spec.kind {
+                        StoreKind::Versioned { .. } => matches!(spec.kind, StoreKind::Versioned { .. }),
+                        _ => spec.kind == store.spec.kind && spec.headers != StoreHeaders::Kept,
+                    };
+                    if !is_right {
+                        let what = "rows() is for key-value tables with timestamps and without headers, versioned_rows() for versioned tables";
+                        return Err(BuildError::Misuse(format!("a processor opens the rows of {}: {what}", spec.name)));
+                    }
                     self.graph.row_stores.insert(index, spec.name.clone());
                     spec.name
                 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tidewater_types::{Partition, Record, Topic};
 
-use super::Boxed;
+use super::{Boxed, user};
 use crate::codec::{Field, Fits, Serde};
-use crate::error::{FailureKind, TaskError};
+use crate::error::{FailureKind, TaskError, UserError};
 use crate::task::{Core, DropReason, Node, OutRecord, PartitionBy, take_record};
 
 /// Names the topic of a record.
@@ -127,11 +127,11 @@ impl<K, V, F> Node for ForEach<K, V, F>
 where
     K: Clone + Send + 'static,
     V: Clone + Send + 'static,
-    F: Fn(&K, &V) + Send + Sync + 'static,
+    F: Fn(&K, &V) -> Result<(), UserError> + Send + Sync + 'static,
 {
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
         let record: Record<K, V> = take_record(record);
-        (self.action)(&record.key, &record.value);
+        (self.action)(&record.key, &record.value).map_err(user)?;
         if self.forward { core.forward(self.id, record) } else { Ok(()) }
     }
 }
