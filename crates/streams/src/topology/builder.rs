@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidewater_state::StoreSpec;
+use tidewater_state::{Logging, StoreSpec};
 
 use super::{NodeKind, SubTopology, Topology, TopologyNode};
 use crate::config::BuildSettings;
@@ -118,7 +118,11 @@ impl TopologyParts {
         Ok(())
     }
 
+    /// A store without a changelog of its own has the source's as well.
     pub fn reuse_source_topic(&mut self, store: &str, topic: &str) {
+        for spec in self.stores.iter_mut().filter(|spec| spec.name == store && !spec.is_logged()) {
+            spec.logging = Logging::On(Vec::new());
+        }
         self.source_changelogs.insert(store.to_owned(), topic.to_owned());
     }
 
