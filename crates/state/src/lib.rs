@@ -37,7 +37,7 @@ pub use memory::MemoryEngine;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksBackend, RocksMemory};
 pub use rows::{DirtyEntry, RowBytes};
-pub use schema::{session_key, split_session_key, split_window_key, window_key};
+pub use schema::{WINDOW_SUFFIX, push_window_suffix, session_key, split_session_key, split_window_key, window_key};
 pub use session::SessionEntry;
 pub use shared::SharedBackend;
 pub use spec::{Logging, Retention, StoreHeaders, StoreKind, StoreSpec};

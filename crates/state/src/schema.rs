@@ -10,7 +10,7 @@
 //! The changelog of a versioned store has the plain key and value, and the time as that of the record.
 
 /// Bytes of a window key behind the key proper.
-pub(crate) const WINDOW_SUFFIX: usize = 12;
+pub const WINDOW_SUFFIX: usize = 12;
 /// Bytes of a session key behind the key proper.
 pub(crate) const SESSION_SUFFIX: usize = 16;
 
@@ -23,9 +23,14 @@ const HISTORY: u8 = 1;
 pub fn window_key(key: &[u8], start: i64, sequence: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len() + WINDOW_SUFFIX);
     out.extend_from_slice(key);
-    out.extend_from_slice(&start.to_be_bytes());
-    out.extend_from_slice(&sequence.to_be_bytes());
+    push_window_suffix(&mut out, start, sequence);
     out
+}
+
+/// Makes a window key of a key, in place.
+pub fn push_window_suffix(key: &mut Vec<u8>, start: i64, sequence: u32) {
+    key.extend_from_slice(&start.to_be_bytes());
+    key.extend_from_slice(&sequence.to_be_bytes());
 }
 
 /// The parts of a window key; `None` if it is too short.

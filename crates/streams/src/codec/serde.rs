@@ -36,7 +36,8 @@ impl<T> Serde<T> {
 
     /// The value's bytes.
     pub fn to_bytes(&self, value: &T) -> Result<Vec<u8>, CodecError> {
-        let mut out = Vec::new();
+        // Room for most keys and numbers, and for what a store puts behind a key.
+        let mut out = Vec::with_capacity(32);
         self.0.write(value, &mut out)?;
         Ok(out)
     }

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
+use tidewater_state::window_key;
 use tidewater_types::{Headers, Record, Timestamp};
 
 use super::aggregate::{Add, Init};
@@ -92,7 +93,8 @@ impl<K: Field, V: Field, A: Data> SlidingAggregate<K, V, A> {
         };
         let sent_old = if self.table.send_old { old.clone() } else { None };
         let new = (self.add)(work.key, work.value.clone(), old).map_err(user)?;
-        self.table.update(core, work.key, work.raw, window, sent_old, new, time, work.headers)
+        let full = window_key(work.raw, window.start, 0);
+        self.table.update(core, work.key, &full, window, sent_old, new, time, work.headers)
     }
 
     /// Makes the window that begins right after the record, of what an earlier window has of the records after it.
@@ -104,7 +106,8 @@ impl<K: Field, V: Field, A: Data> SlidingAggregate<K, V, A> {
     ) -> Result<(), TaskError> {
         let Some((aggregate, time)) = later.filter(|(_, time)| time.0 > work.time) else { return Ok(()) };
         let window = self.window(work.time.saturating_add(1));
-        self.table.update(core, work.key, work.raw, window, None, Some(aggregate), time, work.headers)
+        let full = window_key(work.raw, window.start, 0);
+        self.table.update(core, work.key, &full, window, None, Some(aggregate), time, work.headers)
     }
 
     /// A record before the first window's end.

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use tidewater_state::{split_window_key, window_key};
+use tidewater_state::{WINDOW_SUFFIX, push_window_suffix, split_window_key, window_key};
 use tidewater_types::{Headers, Record, Timestamp};
 
 use super::aggregate::{Add, Init};
@@ -63,22 +63,22 @@ pub(crate) struct WindowTable<K: Data, A: Data> {
 }
 
 impl<K: Data, A: Data> WindowTable<K, A> {
-    /// Puts a window's new aggregate, and sends the change on, unless it waits for the cache or for the window's end.
+    /// Puts a window's new aggregate, `full` being its key in the store, and sends the change on, unless it waits for the cache or for the window's end.
     #[expect(clippy::too_many_arguments, reason = "the parts of one update")]
     pub fn update(
         &mut self,
         core: &mut Core,
         key: &K,
-        raw: &[u8],
+        full: &[u8],
         window: Window,
         old: Option<A>,
         new: Option<A>,
         timestamp: Timestamp,
         headers: &Headers,
     ) -> Result<(), TaskError> {
-        self.access.put_window(core, raw, window.start, new.as_ref(), timestamp)?;
+        self.access.put_stamped(core, full, new.as_ref(), timestamp)?;
         if let Some(closing) = &mut self.closing {
-            closing.add(OpenWindow { time: window.start, start: 0, key: raw.to_vec() });
+            closing.add(OpenWindow { time: window.start, start: 0, key: full[..full.len() - WINDOW_SUFFIX].to_vec() });
             return Ok(());
         }
         if core.stores[self.access.id].is_cached() {
@@ -149,19 +149,23 @@ impl<K: Field, V: Field, A: Data> Node for WindowAggregate<K, V, A> {
             closing.record_came(core);
         }
         let close_time = self.observed.saturating_sub(self.windows.grace_ms());
-        let raw = self.table.access.key_bytes(&key)?;
+        // One buffer for the key in the store: the suffix changes with the window.
+        let mut full = self.table.access.key_bytes(&key)?;
+        let length = full.len();
         for window in self.windows.windows_for(timestamp.0) {
             if window.end <= close_time {
                 core.drop_record(DropReason::Late);
                 continue;
             }
-            let (old, new_time) = match self.table.access.get_window(core, &raw, window.start)? {
+            full.truncate(length);
+            push_window_suffix(&mut full, window.start, 0);
+            let (old, new_time) = match self.table.access.get(core, &full)? {
                 Some((old, old_time)) => (Some(old), timestamp.max(old_time)),
                 None => ((self.init)(), timestamp),
             };
             let sent_old = if self.table.send_old { old.clone() } else { None };
             let new = (self.add)(&key, value.clone(), old).map_err(user)?;
-            self.table.update(core, &key, &raw, window, sent_old, new, new_time, &headers)?;
+            self.table.update(core, &key, &full, window, sent_old, new, new_time, &headers)?;
         }
         let size = self.windows.size_ms();
         self.table.send_closed(core, close_time, close_time.saturating_sub(size), size, &headers)
@@ -194,7 +198,7 @@ pub(crate) struct WindowGetter<K, A>(pub StoreAccess<K, A>);
 impl<K: Data, A: Data> ValueGetter<Windowed<K>, A> for WindowGetter<K, A> {
     fn get(&self, core: &mut Core, key: &Windowed<K>) -> Result<Option<(A, Timestamp)>, TaskError> {
         let raw = self.0.key_bytes(&key.key)?;
-        self.0.get_window(core, &raw, key.window.start)
+        self.0.get(core, &window_key(&raw, key.window.start, 0))
     }
 }
 

@@ -159,23 +159,16 @@ impl<K, V> StoreAccess<K, V> {
         Ok(put)
     }
 
-    /// The timestamped value of a window.
-    pub fn get_window(&self, core: &mut Core, key: &[u8], start: i64) -> Result<Option<Stamped<V>>, TaskError> {
-        Ok(core.stores[self.id].get_window(key, start, |raw| self.read_stamped(raw))?.transpose()?)
-    }
-
-    /// Puts the timestamped value of a window.
-    pub fn put_window(
+    /// Puts a timestamped value under a full key.
+    pub fn put_stamped(
         &self,
         core: &mut Core,
-        key: &[u8],
-        start: i64,
+        full: &[u8],
         value: Option<&V>,
         timestamp: Timestamp,
     ) -> Result<(), TaskError> {
         let raw = self.write_stamped(value, timestamp)?;
-        let full = core.stores[self.id].next_window_key(key, start);
-        self.put_raw(core, &full, raw.as_deref())
+        self.put_raw(core, full, raw.as_deref())
     }
 
     /// Puts bytes in the store's layout under a full key.
