@@ -150,6 +150,16 @@ fn an_option_that_is_not_the_operators() {
 }
 
 #[test]
+fn store_options_of_another_kind_of_table() {
+    let program = |builder: &StreamsBuilder| drop(builder.table(&IN).store("rows").retention(hours(1)));
+    refused(program, &["rows", "retention", ".ttl("]);
+    let windows =
+        |builder: &StreamsBuilder| builder.stream(&IN).group_by_key().windowed_by(Tumbling::of(ms(5))).count();
+    refused(|builder| drop(windows(builder).store("counts").versioned(hours(1))), &["counts", "versioned"]);
+    refused(|builder| drop(windows(builder).store("counts").least_recently_used(3)), &["counts", "bound on its keys"]);
+}
+
+#[test]
 fn names_that_the_settings_ask_for() {
     let settings = BuildSettings { require_names: true, ..BuildSettings::default() };
     let builder = StreamsBuilder::with_settings(settings);

@@ -492,6 +492,18 @@ impl Lowering<'_> {
             }
             None => self.graph.new_store_name(prefix),
         };
+        let is_windowed = !matches!(template, StoreTemplate::KeyValue);
+        let unknown = match options {
+            StoreOptions { versioned: Some(_), .. } if is_windowed => Some("versioned; windows have a retention"),
+            StoreOptions { max_keys: Some(_), .. } if is_windowed => {
+                Some("bound on its keys; windows have a retention")
+            }
+            StoreOptions { retention: Some(_), .. } if !is_windowed => Some("retention; rows have .ttl(..)"),
+            _ => None,
+        };
+        if let Some(option) = unknown {
+            return Err(BuildError::UnknownOption { operator: name, option });
+        }
         let kept = options.local_retention.or(options.retention);
         let kind = match *template {
             StoreTemplate::KeyValue => match options.versioned {
