@@ -33,14 +33,8 @@ impl TaskBuild<'_> {
         let spec = self.topology.store_named(store);
         let stamped = spec.is_some_and(|spec| spec.is_timestamped());
         let with_headers = spec.is_some_and(|spec| spec.headers == StoreHeaders::Kept);
-        StoreAccess {
-            id: self.store_id(store),
-            key: key.clone(),
-            value: value.clone(),
-            stamped,
-            with_headers,
-            ttl_ms: None,
-        }
+        let plain = StoreAccess::plain(self.store_id(store), key.clone(), value.clone());
+        StoreAccess { stamped, with_headers, ..plain }
     }
 
     /// The same for the store of an operator's result, whose serdes may have been set after the operator.

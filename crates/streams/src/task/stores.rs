@@ -48,6 +48,11 @@ impl<K, V> Clone for StoreAccess<K, V> {
 pub(crate) type Stamped<V> = (V, Timestamp);
 
 impl<K, V> StoreAccess<K, V> {
+    /// To a store whose values stand alone, and for ever.
+    pub fn plain(id: StoreId, key: Serde<K>, value: Serde<V>) -> Self {
+        StoreAccess { id, key, value, stamped: false, with_headers: false, ttl_ms: None }
+    }
+
     pub fn key_bytes(&self, key: &K) -> Result<Bytes, TaskError> {
         Ok(self.key.to_bytes(key)?)
     }
@@ -295,16 +300,7 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     /// The same with serdes of its own.
     pub fn define_with(name: impl Into<String>, key: Serde<K>, value: Serde<V>) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: false });
-        let open = move |id| {
-            KeyValueStore(StoreAccess {
-                id,
-                key: key.clone(),
-                value: value.clone(),
-                stamped: false,
-                with_headers: false,
-                ttl_ms: None,
-            })
-        };
+        let open = move |id| KeyValueStore(StoreAccess::plain(id, key.clone(), value.clone()));
         StoreDefinition { spec, open: Arc::new(open) }
     }
 
@@ -377,7 +373,7 @@ pub struct TimestampedStore<K, V>(StoreAccess<K, V>);
 impl<K: Data, V: Data> TimestampedStore<K, V> {
     /// Over a table's rows.
     pub(crate) fn over(id: StoreId, key: Serde<K>, value: Serde<V>) -> Self {
-        TimestampedStore(StoreAccess { id, key, value, stamped: true, with_headers: false, ttl_ms: None })
+        TimestampedStore(StoreAccess { stamped: true, ..StoreAccess::plain(id, key, value) })
     }
 
     /// A persistent, logged store of that name.
@@ -389,14 +385,7 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
     pub fn define_with(name: impl Into<String>, key: Serde<K>, value: Serde<V>) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::KeyValue { timestamped: true });
         let open = move |id| {
-            TimestampedStore(StoreAccess {
-                id,
-                key: key.clone(),
-                value: value.clone(),
-                stamped: true,
-                with_headers: false,
-                ttl_ms: None,
-            })
+            TimestampedStore(StoreAccess { stamped: true, ..StoreAccess::plain(id, key.clone(), value.clone()) })
         };
         StoreDefinition { spec, open: Arc::new(open) }
     }
@@ -448,7 +437,7 @@ pub struct Versioned<V> {
 impl<K: Data, V: Data> VersionedStore<K, V> {
     /// Over a table's rows.
     pub(crate) fn over(id: StoreId, key: Serde<K>, value: Serde<V>) -> Self {
-        VersionedStore(StoreAccess { id, key, value, stamped: false, with_headers: false, ttl_ms: None })
+        VersionedStore(StoreAccess::plain(id, key, value))
     }
 
     /// A persistent, logged store of that name that keeps versions for `history` after others have replaced them.
@@ -464,16 +453,7 @@ impl<K: Data, V: Data> VersionedStore<K, V> {
         value: Serde<V>,
     ) -> StoreDefinition<Self> {
         let kind = versioned_kind(history.into(), None);
-        let open = move |id| {
-            VersionedStore(StoreAccess {
-                id,
-                key: key.clone(),
-                value: value.clone(),
-                stamped: false,
-                with_headers: false,
-                ttl_ms: None,
-            })
-        };
+        let open = move |id| VersionedStore(StoreAccess::plain(id, key.clone(), value.clone()));
         StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
     }
 
@@ -551,7 +531,7 @@ impl<K: Data, V: Data> HeadersStore<K, V> {
         spec.headers = StoreHeaders::Kept;
         let open = |id| {
             let (key, value) = (Serde::default(), Serde::default());
-            HeadersStore(StoreAccess { id, key, value, stamped: true, with_headers: true, ttl_ms: None })
+            HeadersStore(StoreAccess { stamped: true, with_headers: true, ..StoreAccess::plain(id, key, value) })
         };
         StoreDefinition { spec, open: Arc::new(open) }
     }
@@ -614,16 +594,7 @@ impl<K: Data, V: Data> WindowStore<K, V> {
             size_ms: Timestamp::from(size).0,
             duplicates: false,
         };
-        let open = move |id| {
-            WindowStore(StoreAccess {
-                id,
-                key: key.clone(),
-                value: value.clone(),
-                stamped: false,
-                with_headers: false,
-                ttl_ms: None,
-            })
-        };
+        let open = move |id| WindowStore(StoreAccess::plain(id, key.clone(), value.clone()));
         StoreDefinition { spec: StoreSpec::new(name, kind), open: Arc::new(open) }
     }
 
@@ -697,16 +668,7 @@ impl<K: Data, V: Data> SessionStore<K, V> {
     /// A persistent, logged store of that name.
     pub fn define(name: impl Into<String>, retention: Duration) -> StoreDefinition<Self> {
         let spec = StoreSpec::new(name, StoreKind::Session { retention: retention.into() });
-        let open = move |id| {
-            SessionStore(StoreAccess {
-                id,
-                key: Serde::default(),
-                value: Serde::default(),
-                stamped: false,
-                with_headers: false,
-                ttl_ms: None,
-            })
-        };
+        let open = move |id| SessionStore(StoreAccess::plain(id, Serde::default(), Serde::default()));
         StoreDefinition { spec, open: Arc::new(open) }
     }
 
