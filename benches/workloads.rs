@@ -3,7 +3,7 @@
 use tidewater::prelude::*;
 use tidewater::{StoreDefinition, UserError};
 
-use crate::input::{Input, Keys};
+use crate::input::{Input, Keys, Values};
 
 pub const OUT: Topic<String, String> = Topic::new("out");
 pub const OUT_COUNTS: Topic<String, Option<i64>> = Topic::new("out");
@@ -14,12 +14,21 @@ pub struct Workload {
     pub input_name: &'static str,
     pub inputs: Vec<(Topic<String, String>, Input)>,
     pub topology: fn() -> Result<Topology, BuildError>,
-    /// CPU seconds a million records that Kafka Streams takes with its broker.
+    /// CPU seconds a million records that Kafka Streams takes with its broker; not a number where it was not recorded.
     pub kafka_cpu_s_per_m: f64,
+}
+
+impl Workload {
+    /// The records that a figure is for: those of a stream, of both streams of a join; not those of a table.
+    pub fn records(&self) -> u64 {
+        self.inputs.iter().filter(|(topic, _)| topic.name() != TABLE.name()).map(|(_, input)| input.records).sum()
+    }
 }
 
 const IN: Topic<String, String> = Topic::new("in");
 const TABLE: Topic<String, String> = Topic::new("in-table");
+const LEFT: Topic<String, String> = Topic::new("in-left");
+const RIGHT: Topic<String, String> = Topic::new("in-right");
 const SEEN_FOR: std::time::Duration = seconds(30);
 
 pub fn all() -> Vec<Workload> {
@@ -27,6 +36,8 @@ pub fn all() -> Vec<Workload> {
     let in_1m = Input::new(2_000_000, 1_000_000, 2);
     let in_dup = Input { repeats: 10, ..Input::new(2_000_000, 100_000, 4) };
     let in_table = Input { order: Keys::InTurn, base_ms: 1_699_990_000_000, ..Input::new(100_000, 100_000, 5) };
+    let in_words = Input { values: Values::Words, ..Input::new(200_000, 100_000, 8) };
+    let side = |seed| Input { rate: 10_000, ..Input::new(500_000, 100_000, seed) };
     let one = |input| vec![(IN, input)];
     vec![
         Workload { name: "pass", input_name: "in-100k", inputs: one(in_100k), topology: pass, kafka_cpu_s_per_m: 3.4 },
@@ -53,6 +64,27 @@ pub fn all() -> Vec<Workload> {
             kafka_cpu_s_per_m: 8.7,
         },
         Workload { name: "dedup", input_name: "in-dup", inputs: one(in_dup), topology: dedup, kafka_cpu_s_per_m: 22.0 },
+        Workload {
+            name: "sliding",
+            input_name: "in-500k",
+            inputs: one(Input::new(500_000, 100_000, 9)),
+            topology: sliding,
+            kafka_cpu_s_per_m: f64::NAN,
+        },
+        Workload {
+            name: "join-ss",
+            input_name: "in-left,in-right",
+            inputs: vec![(LEFT, side(6)), (RIGHT, side(7))],
+            topology: join_streams,
+            kafka_cpu_s_per_m: 15.2,
+        },
+        Workload {
+            name: "wordcount",
+            input_name: "in-words",
+            inputs: one(in_words),
+            topology: word_count,
+            kafka_cpu_s_per_m: 67.2,
+        },
     ]
 }
 
@@ -77,6 +109,39 @@ fn windowed() -> Result<Topology, BuildError> {
         .count()
         .to_stream()
         .select_key(|key, _| format!("{}@{}", key.key, key.window.start))
+        .to(&OUT_COUNTS);
+    builder.build()
+}
+
+fn sliding() -> Result<Topology, BuildError> {
+    let builder = StreamsBuilder::new();
+    builder
+        .stream(&IN)
+        .group_by_key()
+        .windowed_by(Sliding::of(seconds(5)).grace(seconds(1)))
+        .count()
+        .to_stream()
+        .select_key(|key, _| format!("{}@{}", key.key, key.window.start))
+        .to(&OUT_COUNTS);
+    builder.build()
+}
+
+fn join_streams() -> Result<Topology, BuildError> {
+    let builder = StreamsBuilder::new();
+    let (left, right) = (builder.stream(&LEFT), builder.stream(&RIGHT));
+    let within = JoinWindows::of(seconds(10)).grace(seconds(1));
+    left.join(&right, within, |left, right| format!("{}{}", &left[..16], &right[..16])).to(&OUT);
+    builder.build()
+}
+
+fn word_count() -> Result<Topology, BuildError> {
+    let builder = StreamsBuilder::new();
+    builder
+        .stream(&IN)
+        .flat_map_values(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        .group_by(|_, word| word.clone())
+        .count()
+        .to_stream()
         .to(&OUT_COUNTS);
     builder.build()
 }

@@ -25,6 +25,7 @@ mod session;
 mod shared;
 mod spec;
 mod store;
+mod times;
 mod ttl;
 mod versioned;
 mod window;

@@ -29,6 +29,8 @@ const FORMAT_KEY: &[u8] = b"format";
 const BLOOM_BITS: f64 = 10.0;
 /// The part of a memtable that its Bloom filter takes. It is reserved at once, and counts against the common budget.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.05;
+/// Levels of table files; all but the two first are compressed.
+const LEVELS: usize = 7;
 /// The largest memtable of a store.
 const MEMTABLE_BYTES: usize = 16 << 20;
 /// The largest memtable of the default column family, which holds a few offsets.
@@ -148,7 +150,11 @@ fn family_options(family: &str, memory: &RocksMemory) -> Options {
         options.set_memtable_whole_key_filtering(true);
         options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
     }
-    options.set_compression_type(DBCompressionType::Lz4);
+    // What was written lately is read and merged soon.
+    let mut compression = [DBCompressionType::Lz4; LEVELS];
+    compression[..2].fill(DBCompressionType::None);
+    options.set_num_levels(LEVELS as i32);
+    options.set_compression_per_level(&compression);
     options
 }
 

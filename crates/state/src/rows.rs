@@ -107,9 +107,10 @@ pub(crate) struct Rows {
     index: HashTable<u32>,
     /// The length of the times at the ends of keys, if there are any.
     suffix: Option<usize>,
-    /// Rows by the part of their key before its time, in the order of their times; made when they are first asked for, since
-    /// many stores never are.
+    /// Rows by the part of their key before its time, in the order of their times; made when they are asked for, and kept until
+    /// a commit finds them unused.
     by_prefix: Option<Prefixes>,
+    is_prefix_used: bool,
     /// Rows by key; made when a range is asked for, and kept until a commit finds it unused.
     sorted: Option<BTreeMap<RowBytes, u32>>,
     is_sorted_used: bool,
@@ -119,6 +120,8 @@ pub(crate) struct Rows {
     left: usize,
     /// The row that left last.
     leaving: Option<u32>,
+    /// The row that was found last: mostly it is asked for again, to be written.
+    found: u32,
     dirty_rows: usize,
     uncommitted: Vec<u32>,
     bytes: usize,
@@ -134,8 +137,55 @@ pub(crate) struct Rows {
 #[derive(Debug)]
 struct Prefixes {
     suffix: usize,
+    chains: HashTable<Chain>,
+}
+
+/// The rows of one prefix by their times; at least one.
+#[derive(Debug)]
+enum Chain {
+    /// Many keys have one row only, which takes no memory of its own.
+    One(u32),
     /// Rows leave mostly from the front, as times go on.
-    chains: HashTable<VecDeque<u32>>,
+    Many(VecDeque<u32>),
+}
+
+impl Chain {
+    fn first(&self) -> u32 {
+        match self {
+            Chain::One(slot) => *slot,
+            Chain::Many(slots) => slots[0],
+        }
+    }
+
+    /// The rows behind those of which `is_before` holds.
+    fn from(&self, is_before: impl Fn(u32) -> bool) -> impl Iterator<Item = u32> {
+        let (one, many) = match self {
+            Chain::One(slot) => (Some(*slot).filter(|slot| !is_before(*slot)), None),
+            Chain::Many(slots) => (None, Some(slots.range(slots.partition_point(|slot| is_before(*slot))..))),
+        };
+        one.into_iter().chain(many.into_iter().flatten().copied())
+    }
+
+    /// Puts a row behind those of which `is_before` holds.
+    fn insert(&mut self, slot: u32, is_before: impl Fn(u32) -> bool) {
+        if let Chain::One(first) = *self {
+            *self = Chain::Many([first].into());
+        }
+        if let Chain::Many(slots) = self {
+            slots.insert(slots.partition_point(|slot| is_before(*slot)), slot);
+        }
+    }
+
+    /// Takes the row behind those of which `is_before` holds out; says whether it was the last one.
+    fn remove(&mut self, is_before: impl Fn(u32) -> bool) -> bool {
+        match self {
+            Chain::One(_) => true,
+            Chain::Many(slots) => {
+                slots.remove(slots.partition_point(|slot| is_before(*slot)));
+                slots.is_empty()
+            }
+        }
+    }
 }
 
 impl Prefixes {
@@ -145,13 +195,12 @@ impl Prefixes {
         let own = prefix(slot);
         let entry = self.chains.entry(
             hasher.hash_one(own),
-            |chain| prefix(chain[0]) == own,
-            |chain| hasher.hash_one(prefix(chain[0])),
+            |chain| prefix(chain.first()) == own,
+            |chain| hasher.hash_one(prefix(chain.first())),
         );
-        let mut chain = entry.or_insert_with(VecDeque::new);
-        let chain = chain.get_mut();
-        let place = chain.partition_point(|&other| key_of(other) < key_of(slot));
-        chain.insert(place, slot);
+        entry
+            .and_modify(|chain| chain.insert(slot, |other| key_of(other) < key_of(slot)))
+            .or_insert_with(|| Chain::One(slot));
     }
 }
 
@@ -166,11 +215,13 @@ impl Rows {
             index: HashTable::new(),
             suffix,
             by_prefix: None,
+            is_prefix_used: false,
             sorted: None,
             is_sorted_used: false,
             order: Vec::new(),
             left: 0,
             leaving: None,
+            found: 0,
             dirty_rows: 0,
             uncommitted: Vec::new(),
             bytes: 0,
@@ -196,7 +247,18 @@ impl Rows {
         }
     }
 
-    fn find(&self, key: &[u8]) -> Option<u32> {
+    fn find(&mut self, key: &[u8]) -> Option<u32> {
+        if let Some(Some(row)) = self.slots.get(self.found as usize)
+            && *row.key == *key
+        {
+            return Some(self.found);
+        }
+        let found = self.look_up(key)?;
+        self.found = found;
+        Some(found)
+    }
+
+    fn look_up(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         self.index.find(hash, |&slot| *self.row(slot).key == *key).copied()
     }
@@ -215,7 +277,7 @@ impl Rows {
 
     /// The value as it went downstream last.
     pub fn get_flushed(&self, key: &[u8]) -> Known<'_> {
-        let Some(slot) = self.find(key) else { return Known::Nothing };
+        let Some(slot) = self.look_up(key) else { return Known::Nothing };
         let row = self.row(slot);
         match &row.below {
             Some(below) => Known::Value(below.as_deref()),
@@ -337,6 +399,7 @@ impl Rows {
         if let Some(sorted) = &mut self.sorted {
             sorted.insert(SmallVec::from_slice(key), slot);
         }
+        self.found = slot;
         slot
     }
 
@@ -350,14 +413,10 @@ impl Rows {
         if let Some(Prefixes { suffix, chains }) = &mut self.by_prefix {
             let own = prefix(key, *suffix);
             if let Ok(mut entry) =
-                chains.find_entry(hasher.hash_one(own), |chain| prefix(key_of(chain[0]), *suffix) == own)
+                chains.find_entry(hasher.hash_one(own), |chain| prefix(key_of(chain.first()), *suffix) == own)
+                && entry.get_mut().remove(|other| key_of(other) < key)
             {
-                let chain = entry.get_mut();
-                let place = chain.partition_point(|&other| key_of(other) < key);
-                chain.remove(place);
-                if chain.is_empty() {
-                    entry.remove();
-                }
+                entry.remove();
             }
         }
         if let Some(sorted) = &mut self.sorted {
@@ -408,6 +467,7 @@ impl Rows {
             row.dirty = 0;
             row.is_leaving = true;
             self.leaving = Some(*slot);
+            self.found = *slot;
             let (key, value) = (SmallVec::from_slice(&row.key), row.value().map(SmallVec::from_slice));
             if let Some(context) = context.take() {
                 return Some(DirtyEntry { key, value, context });
@@ -440,6 +500,9 @@ impl Rows {
         if !std::mem::take(&mut self.is_sorted_used) {
             self.sorted = None;
         }
+        if !std::mem::take(&mut self.is_prefix_used) {
+            self.by_prefix = None;
+        }
         self.make_room(2 * self.slots.len());
         taken
     }
@@ -464,6 +527,7 @@ impl Rows {
     /// The rows of a range whose keys begin with `prefix` and end in a time behind it, in order.
     pub fn chain(&mut self, prefix_bytes: &[u8], range: &KeyRange) -> Vec<(&[u8], Option<&[u8]>)> {
         let Some(suffix) = self.suffix else { return Vec::new() };
+        self.is_prefix_used = true;
         if self.by_prefix.is_none() {
             let mut prefixes = Prefixes { suffix, chains: HashTable::new() };
             let slots = &self.slots;
@@ -475,11 +539,9 @@ impl Rows {
         }
         let Some(Prefixes { suffix, chains }) = &self.by_prefix else { return Vec::new() };
         let of = |slot: u32| prefix(&self.row(slot).key, *suffix);
-        let Some(chain) = chains.find(self.hasher.hash_one(prefix_bytes), |chain| of(chain[0]) == prefix_bytes) else {
-            return Vec::new();
-        };
-        let first = chain.partition_point(|&slot| *self.row(slot).key < *range.from);
-        let rows = chain.range(first..).map(|&slot| self.row(slot));
+        let chain = chains.find(self.hasher.hash_one(prefix_bytes), |chain| of(chain.first()) == prefix_bytes);
+        let Some(chain) = chain else { return Vec::new() };
+        let rows = chain.from(|slot| *self.row(slot).key < *range.from).map(|slot| self.row(slot));
         rows.take_while(|row| range.contains(&row.key)).map(|row| (&*row.key, row.value())).collect()
     }
 

@@ -62,10 +62,12 @@ impl Store {
         };
         let is_committed = matches!(engine, Engine::Committed(_));
         let cache_bytes = if is_cached { memory.cache_bytes } else { 0 };
-        // Windows and sessions move on: what was committed of them is seldom read again.
-        let row_bytes = if is_committed && !spec.expires() { memory.row_bytes } else { 0 };
+        let row_bytes = if is_committed { memory.row_bytes } else { 0 };
         let rows = (is_cached || is_committed).then(|| Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind)));
-        let expiry = Expiry::of(&spec, newest);
+        let mut expiry = Expiry::of(&spec, newest);
+        if matches!(engine, Engine::Committed(_)) && matches!(spec.kind, StoreKind::Window { .. }) {
+            expiry = expiry.map(|expiry| expiry.with_times(newest));
+        }
         let recency = spec.max_keys.filter(|_| matches!(engine, Engine::Memory(_))).map(Recency::new);
         let writes = !matches!(engine, Engine::ReadOnly(_));
         let sweep =

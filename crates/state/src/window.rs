@@ -8,11 +8,13 @@ use std::ops::ControlFlow;
 use tidewater_types::RecordContext;
 
 use crate::filter::KeyFilters;
+use crate::rows::Known;
 use crate::schema::split_history_key;
 use crate::store::Entries;
+use crate::times::WindowTimes;
 use crate::{
-    ChangelogSink, Engine, KeyRange, NewestTime, Retention, StateError, Store, StoreKind, StoreSpec, split_session_key,
-    split_window_key, window_key,
+    ChangelogSink, Engine, KeyRange, NewestTime, Retention, StateError, Store, StoreKind, StoreSpec, WINDOW_SUFFIX,
+    push_window_suffix, split_session_key, split_window_key, window_key,
 };
 
 /// Kafka Streams' smallest segment of a persistent window store.
@@ -42,6 +44,8 @@ pub(crate) struct Expiry {
     full_keys: KeyFilters,
     /// Of keys without their times.
     keys: KeyFilters,
+    /// Of the latest windows, if the store is one of windows on disk.
+    times: Option<WindowTimes>,
 }
 
 impl Expiry {
@@ -70,7 +74,18 @@ impl Expiry {
             swept_to: i64::MIN,
             full_keys: KeyFilters::new(segment_ms, until),
             keys: KeyFilters::new(segment_ms, until),
+            times: None,
         }
+    }
+
+    /// Indexes the latest windows of each key, for those who ask for several at once.
+    pub fn with_times(mut self, newest: NewestTime) -> Self {
+        self.times = match newest {
+            NewestTime::Empty => Some(WindowTimes::new(None)),
+            NewestTime::At(time) => Some(WindowTimes::new(Some(time))),
+            NewestTime::Unknown => None,
+        };
+        self
     }
 
     /// The largest time the store was given.
@@ -84,6 +99,16 @@ impl Expiry {
             self.full_keys.add(full, time);
             self.keys.add(key, time);
         }
+        // Whoever asks back a little further than retention goes is answered, too.
+        let dead_before = self.live_from().saturating_sub(self.retention_ms / 8 + 2);
+        if let (Some(times), Some((key, start, sequence))) = (&mut self.times, split_window_key(full)) {
+            times.add(key, start, sequence, dead_before);
+        }
+    }
+
+    /// The windows of a key that may begin between two times (both included), if they are known.
+    pub fn windows(&mut self, key: &[u8], from: i64, to: i64) -> Option<Vec<(i64, u32)>> {
+        self.times.as_mut()?.find(key, from, to)
     }
 
     /// Whether there may be an entry of this full key.
@@ -249,6 +274,9 @@ impl Store {
         if to < from {
             return Ok(Vec::new());
         }
+        if let Some(windows) = self.expiry.as_mut().and_then(|expiry| expiry.windows(key, from, to)) {
+            return self.fetch_known(key, windows, reverse);
+        }
         if self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
             return Ok(Vec::new());
         }
@@ -262,10 +290,44 @@ impl Store {
         Ok(found)
     }
 
+    /// Those of some windows of `key` that are there: rows first, live or not while a record cache has them.
+    fn fetch_known(
+        &mut self,
+        key: &[u8],
+        mut windows: Vec<(i64, u32)>,
+        reverse: bool,
+    ) -> Result<Vec<WindowEntry>, StateError> {
+        if reverse {
+            windows.reverse();
+        }
+        let (is_cached, live_from) = (self.is_cached(), self.windows_from());
+        let mut found = Vec::with_capacity(windows.len());
+        let mut full = Vec::with_capacity(key.len() + WINDOW_SUFFIX);
+        for (start, sequence) in windows {
+            full.clear();
+            full.extend_from_slice(key);
+            push_window_suffix(&mut full, start, sequence);
+            let is_live = start >= live_from;
+            let value = match self.rows.as_mut().map(|rows| rows.get(&full)) {
+                Some(Known::Value(value)) => value.filter(|_| is_live || is_cached).map(<[u8]>::to_vec),
+                _ if is_live => self.engine.get(&full, <[u8]>::to_vec)?,
+                _ => None,
+            };
+            found.extend(value.map(|value| WindowEntry { key: key.to_vec(), start, value }));
+        }
+        Ok(found)
+    }
+
     /// Whether `key` has a window that begins between two times (both included).
     pub fn has_window(&mut self, key: &[u8], from: i64, to: i64) -> Result<bool, StateError> {
         let from = from.max(0);
-        if to < from || self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
+        if to < from {
+            return Ok(false);
+        }
+        if let Some(windows) = self.expiry.as_mut().and_then(|expiry| expiry.windows(key, from, to)) {
+            return Ok(!self.fetch_known(key, windows, false)?.is_empty());
+        }
+        if self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
             return Ok(false);
         }
         let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));

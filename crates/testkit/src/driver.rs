@@ -120,6 +120,7 @@ impl TestDriver {
             application_id: settings.application_id,
             cache_bytes: settings.cache_bytes,
             row_bytes: 0,
+            waiting_bytes: 0,
             handlers: settings.handlers,
             emit_interval_ms: 0,
             wall_clock: settings.wall_clock,

@@ -48,10 +48,10 @@ pub use tidewater_types::{
 /// What most programs use.
 pub mod prelude {
     pub use tidewater_streams::{
-        BuildError, Concurrency, Context, Data, Distinct, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, Hopping,
-        JoinWindows, KStream, KTable, KeyValueStore, Processor, Punctuation, PunctuationClock, RateLimit,
-        SessionWindowed, Sessions, Stores, StreamsBuilder, Suppress, Topic, Topology, Tumbling, Wait, WindowStore,
-        Windowed, every,
+        BuildError, Concurrency, Context, Data, Distinct, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord,
+        GlobalKTable, Hopping, JoinWindows, KStream, KTable, KeyValueStore, Processor, Punctuation, PunctuationClock,
+        RateLimit, SessionStore, SessionWindowed, Sessions, Sliding, Stores, StreamsBuilder, Suppress, Topic, Topology,
+        Tumbling, Unlimited, Wait, WindowStore, Windowed, every,
     };
     pub use tidewater_types::{Headers, Record, Timestamp, days, hours, minutes, ms, seconds};
 

@@ -22,11 +22,13 @@ impl Headers {
     pub const EMPTY: Headers = Headers(None);
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
 
     /// All headers, in their order.
+    #[inline]
     pub fn as_slice(&self) -> &[Header] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }

@@ -116,17 +116,27 @@ impl<'a> Iterator for RecordIter<'a> {
 
 impl RecordData<'_> {
     /// The key as bytes that share the batch's memory.
+    #[inline]
     pub fn shared_key(&self) -> Option<Bytes> {
         self.key.map(|key| self.body.slice_ref(key))
     }
 
     /// The value as bytes that share the batch's memory.
+    #[inline]
     pub fn shared_value(&self) -> Option<Bytes> {
         self.value.map(|value| self.body.slice_ref(value))
     }
 
     /// The headers; their values share the batch's memory. A name that is not UTF-8 is read with replacement characters.
+    #[inline]
     pub fn headers(&self) -> Headers {
+        if self.header_count == 0 {
+            return Headers::EMPTY;
+        }
+        self.read_headers()
+    }
+
+    fn read_headers(&self) -> Headers {
         let mut rest = self.raw_headers;
         (0..self.header_count)
             .map_while(|_| take_header(&mut rest))

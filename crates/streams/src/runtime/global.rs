@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewater_client::Ports;
-use tidewater_protocol::{Batch, ResponseError};
+use tidewater_protocol::{Batch, ResponseError, UNPACK_LIMIT_BYTES};
 use tidewater_state::{SharedBackend, StoreSpec};
 use tidewater_types::{Offset, TaskId, TopicPartition};
 
@@ -71,6 +71,7 @@ impl GlobalThread {
             application_id: settings.application_id.clone(),
             cache_bytes: 0,
             row_bytes: 0,
+            waiting_bytes: 0,
             // What is left out here was not sent by anybody; there is no place for it.
             handlers: Handlers { dead_letters: None, ..settings.handlers.clone() },
             emit_interval_ms: EMIT_INTERVAL_MS,
@@ -152,8 +153,9 @@ impl GlobalThread {
             let batch = Batch::parse(&chunk).map_err(unreadable)?;
             batch.check_crc().map_err(unreadable)?;
             if !batch.is_control() {
-                for raw in raw_records(&batch, position).map_err(unreadable)? {
-                    self.task.process_global(&place.topic, place.partition, &raw)?;
+                let records = batch.records(UNPACK_LIMIT_BYTES).map_err(unreadable)?;
+                for raw in raw_records(&records, position) {
+                    self.task.process_global(&place.topic, place.partition, &raw.map_err(unreadable)?)?;
                 }
             }
             position = batch.next_offset().max(position);

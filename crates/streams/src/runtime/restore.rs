@@ -47,7 +47,7 @@ pub(crate) fn restore(
     let mut restored = 0;
     while next < end {
         if stop.load(Ordering::SeqCst) {
-            task.commit_stores(&[(spec.name.clone(), next)].into())?;
+            task.write_stores(&[(spec.name.clone(), next)].into())?;
             return Ok(restored);
         }
         let fetched = ports.consumer.fetch(changelog, next, FETCH_BYTES).map_err(failed)?;
@@ -75,9 +75,9 @@ pub(crate) fn restore(
             chunk = chunk.slice(batch.len()..);
         }
         if task.uncommitted_bytes() > COMMIT_BYTES {
-            task.commit_stores(&[(spec.name.clone(), next.min(end))].into())?;
+            task.write_stores(&[(spec.name.clone(), next.min(end))].into())?;
         }
     }
-    task.commit_stores(&[(spec.name.clone(), end)].into())?;
+    task.write_stores(&[(spec.name.clone(), end)].into())?;
     Ok(restored)
 }

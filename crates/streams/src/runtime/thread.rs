@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidewater_client::{CommittedOffset, Ports};
-use tidewater_protocol::{Batch, BatchError, ResponseError, UNPACK_LIMIT_BYTES};
+use tidewater_protocol::{Batch, BatchError, Records, ResponseError, UNPACK_LIMIT_BYTES};
 use tidewater_state::{MemoryBackend, StoreSpec};
 use tidewater_types::{Offset, TaskId, Timestamp, TopicPartition};
 
@@ -22,8 +23,9 @@ use crate::topology::{OffsetReset, Topology};
 
 /// Bytes that are read of an input at once.
 pub(super) const FETCH_BYTES: usize = 1 << 20;
-/// An input with this many waiting records is not read further (`buffered.records.per.partition`).
-const WAITING_RECORDS: usize = 1000;
+/// An input with this many waiting records is not read further; a batch of the log is taken whole. Kafka Streams'
+/// `buffered.records.per.partition` is 1,000; fewer stay in the processor's cache until they are worked through.
+const WAITING_RECORDS: usize = 250;
 /// Records that a task works through before the thread looks at the clock again.
 const ROUND_RECORDS: usize = 1000;
 /// How long a thread without work sleeps at most.
@@ -46,6 +48,8 @@ pub(crate) struct Signals {
 /// Where to read on in an input.
 struct Position {
     offset: Offset,
+    /// Batches that were fetched and wait: their records are unpacked a batch at a time.
+    fetched: Bytes,
     /// The end of what there was to read when it was last looked at.
     high_watermark: Offset,
 }
@@ -59,6 +63,18 @@ struct RunningTask {
     changelogs: Vec<(String, TopicPartition)>,
     /// Whether anything happened since the last commit.
     dirty: bool,
+}
+
+impl RunningTask {
+    /// The changelog offsets that the stores reach, after a commit.
+    fn reached(&self) -> BTreeMap<String, Offset> {
+        let reached = self.changelogs.iter().filter_map(|(store, place)| {
+            // A source topic that serves as changelog is reached as far as it was worked through.
+            let worked = self.task.consumed().find(|(topic, ..)| **topic == place.topic).map(|(_, offset, _)| offset);
+            Some((store.clone(), worked.or(self.batches.end(place))?))
+        });
+        reached.collect()
+    }
 }
 
 /// The thread's own state.
@@ -117,7 +133,8 @@ impl StreamThread {
             }
         }
         self.commit_all(&mut tasks)?;
-        for running in tasks {
+        for mut running in tasks {
+            running.task.write_stores(&running.reached())?;
             running.task.close()?;
         }
         Ok(())
@@ -135,6 +152,7 @@ impl StreamThread {
             application_id: self.settings.application_id.clone(),
             cache_bytes: self.settings.cache_bytes / tasks,
             row_bytes: self.settings.state_memory.row_bytes / tasks,
+            waiting_bytes: (self.settings.state_memory.row_bytes / tasks).min(self.settings.uncommitted_bytes),
             handlers: self.settings.handlers.clone(),
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: self.settings.clock.now(),
@@ -164,7 +182,7 @@ impl StreamThread {
                 }
                 None => self.first_position(&place)?,
             };
-            positions.insert(place, Position { offset: position, high_watermark: position });
+            positions.insert(place, Position { offset: position, fetched: Bytes::new(), high_watermark: position });
         }
 
         let mut changelogs = Vec::new();
@@ -227,35 +245,36 @@ impl StreamThread {
     fn read(&self, running: &mut RunningTask) -> Result<bool, TaskError> {
         let mut any = false;
         for (place, position) in &mut running.positions {
-            if running.task.waiting(&place.topic) >= WAITING_RECORDS {
-                continue;
-            }
-            let fetched = match self.ports.consumer.fetch(place, position.offset, FETCH_BYTES) {
-                // Retention was faster than this task.
-                Err(error) if error.code() == Some(ResponseError::OffsetOutOfRange) => {
-                    position.offset = self.within_log(place, position.offset)?;
-                    self.ports.consumer.fetch(place, position.offset, FETCH_BYTES)
+            let mut may_fetch = true;
+            while running.task.waiting(&place.topic) < WAITING_RECORDS {
+                if position.fetched.is_empty() {
+                    if !std::mem::take(&mut may_fetch) || !self.fetch(place, position)? {
+                        break;
+                    }
                 }
-                fetched => fetched,
-            };
-            let fetched = fetched.map_err(failed)?;
-            let mut chunk = fetched.records;
-            position.high_watermark = if chunk.is_empty() { position.offset } else { fetched.high_watermark };
-            while !chunk.is_empty() {
-                let unreadable = |error| TaskError::new(FailureKind::Deserialization, format!("{place}: {error}"));
-                let batch = Batch::parse(&chunk).map_err(unreadable)?;
-                batch.check_crc().map_err(unreadable)?;
-                if !batch.is_control() {
-                    let raw = raw_records(&batch, position.offset).map_err(unreadable)?;
-                    running.task.add_records(&place.topic, raw)?;
-                }
-                position.offset = batch.next_offset().max(position.offset);
-                chunk = chunk.slice(batch.len()..);
+                add_batch(&mut running.task, place, position)?;
                 any = true;
             }
         }
         // Also what was skipped at once, for want of a time, is consumed and to be committed.
         running.dirty |= any;
+        Ok(any)
+    }
+
+    /// Fetches the next batches of an input; says whether there are any.
+    fn fetch(&self, place: &TopicPartition, position: &mut Position) -> Result<bool, TaskError> {
+        let fetched = match self.ports.consumer.fetch(place, position.offset, FETCH_BYTES) {
+            // Retention was faster than this task.
+            Err(error) if error.code() == Some(ResponseError::OffsetOutOfRange) => {
+                position.offset = self.within_log(place, position.offset)?;
+                self.ports.consumer.fetch(place, position.offset, FETCH_BYTES)
+            }
+            fetched => fetched,
+        };
+        let fetched = fetched.map_err(failed)?;
+        let any = !fetched.records.is_empty();
+        position.high_watermark = if any { fetched.high_watermark } else { position.offset };
+        position.fetched = fetched.records;
         Ok(any)
     }
 
@@ -327,34 +346,43 @@ impl StreamThread {
         }
         for running in tasks.iter_mut().filter(|running| running.dirty) {
             running.dirty = false;
-            let reached = running.changelogs.iter().filter_map(|(store, place)| {
-                // A source topic that serves as changelog is reached as far as it was worked through.
-                let worked = offsets.get(place).map(|committed| committed.offset);
-                Some((store.clone(), worked.or(running.batches.end(place))?))
-            });
-            let reached = reached.collect();
-            running.task.commit_stores(&reached)?;
+            running.task.commit_stores(&running.reached())?;
         }
         self.signals.commits.fetch_add(1, Ordering::Relaxed);
         Ok(offsets)
     }
 }
 
-/// The records of a batch from an offset on.
-pub(super) fn raw_records(batch: &Batch, from: Offset) -> Result<Vec<RawRecord>, BatchError> {
-    let records = batch.records(UNPACK_LIMIT_BYTES)?;
-    let mut raw = Vec::with_capacity(batch.record_count().max(0) as usize);
-    for record in records.iter() {
-        let record = record?;
-        if record.offset >= from {
-            raw.push(RawRecord {
-                offset: record.offset,
-                timestamp: record.timestamp,
-                key: record.shared_key(),
-                value: record.shared_value(),
-                headers: record.headers(),
-            });
+/// Unpacks the next of the fetched batches for a task.
+fn add_batch(task: &mut Task, place: &TopicPartition, position: &mut Position) -> Result<(), TaskError> {
+    let unreadable = |error| TaskError::new(FailureKind::Deserialization, format!("{place}: {error}"));
+    let batch = Batch::parse(&position.fetched).map_err(unreadable)?;
+    batch.check_crc().map_err(unreadable)?;
+    if !batch.is_control() {
+        let records = batch.records(UNPACK_LIMIT_BYTES).map_err(unreadable)?;
+        let mut bad = None;
+        let raw =
+            raw_records(&records, position.offset).map_while(|record| record.map_err(|error| bad = Some(error)).ok());
+        task.add_records(&place.topic, raw)?;
+        if let Some(error) = bad {
+            return Err(unreadable(error));
         }
     }
-    Ok(raw)
+    position.offset = batch.next_offset().max(position.offset);
+    position.fetched = position.fetched.slice(batch.len()..);
+    Ok(())
+}
+
+/// The records of a batch from an offset on.
+pub(super) fn raw_records(records: &Records, from: Offset) -> impl Iterator<Item = Result<RawRecord, BatchError>> + '_ {
+    records.iter().filter(move |record| record.as_ref().map_or(true, |record| record.offset >= from)).map(|record| {
+        let record = record?;
+        Ok(RawRecord {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.shared_key(),
+            value: record.shared_value(),
+            headers: record.headers(),
+        })
+    })
 }

@@ -214,8 +214,20 @@ impl Core {
         K: Clone + 'static,
         V: Clone + 'static,
     {
-        let Some(last) = self.nodes[from].children.len().checked_sub(1) else { return Ok(()) };
+        match *self.nodes[from].children {
+            [] => Ok(()),
+            [child] => self.forward_to(child, record),
+            [_, ..] => self.forward_to_all(from, record),
+        }
+    }
+
+    fn forward_to_all<K, V>(&mut self, from: NodeId, record: Record<K, V>) -> Result<(), TaskError>
+    where
+        K: Clone + 'static,
+        V: Clone + 'static,
+    {
         let saved = self.enter_context(record.timestamp, &record.headers);
+        let last = self.nodes[from].children.len() - 1;
         let mut result = Ok(());
         for index in 0..last {
             let child = self.nodes[from].children[index];
@@ -245,6 +257,7 @@ impl Core {
     }
 
     /// Makes a record's time and headers those of the context; gives what to put back.
+    #[inline]
     fn enter_context(&mut self, timestamp: Timestamp, headers: &Headers) -> (Timestamp, Option<Headers>) {
         let saved_time = std::mem::replace(&mut self.context.timestamp, timestamp);
         let same = headers.is_empty() && self.context.headers.is_empty();
@@ -263,6 +276,7 @@ impl Core {
         result
     }
 
+    #[inline]
     fn leave_context(&mut self, (timestamp, headers): (Timestamp, Option<Headers>)) {
         self.context.timestamp = timestamp;
         if let Some(headers) = headers {
@@ -275,12 +289,16 @@ impl Core {
     }
 
     /// Lets a node work; its failure goes to the processing handler, once.
+    #[inline]
     pub(crate) fn with_node(
         &mut self,
         id: NodeId,
         work: impl FnOnce(&mut dyn Node, &mut Core) -> Result<(), TaskError>,
     ) -> Result<(), TaskError> {
-        self.work_with(id, work).or_else(|error| self.decide(id, error))
+        match self.work_with(id, work) {
+            Ok(()) => Ok(()),
+            Err(error) => self.decide(id, error),
+        }
     }
 
     /// Lets a node prepare for its work. A failure is no record's, so no handler is asked.
@@ -292,6 +310,7 @@ impl Core {
         })
     }
 
+    #[inline]
     fn work_with(
         &mut self,
         id: NodeId,

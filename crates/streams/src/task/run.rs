@@ -26,6 +26,9 @@ pub struct TaskOptions {
     pub cache_bytes: usize,
     /// Bytes of the rows of persistent stores that are kept in memory beyond that.
     pub row_bytes: usize,
+    /// Committed writes to persistent stores that wait in memory until they are of so many bytes: those of a key that is written
+    /// again reach the disk once. After a crash the changelog has them. A task with rows that live for a time keeps none waiting.
+    pub waiting_bytes: usize,
     /// What happens to records that fail.
     pub handlers: Handlers,
     /// The least wall-clock time between two searches for unmatched records of joins. Kafka Streams: 1,000; its driver: 0.
@@ -64,6 +67,8 @@ pub struct Task {
     patterns: Vec<(TopicPattern, MakeSource)>,
     ready: JavaHeap,
     backend: Box<dyn Backend>,
+    /// Writes of fewer bytes wait for more.
+    waiting_bytes: usize,
 }
 
 impl Task {
@@ -149,6 +154,9 @@ impl Task {
             let children = node.children.iter().map(|child| places[child]).collect();
             nodes.push(NodeSlot { name: node.name.clone(), children, node: made });
         }
+        // Deleting old rows looks for them in the backend.
+        let has_ttl = stores.iter().any(|store| store.spec().ttl_ms.is_some());
+        let waiting_bytes = if has_ttl { 0 } else { options.waiting_bytes };
         let outbox = Outbox { collector, changelogs, partition: options.id.partition, failure: None };
         let core = Core {
             nodes,
@@ -173,7 +181,8 @@ impl Task {
             commit_requested: false,
             inputs_waiting: false,
         };
-        Ok(Task { id: options.id, core, inputs, by_topic, globals, patterns, ready: JavaHeap::default(), backend })
+        let ready = JavaHeap::default();
+        Ok(Task { id: options.id, core, inputs, by_topic, globals, patterns, ready, backend, waiting_bytes })
     }
 
     /// Calls every processor's `init`: after the stores are restored, before the first record.
@@ -310,8 +319,18 @@ impl Task {
         *consumed = Some(raw.offset.next());
         let core = &mut self.core;
         core.stream_time = core.stream_time.max(timestamp);
-        let place = RecordPlace { topic: topic.clone(), partition: self.id.partition, offset: raw.offset };
-        core.context = RecordContext { place: Some(place), timestamp, headers: raw.headers.clone() };
+        match &mut core.context.place {
+            // Mostly the record before was of the same topic; its name need not be shared once more.
+            Some(place) if Arc::ptr_eq(&place.topic, topic) => {
+                (place.partition, place.offset) = (self.id.partition, raw.offset);
+            }
+            place => {
+                let (topic, partition) = (topic.clone(), self.id.partition);
+                *place = Some(RecordPlace { topic, partition, offset: raw.offset });
+            }
+        }
+        core.context.timestamp = timestamp;
+        core.context.headers = raw.headers.clone();
         if core.handlers.dead_letters.is_some() {
             core.raw = Some((raw.key.clone(), raw.value.clone(), raw.headers.clone()));
         }
@@ -414,13 +433,22 @@ impl Task {
         result.unwrap_or_else(|panic| Err(panicked(&panic, None)))
     }
 
-    /// Makes the stores' writes last, with the changelog offsets that they reach: the last step of a commit.
+    /// The last step of a commit: hands the stores' writes to the backend, with the changelog offsets that they reach, if there
+    /// are enough of them.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn commit_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
         self.core.commits += 1;
         self.core.commit_requested = false;
+        if self.uncommitted_bytes() >= self.waiting_bytes { self.write_stores(offsets) } else { Ok(()) }
+    }
+
+    /// Hands all writes of the stores to the backend, with the changelog offsets that they reach.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
         let writes = self.core.stores.iter_mut().map(Store::take_uncommitted);
         let writes = writes.filter(|writes| !writes.entries.is_empty()).collect();
         Ok(self.backend.commit(writes, offsets)?)
@@ -431,7 +459,7 @@ impl Task {
         self.core.commit_requested
     }
 
-    /// Bytes of writes that wait for a commit.
+    /// Bytes of writes that the backend does not have yet.
     pub fn uncommitted_bytes(&self) -> usize {
         self.core.stores.iter().map(Store::uncommitted_bytes).sum()
     }

@@ -1,0 +1,185 @@
+//! At which times a key has windows: an exact index in memory of the latest windows of a store that lies on disk.
+//!
+//! A join, a sliding window or a de-duplication asks for the windows of one key in a stretch of time with each record. Looking
+//! for them in RocksDB takes an iterator over all its tables; with their times known, each is one get, mostly of a row that is
+//! still in memory, and most often there is none. What the index does not reach back to is looked for as ever.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+/// Windows of one store that are indexed: about 4 MiB. If there are more, the later half of the time is kept.
+const WINDOWS_LIMIT: usize = 7 << 15;
+/// Windows beyond those that are left by a purge, before the next one looks for old ones.
+const PURGE_STEP: usize = 1024;
+
+/// While nobody has asked, so many windows are kept at most.
+const UNASKED_WINDOWS: usize = 1024;
+
+/// A window. A key is told by its hash; another one of the same hash costs a look for a row that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Window {
+    start: i64,
+    sequence: u32,
+    key_hash: u32,
+}
+
+impl Window {
+    /// The hash of its place in the table, made of the one it keeps.
+    fn place(key_hash: u32) -> u64 {
+        u64::from(key_hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+/// The index of one store.
+#[derive(Debug)]
+pub(crate) struct WindowTimes {
+    hasher: DefaultHashBuilder,
+    /// Whether anybody has asked yet.
+    is_asked: bool,
+    /// The latest start of a window.
+    newest: i64,
+    /// All windows that begin here or later are in the index.
+    known_from: i64,
+    windows: HashTable<Window>,
+    /// With so many windows, the old ones go.
+    purge_at: usize,
+    limit: usize,
+}
+
+impl WindowTimes {
+    /// For a store whose windows at opening began no later than `until`; `None` if it had none.
+    pub fn new(until: Option<i64>) -> Self {
+        WindowTimes {
+            hasher: DefaultHashBuilder::default(),
+            is_asked: false,
+            newest: i64::MIN,
+            known_from: until.map_or(i64::MIN, |until| until.saturating_add(1)),
+            windows: HashTable::new(),
+            purge_at: PURGE_STEP,
+            limit: WINDOWS_LIMIT,
+        }
+    }
+
+    fn key_hash(&self, key: &[u8]) -> u32 {
+        (self.hasher.hash_one(key) >> 32) as u32
+    }
+
+    /// Start and sequence number of all windows of a key that begin between two times (both included), in order; `None` if the
+    /// index does not reach back that far. Some of them may have been deleted, or be another key's.
+    pub fn find(&mut self, key: &[u8], from: i64, to: i64) -> Option<Vec<(i64, u32)>> {
+        if !std::mem::replace(&mut self.is_asked, true) && self.known_from == i64::MAX {
+            self.known_from = self.newest.saturating_add(1);
+        }
+        if from < self.known_from {
+            return None;
+        }
+        let key_hash = self.key_hash(key);
+        let windows = self.windows.iter_hash(Window::place(key_hash));
+        let windows = windows.filter(|window| window.key_hash == key_hash && (from..=to).contains(&window.start));
+        let mut found: Vec<(i64, u32)> = windows.map(|window| (window.start, window.sequence)).collect();
+        found.sort_unstable();
+        found.dedup();
+        Some(found)
+    }
+
+    /// Notes a window. Those before `dead_before` need not be found.
+    pub fn add(&mut self, key: &[u8], start: i64, sequence: u32, dead_before: i64) {
+        self.newest = self.newest.max(start);
+        if !self.is_asked && self.windows.len() >= UNASKED_WINDOWS {
+            (self.windows, self.known_from) = (HashTable::new(), i64::MAX);
+        }
+        if start < self.known_from {
+            return;
+        }
+        let window = Window { start, sequence, key_hash: self.key_hash(key) };
+        let place = Window::place(window.key_hash);
+        // Where windows are numbered, each is a new one.
+        if sequence == 0 && self.windows.find(place, |other| *other == window).is_some() {
+            return;
+        }
+        if self.windows.len() >= self.purge_at {
+            self.purge(dead_before);
+        }
+        if start >= self.known_from {
+            self.windows.insert_unique(place, window, |window| Window::place(window.key_hash));
+        }
+    }
+
+    fn purge(&mut self, dead_before: i64) {
+        self.forget_before(dead_before);
+        while self.windows.len() >= self.limit {
+            // At least the windows of one millisecond go each time.
+            let oldest = self.windows.iter().map(|window| window.start).min().unwrap_or(self.newest);
+            self.forget_before(self.newest - (self.newest - oldest) / 2 + i64::from(self.newest == oldest));
+        }
+        self.purge_at = (self.windows.len() + self.windows.len() / 4 + PURGE_STEP).min(self.limit);
+    }
+
+    fn forget_before(&mut self, time: i64) {
+        self.known_from = self.known_from.max(time);
+        self.windows.retain(|window| window.start >= time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_was_added_by_time_and_number() {
+        let mut times = WindowTimes::new(None);
+        assert_eq!(times.find(b"a", 0, 9), Some(vec![]));
+        for (key, start, sequence) in
+            [(b"a", 5, 2), (b"a", 5, 1), (b"b", 5, 0), (b"a", 3, 0), (b"a", 5, 2), (b"a", 7, 0)]
+        {
+            times.add(key, start, sequence, i64::MIN);
+        }
+        assert_eq!(times.find(b"a", 3, 5), Some(vec![(3, 0), (5, 1), (5, 2)]));
+        assert_eq!(times.find(b"b", 0, 9), Some(vec![(5, 0)]));
+    }
+
+    #[test]
+    fn what_was_there_before_is_unknown() {
+        let mut times = WindowTimes::new(Some(10));
+        times.add(b"a", 10, 0, i64::MIN);
+        times.add(b"a", 20, 0, i64::MIN);
+        assert_eq!(times.find(b"a", 10, 30), None);
+        assert_eq!(times.find(b"a", 11, 30), Some(vec![(20, 0)]));
+    }
+
+    #[test]
+    fn many_windows_that_nobody_asks_for_are_not_kept() {
+        let mut times = WindowTimes::new(None);
+        for start in 0..2000 {
+            times.add(b"a", start, 0, i64::MIN);
+        }
+        assert_eq!(times.windows.capacity(), 0);
+        assert_eq!(times.find(b"a", 1999, 3000), None);
+        times.add(b"a", 2000, 0, i64::MIN);
+        assert_eq!(times.find(b"a", 2000, 3000), Some(vec![(2000, 0)]));
+    }
+
+    #[test]
+    fn old_windows_go_and_so_do_those_that_are_too_many() {
+        let mut times = WindowTimes { limit: 10_000, ..WindowTimes::new(None) };
+        assert!(times.find(b"a", 0, 0).is_some());
+        for start in 0..100_000 {
+            times.add(&[start as u8], start, 0, start - 5000);
+        }
+        assert!(times.windows.len() < 5000 * 5 / 4 + 2 * PURGE_STEP);
+        let last = times.find(&[159], 96_000, 100_000);
+        assert_eq!(last.map(|found| found.len()), Some((96_000..100_000).filter(|start| start % 256 == 159).count()));
+        assert_eq!(times.find(&[159], 90_000, 100_000), None);
+        for start in 100_000..150_000 {
+            times.add(b"b", start, 0, 0);
+        }
+        assert!(times.windows.len() <= times.limit);
+        assert!(times.find(b"b", 149_000, 150_000).is_some_and(|found| found.len() == 1000));
+        for sequence in 0..50_000 {
+            times.add(b"b", 150_000, sequence, 0);
+        }
+        assert!(times.windows.len() <= times.limit);
+        assert_eq!(times.find(b"b", 150_000, 150_000), None);
+    }
+}
