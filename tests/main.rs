@@ -24,6 +24,7 @@ mod rate_limit;
 mod readme;
 mod restart;
 mod signal;
+mod store_methods;
 mod ttl;
 mod window_models;
 mod window_restore;

@@ -1,8 +1,8 @@
 //! The examples of docs/operators.md, compiled, built, and held against the page.
 
 use tidewater::{
-    Core, DropReason, EmitStrategy, HeadersStore, OffsetReset, Sliding, TimestampExtractor, Topology, TopologyBuilder,
-    Unlimited, UserError, ValueTransformer, VersionedStore, prelude::*,
+    Core, DropReason, EmitStrategy, OffsetReset, Sliding, TimestampExtractor, Topology, TopologyBuilder, Unlimited,
+    UserError, ValueAndTimestamp, ValueTimestampHeaders, ValueTransformer, VersionedStore, prelude::*,
 };
 use tidewater_testkit::TestDriver;
 
@@ -186,7 +186,9 @@ fn processors(builder: &StreamsBuilder) {
     clicks.process(move |stores| PageCounter(stores.open(&counts))).named("counter").to(&NUMBERS);
     builder.store(WindowStore::<String, i64>::define("by-hour", days(1), hours(1)));
     builder.store(VersionedStore::<String, i64>::define("prices", days(7)));
-    builder.store(HeadersStore::<String, i64>::define("traced"));
+    builder.store(KeyValueStore::<String, ValueTimestampHeaders<i64>>::define_with_headers("traced"));
+    builder.store(WindowStore::<String, ValueAndTimestamp<i64>>::define_timestamped("dated", hours(1), minutes(5)));
+    builder.store(KeyValueStore::<String, i64>::define("hot").least_recently_used(1000));
 }
 
 /// Writes each name with how often the row has changed.

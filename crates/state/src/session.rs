@@ -44,6 +44,19 @@ impl Store {
         self.session_entries(found)
     }
 
+    /// The sessions of all keys that end at or after `earliest_end` and begin at or before `latest_start`: one stretch of time after
+    /// another, each by key and end; in memory by their ends.
+    pub fn find_all_sessions(&mut self, earliest_end: i64, latest_start: i64) -> Result<Vec<SessionEntry>, StateError> {
+        let mut found = self.all_sessions()?;
+        found.retain(|entry| entry.end >= earliest_end && entry.start <= latest_start);
+        if self.spec().in_memory {
+            found.sort_by_key(|entry| entry.end);
+        } else if let Some(expiry) = &self.expiry {
+            found.sort_by_key(|entry| expiry.segment(entry.end));
+        }
+        Ok(found)
+    }
+
     fn session_entries(&self, found: Entries) -> Result<Vec<SessionEntry>, StateError> {
         let entry = |(full, value): (Vec<u8>, Vec<u8>)| {
             let (key, start, end) = split_session_key(&full).ok_or_else(|| self.malformed(&full))?;

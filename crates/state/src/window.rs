@@ -139,7 +139,7 @@ impl Expiry {
         }
     }
 
-    fn segment(&self, time: i64) -> i64 {
+    pub(crate) fn segment(&self, time: i64) -> i64 {
         if self.by_segment { time.div_euclid(self.segment_ms) } else { time }
     }
 
@@ -233,10 +233,15 @@ impl Store {
 
     /// The full key of a put at a window start: with the next sequence number where duplicates are kept, else with 0.
     pub fn next_window_key(&mut self, key: &[u8], start: i64) -> Vec<u8> {
+        window_key(key, start, self.next_window_number())
+    }
+
+    /// The sequence number of a put: the next one where duplicates are kept, else 0.
+    pub fn next_window_number(&mut self) -> u32 {
         if matches!(self.spec().kind, StoreKind::Window { duplicates: true, .. }) {
             self.next_sequence = (self.next_sequence + 1) & 0x7fff_ffff;
         }
-        window_key(key, start, self.next_sequence)
+        self.next_sequence
     }
 
     /// Puts a window's value; see [`Store::put`]. Deleting is without effect where duplicates are kept.
@@ -268,14 +273,22 @@ impl Store {
         self.get(&window_key(key, start, sequence), read)
     }
 
-    /// The windows of `key` that begin between two times (both included), by time.
-    pub fn fetch(&mut self, key: &[u8], from: i64, to: i64, reverse: bool) -> Result<Vec<WindowEntry>, StateError> {
+    /// The windows of `key` that begin between two times (both included), by time: their starts, and what `read` makes of their
+    /// values in the store's layout.
+    pub fn fetch<R>(
+        &mut self,
+        key: &[u8],
+        from: i64,
+        to: i64,
+        reverse: bool,
+        mut read: impl FnMut(&[u8]) -> R,
+    ) -> Result<Vec<(i64, R)>, StateError> {
         let from = from.max(0);
         if to < from {
             return Ok(Vec::new());
         }
         if let Some(windows) = self.expiry.as_mut().and_then(|expiry| expiry.windows(key, from, to)) {
-            return self.fetch_known(key, windows, reverse);
+            return self.fetch_known(key, windows, reverse, read);
         }
         if self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
             return Ok(Vec::new());
@@ -284,19 +297,25 @@ impl Store {
         let length = key.len();
         let live_from = self.windows_from();
         let found = self.scan_key(key, &range, reverse, |key| is_window_live(key, live_from))?;
-        let mut found = self.window_entries(found)?;
-        // Longer keys may lie between; their own key part differs in length.
-        found.retain(|entry| entry.key.len() == length && (from..=to).contains(&entry.start));
-        Ok(found)
+        let mut windows = Vec::with_capacity(found.len());
+        for (full, value) in found {
+            let (key, start, _) = split_window_key(&full).ok_or_else(|| self.malformed(&full))?;
+            // Longer keys may lie between; their own key part differs in length.
+            if key.len() == length && (from..=to).contains(&start) {
+                windows.push((start, read(&value)));
+            }
+        }
+        Ok(windows)
     }
 
     /// Those of some windows of `key` that are there: rows first, live or not while a record cache has them.
-    fn fetch_known(
+    fn fetch_known<R>(
         &mut self,
         key: &[u8],
         mut windows: Vec<(i64, u32)>,
         reverse: bool,
-    ) -> Result<Vec<WindowEntry>, StateError> {
+        mut read: impl FnMut(&[u8]) -> R,
+    ) -> Result<Vec<(i64, R)>, StateError> {
         if reverse {
             windows.reverse();
         }
@@ -309,11 +328,11 @@ impl Store {
             push_window_suffix(&mut full, start, sequence);
             let is_live = start >= live_from;
             let value = match self.rows.as_mut().map(|rows| rows.get(&full)) {
-                Some(Known::Value(value)) => value.filter(|_| is_live || is_cached).map(<[u8]>::to_vec),
-                _ if is_live => self.engine.get(&full, <[u8]>::to_vec)?,
+                Some(Known::Value(value)) => value.filter(|_| is_live || is_cached).map(&mut read),
+                _ if is_live => self.engine.get(&full, &mut read)?,
                 _ => None,
             };
-            found.extend(value.map(|value| WindowEntry { key: key.to_vec(), start, value }));
+            found.extend(value.map(|value| (start, value)));
         }
         Ok(found)
     }
@@ -325,7 +344,7 @@ impl Store {
             return Ok(false);
         }
         if let Some(windows) = self.expiry.as_mut().and_then(|expiry| expiry.windows(key, from, to)) {
-            return Ok(!self.fetch_known(key, windows, false)?.is_empty());
+            return Ok(!self.fetch_known(key, windows, false, |_| ())?.is_empty());
         }
         if self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
             return Ok(false);
@@ -335,7 +354,7 @@ impl Store {
         if self.has_row(key, &range, |key| is_window_live(key, live_from)) {
             return Ok(true);
         }
-        Ok(!self.fetch(key, from, to, false)?.is_empty())
+        Ok(!self.fetch(key, from, to, false, |_| ())?.is_empty())
     }
 
     /// The windows of all keys that begin between two times (both included), in the store's order.
@@ -345,6 +364,7 @@ impl Store {
         let found = self.scan_all(|key| is_window_live(key, live_from))?;
         let mut found = self.window_entries(found)?;
         found.retain(|entry| (from..=to).contains(&entry.start));
+        // What the merge gave is in the order of keys; that of Kafka Streams has the stretches of time one after another.
         if self.spec().time_ordered {
             found.sort_by_key(|entry| entry.start);
         } else if let Some(expiry) = &self.expiry {

@@ -190,8 +190,7 @@ fn run_windows(backend: &mut dyn Backend, steps: &[WindowStep]) {
                 if reverse {
                     expected.reverse();
                 }
-                let found = store.fetch(&[key], from, to, reverse).unwrap();
-                let found: Vec<_> = found.into_iter().map(|entry| (entry.start, entry.value)).collect();
+                let found = store.fetch(&[key], from, to, reverse, <[u8]>::to_vec).unwrap();
                 assert_eq!(found, expected);
                 assert_eq!(store.has_window(&[key], from, to).unwrap(), !expected.is_empty());
             }

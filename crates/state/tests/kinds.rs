@@ -140,8 +140,7 @@ proptest! {
             let mut again = restored(&spec, &log);
             for key in 0..3 {
                 let values = |store: &mut Store| -> Vec<(i64, u8)> {
-                    let found = store.fetch(&[key], 10, 40, false).unwrap();
-                    found.into_iter().map(|entry| (entry.start, entry.value[0])).collect()
+                    store.fetch(&[key], 10, 40, false, |value| value[0]).unwrap()
                 };
                 let expected: Vec<_> = model
                     .range((key, 10)..=(key, 40))

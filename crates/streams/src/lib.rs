@@ -45,10 +45,10 @@ pub use node::source::TimestampExtractor;
 pub use node::transform::ValueTransformer;
 pub use runtime::{App, AppSettings, SettingError, StartError, StateMemory};
 pub use task::{
-    AsCore, Collector, Context, Core, Decision, DropReason, Every, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord,
-    GlobalStores, Handlers, HeadersStore, KeyValueStore, OutRecord, PartitionBy, Processor, Punctuation,
-    PunctuationClock, RawRecord, SessionStore, StoreDefinition, StoreHandle, Stores, Task, TaskOptions,
-    TimestampedStore, Versioned, VersionedStore, WindowStore, every,
+    AggregationWithHeaders, AsCore, Collector, Context, Core, Decision, DropReason, Every, FixedKeyContext,
+    FixedKeyProcessor, FixedKeyRecord, GlobalStores, Handlers, KeyValueStore, OutRecord, PartitionBy, Processor,
+    Punctuation, PunctuationClock, RawRecord, SessionStore, StoreDefinition, StoreHandle, Stores, Task, TaskOptions,
+    TimestampedStore, ValueAndTimestamp, ValueTimestampHeaders, Versioned, VersionedStore, WindowStore, every,
 };
 pub use tidewater_client::ClientError;
 pub use tidewater_state::VersionPut;

@@ -96,7 +96,7 @@ impl<L> AppBuilder<L> {
         self
     }
 
-    /// Memory of all persistent stores together. Default: 96 MiB.
+    /// Memory of all persistent stores together. Default: 192 MiB.
     #[must_use]
     pub fn state_memory(mut self, bytes: usize) -> Self {
         self.settings.state_memory = StateMemory::new(bytes);

@@ -93,12 +93,13 @@ impl<K: Field, V: Field> Node for DistinctNode<K, V> {
         let origin = self.origins.next(core);
         // A record that comes of none, as from a punctuation, is never one that is read again.
         let is_same = |sighting: &[u8]| origin.as_deref() == Some(sighting);
+        let store = &mut core.stores[self.seen.id];
         let (from, to) = (time.saturating_sub(self.within_ms), time.saturating_add(self.within_ms));
-        let sightings = core.stores[self.seen.id].fetch(&raw, from, to, false)?;
+        let sightings = store.fetch(&raw, from, to, false, is_same)?;
         if sightings.is_empty() {
             let full = core.stores[self.seen.id].next_window_key(&raw, time);
             self.seen.put_raw(core, &full, Some(origin.as_deref().unwrap_or_default()))?;
-        } else if !sightings.iter().any(|sighting| is_same(&sighting.value)) {
+        } else if !sightings.iter().any(|&(_, is_same)| is_same) {
             return Ok(());
         }
         core.forward(self.id, record)

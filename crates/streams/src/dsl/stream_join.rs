@@ -95,7 +95,7 @@ impl<K: Field, V: Field> KStream<K, V> {
             maker(move |build| {
                 let store = build.facts(op).stores["left"].clone();
                 let access = build.access(&store, &key, &value);
-                JoinWindowStore::<K, V> { id: build.node, access, types: PhantomData }
+                JoinWindowStore::<K, V>::new(build.node, access)
             })
         };
         let right_window = {
@@ -103,7 +103,7 @@ impl<K: Field, V: Field> KStream<K, V> {
             maker(move |build| {
                 let store = build.facts(op).stores["right"].clone();
                 let access = build.access(&store, &key, &value);
-                JoinWindowStore::<K, V2> { id: build.node, access, types: PhantomData }
+                JoinWindowStore::<K, V2>::new(build.node, access)
             })
         };
         let left_side = {

@@ -70,8 +70,9 @@ impl<K: Field, V: Field, A: Data> SlidingAggregate<K, V, A> {
         from: i64,
         reverse: bool,
     ) -> Result<Vec<(i64, Stored<A>)>, TaskError> {
-        let entries = core.stores[self.table.access.id].fetch(work.raw, from, work.time.saturating_add(1), reverse)?;
-        entries.into_iter().map(|entry| Ok((entry.start, self.table.access.read_stamped(&entry.value)?))).collect()
+        let (store, to) = (&mut core.stores[self.table.access.id], work.time.saturating_add(1));
+        let found = store.fetch(work.raw, from, to, reverse, |value| self.table.access.read_stamped(value))?;
+        found.into_iter().map(|(start, stored)| Ok((start, stored?))).collect()
     }
 
     /// Adds the record to a window, given what it holds so far.

@@ -10,7 +10,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tidewater_state::KeyRange;
+use tidewater_state::{KeyRange, push_window_suffix};
 use tidewater_types::{Record, Timestamp};
 
 use super::{Boxed, user};
@@ -56,22 +56,36 @@ pub(crate) type JoinPair<K, L, R, V> = Arc<dyn Fn(&K, Option<&L>, Option<&R>) ->
 
 /// Keeps a side's records for the other side to find, after this one's results are sent.
 pub(crate) struct JoinWindowStore<K: Field, V: Field> {
-    pub id: NodeId,
-    pub access: StoreAccess<K::Some, V::Some>,
-    pub types: PhantomData<fn(K, V)>,
+    id: NodeId,
+    access: StoreAccess<K::Some, V::Some>,
+    /// The bytes of the record at work.
+    full_key: Vec<u8>,
+    value: Vec<u8>,
+    types: PhantomData<fn(K, V)>,
+}
+
+impl<K: Field, V: Field> JoinWindowStore<K, V> {
+    pub fn new(id: NodeId, access: StoreAccess<K::Some, V::Some>) -> Self {
+        JoinWindowStore { id, access, full_key: Vec::new(), value: Vec::new(), types: PhantomData }
+    }
 }
 
 impl<K: Field, V: Field> Node for JoinWindowStore<K, V> {
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
         let record = take_record::<K, V>(record);
-        let key = record.key.as_some().map(|key| self.access.key_bytes(key)).transpose()?;
-        let value = record.value.as_some().map(|value| self.access.value.to_bytes(value)).transpose()?;
+        self.full_key.clear();
+        self.value.clear();
+        let key = record.key.as_some().map(|key| self.access.key.write(key, &mut self.full_key)).transpose()?;
+        let value = record.value.as_some().map(|value| self.access.value.write(value, &mut self.value)).transpose()?;
         let timestamp = record.timestamp;
         core.forward(self.id, record)?;
-        let Some(key) = key else { return Ok(()) };
+        if key.is_none() {
+            return Ok(());
+        }
         // A null value deletes nothing here, but it takes a number and is logged, as in Kafka Streams.
-        let full = core.stores[self.access.id].next_window_key(&key, timestamp.0);
-        self.access.put_raw(core, &full, value.as_deref())
+        let number = core.stores[self.access.id].next_window_number();
+        push_window_suffix(&mut self.full_key, timestamp.0, number);
+        self.access.put_raw(core, &self.full_key, value.map(|()| self.value.as_slice()))
     }
 }
 
@@ -120,19 +134,19 @@ impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> Node for 
         }
         let (before, after) = self.reach();
         let (from, to) = ((time - before).max(0), (time + after).max(0));
-        let partners = core.stores[self.other.id].fetch(&raw, from, to, false)?;
-        for partner in &partners {
+        let partners = core.stores[self.other.id].fetch(&raw, from, to, false, |value| self.other.value.read(value))?;
+        let is_alone = partners.is_empty();
+        for (start, other) in partners {
             if let Some(unmatched) = self.unmatched {
-                let waiting = unmatched_key(partner.start, !self.is_left, &raw);
+                let waiting = unmatched_key(start, !self.is_left, &raw);
                 if core.stores[unmatched].get(&waiting, |_| ())?.is_some() {
                     put_unmatched(core, unmatched, &waiting, None)?;
                 }
             }
-            let other = self.other.value.read(&partner.value)?;
-            let joined = (self.join)(&key, Some(value), Some(&other)).map_err(user)?;
-            core.forward(self.id, result(joined, Timestamp(time.max(partner.start))))?;
+            let joined = (self.join)(&key, Some(value), Some(&other?)).map_err(user)?;
+            core.forward(self.id, result(joined, Timestamp(time.max(start))))?;
         }
-        if !self.outer || !partners.is_empty() {
+        if !self.outer || !is_alone {
             return Ok(());
         }
         match self.unmatched {
@@ -288,23 +302,22 @@ where
         let with_itself = time > times.stream_time.saturating_sub(self.span.retention_ms()).saturating_add(1);
         let result = |value, timestamp| Record { key: key.clone(), value, timestamp, headers: headers.clone() };
         let fetch = |core: &mut Core, before: i64, after: i64| {
-            core.stores[self.access.id].fetch(&raw, (time - before).max(0), (time + after).max(0), false)
+            let (from, to) = ((time - before).max(0), (time + after).max(0));
+            core.stores[self.access.id].fetch(&raw, from, to, false, |value| self.access.value.read(value))
         };
-        for partner in fetch(core, self.span.before_ms, self.span.after_ms)? {
-            let other = self.access.value.read(&partner.value)?;
-            let joined = (self.join)(&key, Some(value), Some(&other)).map_err(user)?;
-            core.forward(self.id, result(joined, Timestamp(time.max(partner.start))))?;
+        for (start, other) in fetch(core, self.span.before_ms, self.span.after_ms)? {
+            let joined = (self.join)(&key, Some(value), Some(&other?)).map_err(user)?;
+            core.forward(self.id, result(joined, Timestamp(time.max(start))))?;
         }
         let mut itself_sent = !with_itself;
         let itself = (self.join)(&key, Some(value), Some(value)).map_err(user)?;
-        for partner in fetch(core, self.span.after_ms, self.span.before_ms)? {
-            if !itself_sent && time < partner.start {
+        for (start, other) in fetch(core, self.span.after_ms, self.span.before_ms)? {
+            if !itself_sent && time < start {
                 itself_sent = true;
                 core.forward(self.id, result(itself.clone(), timestamp))?;
             }
-            let other = self.access.value.read(&partner.value)?;
-            let joined = (self.join)(&key, Some(&other), Some(value)).map_err(user)?;
-            core.forward(self.id, result(joined, Timestamp(time.max(partner.start))))?;
+            let joined = (self.join)(&key, Some(&other?), Some(value)).map_err(user)?;
+            core.forward(self.id, result(joined, Timestamp(time.max(start))))?;
         }
         if itself_sent { Ok(()) } else { core.forward(self.id, result(itself, timestamp)) }
     }

@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(set("statestore.cache.max.bytes", "0").cache_bytes, 0);
         assert_eq!(set(UNCOMMITTED, "5").uncommitted_bytes, 5);
         assert_eq!(set("state.dir", "/tmp/s").state_folder.unwrap().to_str(), Some("/tmp/s"));
-        assert_eq!(set(STATE_MEMORY, "3000").state_memory.row_bytes, 1000);
+        assert_eq!(set(STATE_MEMORY, "3000").state_memory.row_bytes, 1500);
         assert_eq!(set("errors.dead.letter.queue.topic.name", "dead").handlers.dead_letters.as_deref(), Some("dead"));
         set("processing.guarantee", "at_least_once");
         let (error, skip) =

@@ -19,9 +19,9 @@ pub struct StateMemory {
 }
 
 impl StateMemory {
-    /// A budget in bytes: a third for rows in memory, the rest for RocksDB's block cache and write buffers.
+    /// A budget in bytes: half for rows in memory, the rest for RocksDB's block cache and write buffers.
     pub fn new(bytes: usize) -> Self {
-        let row_bytes = bytes / 3;
+        let row_bytes = bytes / 2;
         StateMemory {
             row_bytes,
             #[cfg(feature = "rocksdb")]
@@ -48,7 +48,7 @@ pub struct AppSettings {
     pub uncommitted_bytes: usize,
     /// `state.dir`: folders of persistent stores. `None` keeps all state in memory.
     pub state_folder: Option<PathBuf>,
-    /// Memory of persistent stores. Default 96 MiB.
+    /// Memory of persistent stores. Default 192 MiB.
     pub state_memory: StateMemory,
     /// What happens to records that fail. Default: the application stops.
     pub handlers: Handlers,
@@ -67,7 +67,7 @@ impl AppSettings {
             cache_bytes: 10 << 20,
             uncommitted_bytes: 64 << 20,
             state_folder: None,
-            state_memory: StateMemory::new(96 << 20),
+            state_memory: StateMemory::new(192 << 20),
             handlers: Handlers::default(),
             clock: Arc::new(SystemClock::new()),
         }

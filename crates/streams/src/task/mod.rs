@@ -25,6 +25,6 @@ pub(crate) use stores::DefinedStore;
 pub(crate) use stores::StoreAccess;
 pub(crate) use stores::versioned_kind;
 pub use stores::{
-    HeadersStore, KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore, Versioned,
-    VersionedStore, WindowStore,
+    AggregationWithHeaders, KeyValueStore, SessionStore, StoreDefinition, StoreHandle, Stores, TimestampedStore,
+    ValueAndTimestamp, ValueTimestampHeaders, Versioned, VersionedStore, WindowStore,
 };

@@ -267,9 +267,9 @@ impl Dynamic {
     ) -> Result<(), UserError> {
         match (&self.store, value) {
             (Some(Open::KeyValue(store)), Some(value)) => store.put(ctx, key, value)?,
-            (Some(Open::KeyValue(store)), None) => store.delete(ctx, key)?,
+            (Some(Open::KeyValue(store)), None) => drop(store.delete(ctx, key)?),
             (Some(Open::Timestamped(store)), Some(value)) => store.put(ctx, key, value, timestamp)?,
-            (Some(Open::Timestamped(store)), None) => store.delete(ctx, key)?,
+            (Some(Open::Timestamped(store)), None) => drop(store.delete(ctx, key)?),
             (Some(Open::Window(_) | Open::Versioned(_)) | None, _) => return Err("the store is of another kind".into()),
         }
         Ok(())
