@@ -1,8 +1,8 @@
 //! The examples of docs/operators.md, compiled, built, and held against the page.
 
 use tidewater::{
-    Core, DropReason, EmitStrategy, OffsetReset, Sliding, TimestampExtractor, Topology, TopologyBuilder, Unlimited,
-    UserError, ValueAndTimestamp, ValueTimestampHeaders, ValueTransformer, VersionedStore, prelude::*,
+    Core, DropReason, EmitStrategy, OffsetReset, Printed, RecordContext, TableJoined, TimestampExtractor, Topology,
+    TopologyBuilder, UserError, ValueAndTimestamp, ValueTimestampHeaders, ValueTransformer, VersionedStore, prelude::*,
 };
 use tidewater_testkit::TestDriver;
 
@@ -40,6 +40,8 @@ fn side_effects(builder: &StreamsBuilder) {
     let clicks = builder.stream(&CLICKS).peek(|user, page| println!("{user} went to {page}"));
     clicks.for_each(|user, _| println!("{user}"));
     clicks.print("clicks").named("printer");
+    let errors = Printed::to(std::io::stderr(), "users").mapped(|user: &String, _: &String| user.clone());
+    clicks.print(errors);
 }
 
 fn branches(builder: &StreamsBuilder) {
@@ -53,7 +55,7 @@ fn repartitioned(builder: &StreamsBuilder) {
     let by_page = builder.stream(&CLICKS).select_key(|_, page| page.clone());
     let spread = by_page.repartition().partitions(8).named("by-page");
     spread.to(&WORDS).partitioned_by(|page, _, count| Some(vec![page.len() as i32 % count]));
-    let topic = |click: &Record<String, String>| format!("clicks-of-{}", click.value);
+    let topic = |click: &Record<String, String>, _: &RecordContext| format!("clicks-of-{}", click.value);
     spread.to_chosen("topic-by-user", &WORDS, topic);
 }
 
@@ -151,6 +153,10 @@ fn foreign_keys(builder: &StreamsBuilder) {
     let city_of = |_id: &String, user: &String| user.split('@').next_back().unwrap_or_default().to_owned();
     users.join_foreign(&cities, city_of, |user, city| format!("{user}: {city}")).to_stream().to(&TEXTS);
     users.left_join_foreign(&cities, city_of, |user, city| format!("{user}: {city:?}")).to_stream().to(&TEXTS);
+    let spread = TableJoined::default().other_partitioned_by(|city: &String, count| city.len() as i32 % count);
+    let joined =
+        users.try_join_foreign_with(&cities, true, spread, move |k, v| Ok(city_of(k, v)), |_, city| Ok(city.cloned()));
+    joined.to_stream().to(&TEXTS);
 }
 
 /// Counts the pages of each user, and sends the counts every minute of stream time.

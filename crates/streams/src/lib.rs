@@ -36,9 +36,9 @@ pub use codec::{__serde_json, Codec, CodecError, Data, Field, Fits, Serde, Sessi
 pub use config::{BuildSettings, DefaultTimestamps, Optimizations};
 pub use dsl::{
     CogroupedStream, Concurrency, Distinct, EmitStrategy, GlobalKTable, GlobalStore, GroupedStream, GroupedTable,
-    Hopping, JoinWindows, KStream, KTable, NodeHandle, RateLimit, SessionWindowedCogroup, SessionWindowedStream,
-    Sessions, SinkHandle, Sliding, Split, StreamsBuilder, Suppress, Terminal, TimeWindowedCogroup, TimeWindowedStream,
-    Topic, TopologyBuilder, Tumbling, Unlimited, Wait, Windows,
+    Hopping, JoinWindows, KStream, KTable, NodeHandle, Printed, RateLimit, SessionWindowedCogroup,
+    SessionWindowedStream, Sessions, SinkHandle, Sliding, Split, StreamsBuilder, Suppress, TableJoined, Terminal,
+    TimeWindowedCogroup, TimeWindowedStream, Topic, TopologyBuilder, Tumbling, Unlimited, Wait, Windows,
 };
 pub use error::{BuildError, FailureKind, TaskError, UserError};
 pub use node::source::TimestampExtractor;

@@ -42,7 +42,8 @@ pub use log::{Log, LogError, inspect_partition};
 pub use tidewater_protocol::UNPACK_LIMIT_BYTES;
 pub use tidewater_streams::*;
 pub use tidewater_types::{
-    Header, Headers, Offset, Record, TaskId, Timestamp, TopicPartition, days, hours, minutes, ms, seconds,
+    Header, Headers, Offset, Record, RecordContext, RecordPlace, TaskId, Timestamp, TopicPartition, days, hours,
+    minutes, ms, seconds,
 };
 
 /// What most programs use.

@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use tidewater_types::Partition;
+
 use super::Topic;
 use super::builder::source_maker;
 use super::handle::{SerdeSlot, lock, maker};
@@ -12,13 +14,44 @@ use crate::codec::{Data, Field, Serde};
 use crate::error::UserError;
 use crate::graph::{ForeignJoinOp, OpKind, SinkMaker};
 use crate::node::foreign_join::{
-    Answer, ForeignChange, ForeignKey, JoinForeign, Receive, Register, Registration, RegistrationCodec, Resolve,
-    Response, ResponseCodec, ResponseSink,
+    Answer, ChoosePartition, ForeignChange, ForeignKey, JoinForeign, Receive, Register, Registration,
+    RegistrationCodec, Resolve, Response, ResponseCodec, ResponseSink,
 };
-use crate::node::sink::Routing;
+use crate::node::sink::{ChoosePartitions, Routing};
 use crate::node::source::TimestampExtractor;
 use crate::node::table::{TableSource, TableStore};
 use crate::task::Node;
+
+/// How the tables of a join by foreign key are partitioned, if not by the hashes of their keys: Kafka Streams' `TableJoined`.
+pub struct TableJoined<K, FK> {
+    keys: Option<ChoosePartition<K>>,
+    foreign_keys: Option<ChoosePartition<FK>>,
+}
+
+impl<K, FK> Default for TableJoined<K, FK> {
+    fn default() -> Self {
+        TableJoined { keys: None, foreign_keys: None }
+    }
+}
+
+impl<K, FK> TableJoined<K, FK> {
+    /// Names the partition of the left table's keys, given how many there are.
+    #[must_use]
+    pub fn partitioned_by(mut self, choose: impl Fn(&K, Partition) -> Partition + Send + Sync + 'static) -> Self {
+        self.keys = Some(Arc::new(choose));
+        self
+    }
+
+    /// Names the partition of the other table's keys, given how many there are.
+    #[must_use]
+    pub fn other_partitioned_by(
+        mut self,
+        choose: impl Fn(&FK, Partition) -> Partition + Send + Sync + 'static,
+    ) -> Self {
+        self.foreign_keys = Some(Arc::new(choose));
+        self
+    }
+}
 
 impl<K: Data, V: Data> KTable<K, V> {
     /// Joins each row with the row of another table that it names: `foreign_key` takes that table's key from it. Rows that name
@@ -55,6 +88,18 @@ impl<K: Data, V: Data> KTable<K, V> {
         &self,
         other: &KTable<FK, FV>,
         left: bool,
+        foreign_key: impl Fn(&K, &V) -> Result<F, UserError> + Send + Sync + 'static,
+        join: impl Fn(&V, Option<&FV>) -> Result<Option<R>, UserError> + Send + Sync + 'static,
+    ) -> KTable<K, R> {
+        self.try_join_foreign_with(other, left, TableJoined::default(), foreign_key, join)
+    }
+
+    /// The same, for tables that are not partitioned by the hashes of their keys.
+    pub fn try_join_foreign_with<FK: Data, FV: Data, F: Field<Some = FK>, R: Data>(
+        &self,
+        other: &KTable<FK, FV>,
+        left: bool,
+        joined: TableJoined<K, FK>,
         foreign_key: impl Fn(&K, &V) -> Result<F, UserError> + Send + Sync + 'static,
         join: impl Fn(&V, Option<&FV>) -> Result<Option<R>, UserError> + Send + Sync + 'static,
     ) -> KTable<K, R> {
@@ -123,16 +168,22 @@ impl<K: Data, V: Data> KTable<K, V> {
         let registration_topic =
             Topic::<Option<FK>, Registration<K>>::named("").with_serdes(foreign_serde.clone(), registration.clone());
         let response_topic = Topic::<K, Response<FV>>::named("").with_serdes(key.clone(), response.clone());
+        let TableJoined { keys, foreign_keys } = joined;
         let response_sink: SinkMaker = Arc::new(move |build, topic| {
-            let sink = ResponseSink { topic: build.topic(topic), key: key.clone(), value: response.clone() };
-            Box::new(sink) as Box<dyn Node>
+            let (topic, partition) = (build.topic(topic), keys.clone());
+            Box::new(ResponseSink { partition, topic, key: key.clone(), value: response.clone() }) as Box<dyn Node>
+        });
+        let partitions = foreign_keys.map(|choose| {
+            let choose =
+                move |key: &Option<FK>, _: &Registration<K>, count| key.as_ref().map(|key| vec![choose(key, count)]);
+            Arc::new(choose) as ChoosePartitions<Option<FK>, Registration<K>>
         });
         let kind = OpKind::ForeignJoin(Box::new(ForeignJoinOp {
             register,
             registration_sink: sink_maker::<Option<FK>, Registration<K>, Option<FK>, Registration<K>>(
                 foreign_serde,
                 registration,
-                Routing::default(),
+                Routing { topic: None, partitions },
             ),
             registration_source: source_maker(&registration_topic, TimestampExtractor::FailOnInvalid),
             receive,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidewater_types::Timestamp;
 
+use crate::graph::JoinStore;
 use crate::node::stream_join::JoinSpan;
 
 /// The window of a stream-stream join, and the options of its stores.
@@ -11,7 +12,8 @@ use crate::node::stream_join::JoinSpan;
 pub struct JoinWindows {
     pub(crate) span: JoinSpan,
     pub(crate) store_name: Option<String>,
-    pub(crate) in_memory: bool,
+    pub(crate) left_store: JoinStore,
+    pub(crate) right_store: JoinStore,
     pub(crate) without_changelog: bool,
     pub(crate) changelog: Vec<(String, String)>,
 }
@@ -23,7 +25,8 @@ impl JoinWindows {
         JoinWindows {
             span: JoinSpan { before_ms: difference, after_ms: difference, grace_ms: 0 },
             store_name: None,
-            in_memory: false,
+            left_store: JoinStore::default(),
+            right_store: JoinStore::default(),
             without_changelog: false,
             changelog: Vec::new(),
         }
@@ -66,10 +69,37 @@ impl JoinWindows {
         self
     }
 
+    /// The name of the left side's store, to the letter; it takes no part in [`JoinWindows::store`].
+    #[must_use]
+    pub fn left_store(mut self, name: impl Into<String>) -> Self {
+        self.left_store.name = Some(name.into());
+        self
+    }
+
+    /// The name of the right side's store, to the letter; it takes no part in [`JoinWindows::store`].
+    #[must_use]
+    pub fn right_store(mut self, name: impl Into<String>) -> Self {
+        self.right_store.name = Some(name.into());
+        self
+    }
+
     /// Keeps waiting records in memory, not in RocksDB.
     #[must_use]
-    pub fn in_memory(mut self) -> Self {
-        self.in_memory = true;
+    pub fn in_memory(self) -> Self {
+        self.left_in_memory().right_in_memory()
+    }
+
+    /// Keeps the left side's records in memory, and with them those that are still without a partner.
+    #[must_use]
+    pub fn left_in_memory(mut self) -> Self {
+        self.left_store.in_memory = true;
+        self
+    }
+
+    /// Keeps the right side's records in memory.
+    #[must_use]
+    pub fn right_in_memory(mut self) -> Self {
+        self.right_store.in_memory = true;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewater_types::{Partition, Record};
+use tidewater_types::{Partition, Record, RecordContext};
 
 use super::handle::Handle;
 use super::{KStream, Topic};
@@ -76,7 +76,8 @@ where
         self.sink_to(topic, SinkTopic::Named(topic.name().to_owned()), Routing::default())
     }
 
-    /// Writes each record to the topic that `choose` names; the stream ends here. The topics must exist.
+    /// Writes each record to the topic that `choose` names; the stream ends here. The topics must exist. `choose` is also given
+    /// where the record at work came from.
     ///
     /// `extractor` is what the topology's description calls the choice; `types` gives the topics' types and bytes, its own name
     /// does not count.
@@ -84,7 +85,7 @@ where
         &self,
         extractor: impl Into<String>,
         types: &Topic<K2, V2>,
-        choose: impl Fn(&Record<K, V>) -> String + Send + Sync + 'static,
+        choose: impl Fn(&Record<K, V>, &RecordContext) -> String + Send + Sync + 'static,
     ) -> SinkHandle<K, V, K2, V2>
     where
         K: Fits<K2>,

@@ -13,6 +13,7 @@ use super::sink::{Terminal, sink_maker};
 use super::table::{KTable, source_getter};
 use super::{GroupedStream, Topic};
 use crate::codec::{Field, Fits, Serde};
+use crate::dsl::Printed;
 use crate::error::{BuildError, UserError};
 use crate::graph::{NodeMaker, OpKind, RepartitionMaker};
 use crate::node::sink::{DropNullKeys, FilterSome, ForEach, Routing};
@@ -294,19 +295,10 @@ where
         Terminal(self.acted_on("KSTREAM-FOREACH-", action, false).handle)
     }
 
-    /// Prints each record to standard output as `[label]: key, value`; the stream ends here.
-    pub fn print(&self, label: impl Into<String>) -> Terminal
-    where
-        K: std::fmt::Debug,
-        V: std::fmt::Debug,
-    {
-        let label = label.into();
-        let action = move |key: &K, value: &V| {
-            use std::io::Write;
-            // Whoever reads the output may have gone; that is no failure of the stream.
-            let _ = writeln!(std::io::stdout().lock(), "[{label}]: {key:?}, {value:?}");
-        };
-        Terminal(self.acted_on("KSTREAM-PRINTER-", infallible(action), false).handle)
+    /// Prints each record as `[label]: key, value`; the stream ends here. A label alone prints to standard output.
+    pub fn print(&self, printed: impl Into<Printed<K, V>>) -> Terminal {
+        let print = printed.into().action();
+        Terminal(self.acted_on("KSTREAM-PRINTER-", print, false).handle)
     }
 
     fn acted_on(

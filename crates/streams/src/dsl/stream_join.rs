@@ -169,7 +169,8 @@ impl<K: Field, V: Field> KStream<K, V> {
             size_ms: span.before_ms.saturating_add(span.after_ms),
             retention_ms: span.retention_ms(),
             store_name: windows.store_name,
-            in_memory: windows.in_memory,
+            left_store: windows.left_store,
+            right_store: windows.right_store,
             without_changelog: windows.without_changelog,
             changelog: windows.changelog,
         }));

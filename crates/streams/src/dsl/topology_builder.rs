@@ -207,7 +207,7 @@ impl TopologyBuilder {
         name: impl Into<String>,
         extractor: impl Into<String>,
         types: &Topic<K2, V2>,
-        choose: impl Fn(&tidewater_types::Record<K, V>) -> String + Send + Sync + 'static,
+        choose: impl Fn(&tidewater_types::Record<K, V>, &tidewater_types::RecordContext) -> String + Send + Sync + 'static,
         parents: &[&NodeHandle<K, V>],
     ) -> SinkHandle<K, V, K2, V2>
     where

@@ -13,8 +13,9 @@ use tidewater_state::{Logging, Retention, StoreHeaders, StoreKind, StoreSpec};
 
 use super::node::{Graph, GraphId, GraphKind, ProcessorSpec, ROOT};
 use super::plan::{
-    AggregateOp, ForeignJoinOp, GroupedTableOp, NodeMaker, Op, OpFacts, OpId, OpKind, Plan, RepartitionMaker,
-    SourceMaker, StatefulOp, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp, TableJoinOp,
+    AggregateOp, ForeignJoinOp, GroupedTableOp, JoinStore, NodeMaker, Op, OpFacts, OpId, OpKind, Plan,
+    RepartitionMaker, SourceMaker, StatefulOp, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp,
+    SuppressOp, TableJoinOp,
 };
 use crate::config::BuildSettings;
 use crate::error::BuildError;

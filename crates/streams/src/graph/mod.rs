@@ -14,9 +14,9 @@ mod plan;
 mod write;
 
 pub(crate) use plan::{
-    AggregateOp, AnySerde, ForeignJoinOp, GroupedTableOp, NodeMaker, OpFacts, OpId, OpKind, Plan, RepartitionMaker,
-    SinkMaker, SourceMaker, StatefulOp, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp, SuppressOp,
-    TableJoinOp,
+    AggregateOp, AnySerde, ForeignJoinOp, GroupedTableOp, JoinStore, NodeMaker, OpFacts, OpId, OpKind, Plan,
+    RepartitionMaker, SinkMaker, SourceMaker, StatefulOp, StoreOptions, StoreTemplate, StreamJoinOp, StreamTableJoinOp,
+    SuppressOp, TableJoinOp,
 };
 
 use crate::error::BuildError;

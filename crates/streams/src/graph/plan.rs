@@ -120,9 +120,17 @@ pub(crate) struct StreamJoinOp {
     pub size_ms: i64,
     pub retention_ms: i64,
     pub store_name: Option<String>,
-    pub in_memory: bool,
+    pub left_store: JoinStore,
+    pub right_store: JoinStore,
     pub without_changelog: bool,
     pub changelog: Vec<(String, String)>,
+}
+
+/// What is said of one side's store of a stream-stream join.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JoinStore {
+    pub name: Option<String>,
+    pub in_memory: bool,
 }
 
 #[derive(Clone)]

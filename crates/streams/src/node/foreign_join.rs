@@ -344,6 +344,8 @@ impl<K: Data, FK: Data, FV: Data> Node for ForeignChange<K, FK, FV> {
 
 /// Sends responses to the partition that the registration came from.
 pub(crate) struct ResponseSink<K, FV> {
+    /// Where responses go; to where the registration came from, if it does not say.
+    pub partition: Option<ChoosePartition<K>>,
     pub topic: Topic,
     pub key: Serde<K>,
     pub value: Serde<Response<FV>>,
@@ -353,17 +355,25 @@ impl<K: Data, FV: Data> Node for ResponseSink<K, FV> {
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
         let record = take_record::<K, Response<FV>>(record);
         let (key, value) = (self.key.to_bytes(&record.key)?, self.value.to_bytes(&record.value)?);
+        let unsent = |error| TaskError::new(FailureKind::Production, error);
+        let partition = match &self.partition {
+            Some(choose) => choose(&record.key, core.outbox.collector.partitions(&self.topic).map_err(unsent)?),
+            None => record.value.partition,
+        };
         let out = OutRecord {
             topic: &self.topic,
-            partition: PartitionBy::Fixed(record.value.partition),
+            partition: PartitionBy::Fixed(partition),
             key: Some(&key),
             value: Some(&value),
             timestamp: Some(record.timestamp),
             headers: &record.headers,
         };
-        core.outbox.collector.send(out).map_err(|error| TaskError::new(FailureKind::Production, error))
+        core.outbox.collector.send(out).map_err(unsent)
     }
 }
+
+/// Names the partition of a key among so many.
+pub(crate) type ChoosePartition<K> = Arc<dyn Fn(&K, Partition) -> Partition + Send + Sync>;
 
 /// Makes a joined value of a left row and, if there is one, the right row.
 pub(crate) type JoinForeign<V, FV, R> = Arc<dyn Fn(&V, Option<&FV>) -> Result<Option<R>, UserError> + Send + Sync>;

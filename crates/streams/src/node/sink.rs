@@ -3,15 +3,15 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tidewater_types::{Partition, Record, Topic};
+use tidewater_types::{Partition, Record, RecordContext, Topic};
 
 use super::{Boxed, user};
 use crate::codec::{Field, Fits, Serde};
 use crate::error::{FailureKind, TaskError, UserError};
 use crate::task::{Core, DropReason, Node, OutRecord, PartitionBy, take_record};
 
-/// Names the topic of a record.
-pub(crate) type ChooseTopic<K, V> = Arc<dyn Fn(&Record<K, V>) -> String + Send + Sync>;
+/// Names the topic of a record, given where the record at work came from.
+pub(crate) type ChooseTopic<K, V> = Arc<dyn Fn(&Record<K, V>, &RecordContext) -> String + Send + Sync>;
 /// Names the partitions of a record among so many; `None` for those of its key.
 pub(crate) type ChoosePartitions<K, V> = Arc<dyn Fn(&K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync>;
 
@@ -56,7 +56,7 @@ impl<K: Fits<K2>, V: Fits<V2>, K2: Field, V2: Field> Node for Sink<K, V, K2, V2>
             return Err(TaskError::new(FailureKind::Timestamp, what));
         }
         if let Some(choose) = &self.routing.topic {
-            let chosen = choose(&record);
+            let chosen = choose(&record, &core.context);
             if *self.topic != *chosen {
                 self.topic = chosen.into();
             }

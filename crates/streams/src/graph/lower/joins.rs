@@ -37,28 +37,28 @@ impl Lowering<'_> {
         let base = |suffix: &str, generated: &str| {
             join.store_name.as_ref().map_or_else(|| generated.to_owned(), |name| format!("{name}{suffix}"))
         };
-        let in_memory = join.in_memory || self.settings.in_memory_stores;
+        let in_memory = |store: &JoinStore| store.in_memory || self.settings.in_memory_stores;
         let logging = |extra: Vec<(String, String)>| {
             if join.without_changelog { Logging::Off } else { Logging::On(extra) }
         };
         let mut window_logging = join.changelog.clone();
         window_logging.push(("cleanup.policy".to_owned(), "delete".to_owned()));
-        let window_store = |name: String| StoreSpec {
-            name: format!("{name}-store"),
+        let window_store = |store: &JoinStore, suffix: &str, generated: &str| StoreSpec {
+            name: store.name.clone().unwrap_or_else(|| format!("{}-store", base(suffix, generated))),
             kind: StoreKind::Window {
                 timestamped: false,
                 retention: Retention { ms: join.retention_ms },
                 size_ms: join.size_ms,
                 duplicates: true,
             },
-            in_memory,
+            in_memory: in_memory(store),
             logging: logging(window_logging.clone()),
             // Kafka Streams writes the headers of joined records alone.
             headers: StoreHeaders::Logged,
             ..StoreSpec::new(String::new(), StoreKind::Internal)
         };
-        let left_store = window_store(base(this_suffix, &this_generated));
-        let right_store = window_store(base(other_suffix, &other_generated));
+        let left_store = window_store(&join.left_store, this_suffix, &this_generated);
+        let right_store = window_store(&join.right_store, other_suffix, &other_generated);
         for spec in [&left_store, &right_store] {
             check_name(&spec.name)?;
         }
@@ -73,6 +73,7 @@ impl Lowering<'_> {
             let generated = format!("KSTREAM-OUTERSHARED-{number}");
             let name = format!("{}-store", base(shared, &generated));
             let logging = logging(join.changelog.clone());
+            let in_memory = in_memory(&join.left_store);
             let spec = StoreSpec { in_memory, logging, ..StoreSpec::new(name, StoreKind::Internal) };
             facts.stores.insert("unmatched", spec.name.clone());
             outer_stores.push(spec);

@@ -275,7 +275,7 @@ impl Writer {
                 let mut sink = match text(step, "topicFn").map(str::to_owned) {
                     Some(function) => {
                         let label = format!("by-{function}");
-                        stream.to_chosen(label, &topic, move |record| chosen_topic(&function, record))
+                        stream.to_chosen(label, &topic, move |record, _| chosen_topic(&function, record))
                     }
                     None => {
                         self.outputs.insert(required(step, "topic"), (key, value));

@@ -2,6 +2,8 @@
 
 use tidewater_streams::{NodeHandle, TopologyBuilder};
 
+use tidewater_types::RecordContext;
+
 use super::*;
 
 /// A node that may be a parent, with its types.
@@ -192,7 +194,8 @@ impl Parts {
                 let sink = match text(step, "topicFn").map(str::to_owned) {
                     Some(function) => {
                         let label = format!("by-{function}");
-                        let choose = move |record: &Record<Key, Value>| chosen_topic(&function, record);
+                        let choose =
+                            move |record: &Record<Key, Value>, _: &RecordContext| chosen_topic(&function, record);
                         builder.add_sink_chosen(name, label, &topic, choose, &handles)
                     }
                     None => builder.add_sink(name, &topic, &handles),
