@@ -134,6 +134,32 @@ fn an_option_that_comes_too_late() {
     };
     let error = refused(program, &["right after the operator"]);
     assert!(matches!(error, BuildError::LateOption(_)));
+    // Whatever the option says: a store, a topic, a source, a serde.
+    let late: [fn(&StreamsBuilder); 4] = [
+        |builder| {
+            let spread = builder.stream(&IN).repartition();
+            spread.to(&OTHER);
+            let _ = spread.partitions(3);
+        },
+        |builder| {
+            let source = builder.stream(&IN);
+            source.to(&OTHER);
+            let _ = source.offset_reset(tidewater::OffsetReset::Latest);
+        },
+        |builder| {
+            let table = builder.table(&IN);
+            table.to_stream().for_each(|_, _| {});
+            let _ = table.timestamps(tidewater::TimestampExtractor::WallClock);
+        },
+        |builder| {
+            let table = builder.table(&IN);
+            table.to_stream().for_each(|_, _| {});
+            let _ = table.value_serde(tidewater::Serde::default());
+        },
+    ];
+    for program in late {
+        assert!(matches!(refused(program, &["right after the operator"]), BuildError::LateOption(_)));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::codec::{Field, Serde};
 use crate::error::BuildError;
-use crate::graph::{NodeMaker, OpId, OpKind, Plan, StoreOptions};
+use crate::graph::{AnySerde, NodeMaker, OpId, OpKind, Plan, StoreOptions};
 use crate::task::{Node, TaskBuild};
 
 /// A plan that handles share while the program is written.
@@ -69,9 +69,25 @@ impl Handle {
         set(plan.ops[self.op].store.get_or_insert_default());
     }
 
-    /// Changes the operator itself.
+    /// Changes the operator itself, by an option.
+    pub fn option(&self, change: impl FnOnce(&mut OpKind)) {
+        let mut plan = lock(&self.plan);
+        self.check_unused(&mut plan);
+        change(&mut plan.ops[self.op].kind);
+    }
+
+    /// Changes the operator itself, by what comes behind it.
     pub fn change(&self, change: impl FnOnce(&mut OpKind)) {
         change(&mut lock(&self.plan).ops[self.op].kind);
+    }
+
+    /// Sets the serdes of the operator's result; `None` leaves one as it is.
+    pub fn set_serdes(&self, key: Option<AnySerde>, value: Option<AnySerde>) {
+        let mut plan = lock(&self.plan);
+        self.check_unused(&mut plan);
+        let op = &mut plan.ops[self.op];
+        op.key_serde = key.or(op.key_serde.take());
+        op.value_serde = value.or(op.value_serde.take());
     }
 
     pub fn fail(&self, error: BuildError) {

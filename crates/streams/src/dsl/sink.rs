@@ -53,7 +53,7 @@ where
     ) -> Self {
         self.routing.partitions = Some(Arc::new(choose));
         let made = sink_maker::<K, V, K2, V2>(self.key.clone(), self.value.clone(), self.routing.clone());
-        self.handle.change(|kind| {
+        self.handle.option(|kind| {
             if let OpKind::Sink { sink, .. } = kind {
                 *sink = made;
             }

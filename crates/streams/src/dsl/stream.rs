@@ -441,7 +441,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     pub fn timestamps(self, extractor: TimestampExtractor<K, V>) -> Self {
         let topic = Topic::<K, V>::named("").with_serdes(self.key.get::<K>(), self.value.get::<V>());
         let mut is_source = false;
-        self.handle.change(|kind| {
+        self.handle.option(|kind| {
             if let OpKind::Stream { source, .. } = kind {
                 is_source = true;
                 *source = source_maker(&topic, extractor);
@@ -458,7 +458,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     #[must_use]
     pub fn offset_reset(self, reset: OffsetReset) -> Self {
         let mut is_source = false;
-        self.handle.change(|kind| {
+        self.handle.option(|kind| {
             if let OpKind::Stream { reads, .. } = kind {
                 is_source = true;
                 reads.reset = Some(reset);
@@ -481,7 +481,7 @@ impl<K: Field, V: Field> KStream<K, V> {
         let routing = Routing { topic: None, partitions: Some(Arc::new(choose)) };
         let made = sink_maker::<K, V, K, V>(self.key.get::<K>(), self.value.get::<V>(), routing);
         let mut is_repartition = false;
-        self.handle.change(|kind| {
+        self.handle.option(|kind| {
             if let OpKind::Repartition { maker, .. } = kind {
                 is_repartition = true;
                 maker.sink = made;
@@ -510,7 +510,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     #[must_use]
     pub fn partitions(self, count: u32) -> Self {
         let mut is_repartition = false;
-        self.handle.change(|kind| {
+        self.handle.option(|kind| {
             if let OpKind::Repartition { partitions, .. } = kind {
                 is_repartition = true;
                 *partitions = Some(count);

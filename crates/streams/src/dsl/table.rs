@@ -167,7 +167,7 @@ impl<K, V> KTable<K, V> {
 impl<K: Data, V: Data> KTable<K, V> {
     /// Writes the rows' values by this serde, in the store and in what follows.
     pub fn value_serde(mut self, serde: Serde<V>) -> Self {
-        lock(&self.handle.plan).ops[self.handle.op].value_serde = Some(Arc::new(serde.clone()));
+        self.handle.set_serdes(None, Some(Arc::new(serde.clone())));
         self.value = SerdeSlot::of(serde);
         self
     }
@@ -218,7 +218,7 @@ impl<K: Data, V: Data> KTable<K, V> {
 
     fn of_source(self, option: &'static str, set: impl FnOnce(&mut Reads, &mut SourceMaker)) -> Self {
         let mut set = Some(set);
-        self.handle.change(|kind| {
+        self.handle.option(|kind| {
             if let OpKind::Table { reads, source, .. } = kind
                 && let Some(set) = set.take()
             {

@@ -44,7 +44,7 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
     /// The same grouping with other serdes.
     #[must_use]
     pub fn serdes(mut self, key: Serde<K>, value: Serde<V>) -> Self {
-        lock(&self.handle.plan).ops[self.handle.op].key_serde = Some(Arc::new(key.clone()));
+        self.handle.set_serdes(Some(Arc::new(key.clone())), None);
         (self.key, self.value) = (SerdeSlot::of(key), SerdeSlot::of(value));
         self
     }
