@@ -173,6 +173,13 @@ fn an_option_that_is_not_the_operators() {
     };
     let error = refused(program, &["timestamps"]);
     assert!(matches!(error, BuildError::UnknownOption { .. }));
+    let program = |builder: &StreamsBuilder| {
+        let counts = builder.stream(&IN).group_by_key().windowed_by(Tumbling::of(seconds(5))).count();
+        let early = Suppress::until_window_closes().max_records(10).emit_early_when_full();
+        counts.suppress(early).to_stream().for_each(|_, _| {});
+    };
+    let error = refused(program, &["until_window_closes", "emit_early_when_full"]);
+    assert!(matches!(error, BuildError::UnknownOption { .. }));
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl<K: Data> Suppress<K> {
         self
     }
 
-    /// A full buffer sends its oldest updates early.
+    /// A full buffer sends its oldest updates early. Not for results of closed windows, of which there is one each.
     #[must_use]
     pub fn emit_early_when_full(mut self) -> Self {
         self.when_full = WhenFull::EmitEarly;
@@ -109,6 +109,10 @@ impl<K: Data> Suppress<K> {
     pub fn changelog_setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.changelog.push((name.into(), value.into()));
         self
+    }
+
+    pub(crate) fn emits_early(&self) -> bool {
+        self.when_full == WhenFull::EmitEarly
     }
 
     /// What the node goes by; the grace is that of the windows above.

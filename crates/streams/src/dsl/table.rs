@@ -401,6 +401,10 @@ impl<K: Data, V: Data> KTable<K, V> {
         let (key, value) = (self.key.get::<K>(), self.value.get::<V>());
         let until_window_closes = suppress.until_window_closes;
         let (without_changelog, changelog) = (suppress.without_changelog, suppress.changelog.clone());
+        if until_window_closes && suppress.emits_early() {
+            let operator = "Suppress::until_window_closes, which sends one result a window,".to_owned();
+            self.handle.fail(BuildError::UnknownOption { operator, option: "emit_early_when_full" });
+        }
         let node = maker(move |build| {
             let facts = build.facts(op);
             let buffer = facts.stores.get("buffer").cloned().unwrap_or_default();
