@@ -1,6 +1,5 @@
 //! Tables: of each key the last value.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,8 +248,8 @@ impl<K: Data, V: Data> KTable<K, V> {
             Arc::new(move |build| match build.facts(op).store {
                 Some(_) => stored(build),
                 None => {
-                    let transformer = RefCell::new(make(&mut stores_of(build)));
-                    Box::new(TransformGetter { parent: parent(build), transformer })
+                    let transformer = make(&mut stores_of(build));
+                    Box::new(TransformGetter::new(parent(build), transformer))
                 }
             })
         };

@@ -1,6 +1,6 @@
 //! Making other values of a table's rows by a transformer of the program's.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use tidewater_types::{Record, Timestamp};
 
@@ -20,6 +20,14 @@ pub trait ValueTransformer: Send + 'static {
     /// Value of the rows that go out.
     type VOut: Data;
 
+    /// Called once, before the first row.
+    ///
+    /// # Errors
+    /// Whatever keeps the transformer from its work; the application does not start.
+    fn init(&mut self, _task: &mut Core) -> Result<(), UserError> {
+        Ok(())
+    }
+
     /// The new value of a row, given its key and its value, or `None` where it is deleted. `task` is what stores are reached
     /// through.
     fn transform(
@@ -28,6 +36,9 @@ pub trait ValueTransformer: Send + 'static {
         value: Option<Self::V>,
         task: &mut Core,
     ) -> Result<Option<Self::VOut>, UserError>;
+
+    /// Called when the task is closed in good order.
+    fn close(&mut self) {}
 }
 
 /// The node of `transform_values`.
@@ -39,6 +50,14 @@ pub(crate) struct TransformTable<T: ValueTransformer> {
 }
 
 impl<T: ValueTransformer> Node for TransformTable<T> {
+    fn init(&mut self, core: &mut Core) -> Result<(), TaskError> {
+        self.transformer.init(core).map_err(user)
+    }
+
+    fn close(&mut self) {
+        self.transformer.close();
+    }
+
     fn process(&mut self, core: &mut Core, record: Boxed<'_>) -> Result<(), TaskError> {
         let Record { key, value: change, timestamp, headers } = take_record::<T::K, Change<T::V>>(record);
         let new = self.transformer.transform(&key, change.new, core).map_err(user)?;
@@ -58,10 +77,25 @@ impl<T: ValueTransformer> Node for TransformTable<T> {
     }
 }
 
-/// Looks up a transformed row by transforming it again.
+/// Looks up a transformed row by transforming it again, with a transformer of its own, which begins with the first look.
 pub(crate) struct TransformGetter<T: ValueTransformer> {
-    pub parent: Box<dyn ValueGetter<T::K, T::V>>,
-    pub transformer: RefCell<T>,
+    parent: Box<dyn ValueGetter<T::K, T::V>>,
+    transformer: RefCell<T>,
+    has_begun: Cell<bool>,
+}
+
+impl<T: ValueTransformer> TransformGetter<T> {
+    pub fn new(parent: Box<dyn ValueGetter<T::K, T::V>>, transformer: T) -> Self {
+        TransformGetter { parent, transformer: RefCell::new(transformer), has_begun: Cell::new(false) }
+    }
+}
+
+impl<T: ValueTransformer> Drop for TransformGetter<T> {
+    fn drop(&mut self) {
+        if self.has_begun.get() && !std::thread::panicking() {
+            self.transformer.get_mut().close();
+        }
+    }
 }
 
 impl<T: ValueTransformer> TransformGetter<T> {
@@ -72,6 +106,9 @@ impl<T: ValueTransformer> TransformGetter<T> {
         row: Option<(T::V, Timestamp)>,
     ) -> Result<Option<(T::VOut, Timestamp)>, TaskError> {
         let (value, timestamp) = row.unzip();
+        if !self.has_begun.replace(true) {
+            self.transformer.borrow_mut().init(core).map_err(user)?;
+        }
         let made = self.transformer.borrow_mut().transform(key, value, core).map_err(user)?;
         Ok(made.map(|value| (value, timestamp.unwrap_or(Timestamp::NONE))))
     }

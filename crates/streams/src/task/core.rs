@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewater_state::{ChangelogSink, DirtyEntry, ExpiredRow, Store};
-use tidewater_types::{Headers, Partition, Record, RecordContext, Timestamp, Topic};
+use tidewater_types::{Headers, Partition, Record, RecordContext, RecordPlace, Timestamp, Topic};
 
 use super::handlers::Handlers;
 use super::punctuate::Schedules;
@@ -420,6 +420,31 @@ impl Core {
             self.with_node(node, |node, core| node.write_changes(core))?;
         }
         self.check_changelog()
+    }
+
+    /// Where the record at work came from; `None` in a punctuation.
+    pub fn place(&self) -> Option<&RecordPlace> {
+        self.context.place.as_ref()
+    }
+
+    /// Event time of the record at work.
+    pub fn timestamp(&self) -> Timestamp {
+        self.context.timestamp
+    }
+
+    /// The headers of the record at work.
+    pub fn headers(&self) -> &Headers {
+        &self.context.headers
+    }
+
+    /// The largest event time that this task has met.
+    pub fn stream_time(&self) -> Timestamp {
+        self.stream_time
+    }
+
+    /// The wall clock, as the task looked at it last.
+    pub fn wall_clock(&self) -> Timestamp {
+        self.wall_clock
     }
 
     /// The partition that this task works on.
