@@ -183,6 +183,21 @@ fn an_option_that_is_not_the_operators() {
 }
 
 #[test]
+fn two_stores_of_one_join_with_one_name() {
+    for windows in [
+        JoinWindows::of(seconds(5)).left_store("both").right_store("both"),
+        JoinWindows::of(seconds(5)).store("a").right_store("a-left-shared-join-store"),
+    ] {
+        let program = |builder: &StreamsBuilder| {
+            let (left, right) = (builder.stream(&IN), builder.stream(&OTHER));
+            left.left_join(&right, windows.clone(), |left, _| left.clone()).for_each(|_, _| {});
+        };
+        let error = refused(program, &["store"]);
+        assert!(matches!(error, BuildError::DuplicateStore(_)));
+    }
+}
+
+#[test]
 fn store_options_of_another_kind_of_table() {
     let program = |builder: &StreamsBuilder| drop(builder.table(&IN).store("rows").retention(hours(1)));
     refused(program, &["rows", "retention", ".ttl("]);

@@ -20,7 +20,7 @@ fn one_name_begins_all_and_a_side_s_own_stands_alone() {
     assert!(both.contains("pairs-this-join-store") && both.contains("pairs-outer-other-join-store"), "{both}");
     let own = described(windows().store("pairs").left_store("seen").in_memory());
     assert!(own.contains("[seen]") && own.contains("pairs-outer-other-join-store"), "{own}");
-    assert!(own.contains("pairs-left-shared-join-store") && !own.contains("pairs-this-join-store"), "{own}");
+    assert!(own.contains("seen-left-shared-join-store") && !own.contains("pairs-this-join-store"), "{own}");
     let right = described(windows().right_store("heard"));
     assert!(right.contains("[heard]") && right.contains("KSTREAM-JOINTHIS-0000000004-store"), "{right}");
 }

@@ -101,3 +101,43 @@ async fn windows_of_decades_ago_survive_the_loss_of_all_state() {
     assert_eq!(closed.len(), 1);
     assert_eq!((closed[0].key.window.start, closed[0].value), (IN_1987, Some(60)));
 }
+
+/// A store without a changelog lives by its folder: what was committed before another record failed is there when the application
+/// is started again.
+#[tokio::test]
+async fn a_store_without_a_changelog_keeps_what_was_committed_before_a_failure() {
+    const SEEN: Topic<String, i64> = Topic::new("seen");
+    const TOTALS: Topic<String, Option<i64>> = Topic::new("totals");
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path()).unwrap();
+    log.create_topic(&SEEN, 1).unwrap();
+    log.create_topic(&TOTALS, 1).unwrap();
+    let topology = |fails: bool| {
+        let builder = StreamsBuilder::new();
+        let seen = builder.stream(&SEEN);
+        let seen = seen.try_map_values(move |n| if fails && n == 13 { Err("unlucky".into()) } else { Ok(n) });
+        seen.group_by_key().count().store("totals").without_changelog().to_stream().to(&TOTALS);
+        builder.build().unwrap()
+    };
+    let send = |n: i64| drop(log.send(&SEEN, [Record::new("a".to_owned(), n, n)]).unwrap());
+    let app = Tidewater::app("app").log(&log).start(topology(true)).await.unwrap();
+    (0..10).for_each(send);
+    while app.lag().unwrap() > 0 {
+        tokio::task::yield_now().await;
+    }
+    send(13);
+    while !app.has_failed() {
+        tokio::task::yield_now().await;
+    }
+    app.stop().await.unwrap_err();
+
+    let app = Tidewater::app("app").log(&log).start(topology(false)).await.unwrap();
+    send(14);
+    while app.lag().unwrap() > 0 {
+        tokio::task::yield_now().await;
+    }
+    app.stop().await.unwrap();
+    let written = log.end_offsets("totals").unwrap()[0].0;
+    assert_eq!(log.read(&TOTALS, written as usize).unwrap().last().unwrap().value, Some(12));
+    log.close().unwrap();
+}

@@ -34,6 +34,9 @@ pub trait Backend: Send {
     /// What other tasks read of a store of this one: all that is committed, as soon as it is.
     fn reader(&self, store: &str) -> Result<Arc<dyn Committed>, StateError>;
 
+    /// Has what was committed outlast a crash of the process.
+    fn flush(&mut self) -> Result<(), StateError>;
+
     /// Closes the engines in good order.
     fn close(&mut self) -> Result<(), StateError>;
 }
@@ -61,6 +64,10 @@ impl Backend for MemoryBackend {
             action: "share",
             reason: "it belongs to one task alone".to_owned(),
         })
+    }
+
+    fn flush(&mut self) -> Result<(), StateError> {
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), StateError> {

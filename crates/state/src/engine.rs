@@ -26,6 +26,16 @@ impl KeyRange {
         KeyRange { from, to: Some(to) }
     }
 
+    /// The keys that begin with a prefix: up to the first one that is larger than all of them.
+    pub fn with_prefix(prefix: &[u8]) -> Self {
+        let end = prefix.iter().rposition(|&byte| byte < u8::MAX).map(|last| {
+            let mut end = prefix[..=last].to_vec();
+            end[last] += 1;
+            end
+        });
+        KeyRange { from: prefix.to_vec(), to: end }
+    }
+
     /// Whether a key lies in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= self.from.as_slice() && self.to.as_deref().is_none_or(|to| key < to)

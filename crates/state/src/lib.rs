@@ -3,11 +3,11 @@
 //! Three parts stack up in every [`Store`], whatever its kind:
 //!
 //! ```text
-//!   put ──> record cache (if asked for) ──flush──> changelog sink + uncommitted rows ──commit──> engine
+//!   put ──> record cache (if asked for) ──flush──> changelog sink + unwritten rows ──commit──> engine
 //!   get <── rows in memory <────────────────────────────────────────────────────────────────── engine
 //! ```
 //!
-//! The [`Engine`] is a sorted map in memory, or a column family of RocksDB. Record cache, uncommitted rows and lately read ones
+//! The [`Engine`] is a sorted map in memory, or a column family of RocksDB. Record cache, unwritten rows and lately read ones
 //! lie in one slab. Stores hold bytes; the typed handles that programs use stand in the `streams` crate.
 
 mod backend;

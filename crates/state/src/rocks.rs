@@ -1,6 +1,6 @@
 //! The engines of one task in RocksDB: one database a task, a column family a store.
 //!
-//! The write-ahead log is off, because the changelog is the log. Writes wait in the store's rows until a commit writes them in
+//! The write-ahead log is off, because the changelog is the log. Writes wait in the store's rows until they are written in
 //! one batch together with the changelog offsets that they reach; the database is opened with `atomic_flush`, so that after a
 //! crash all column families and the offsets are those of one commit. What was not flushed by then is restored from there on.
 //!
@@ -240,10 +240,14 @@ impl Backend for RocksBackend {
         Ok(Arc::new(RocksEngine { db: self.db.clone(), store: store.to_owned(), newest_time: NewestTime::Unknown }))
     }
 
-    fn close(&mut self) -> Result<(), StateError> {
+    fn flush(&mut self) -> Result<(), StateError> {
         let names = DB::list_cf(&Options::default(), &self.folder).map_err(failed(&self.name(), "list"))?;
         let families: Vec<&ColumnFamily> = names.iter().filter_map(|name| self.db.cf_handle(name)).collect();
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed(&self.name(), "flush"))
+    }
+
+    fn close(&mut self) -> Result<(), StateError> {
+        self.flush()
     }
 }
 

@@ -1,20 +1,20 @@
-//! The rows of one store that are in memory: the record cache, the uncommitted buffer, and lately read rows, in one slab.
+//! The rows of one store that are in memory: the record cache, the unwritten buffer, and lately read rows, in one slab.
 //!
 //! ```text
 //!            remember                  put                    next_dirty, then write
-//!   (none) ----------> clean  --------------------> dirty  ---------------------------> uncommitted
-//!                        ^                            ^                                   |    |
-//!                        |                            '-----------------------------------'    |
-//!                        '-------------------------- take_uncommitted -------------------------'
+//!   (none) ----------> clean  --------------------> dirty  ---------------------------> unwritten
+//!                        ^                            ^                                  |   |
+//!                        |                            '----------------------------------'   |
+//!                        '-------------------------- take_unwritten ------------------------'
 //! ```
 //!
 //! - A *clean* row is as the engine has it. It may go at any time; a clock hand (CLOCK: a row that was read since the hand came
 //!   by is spared once) makes room for others.
 //! - A *dirty* row waits in the record cache to go downstream and into the changelog; dirty rows leave in the order of their
 //!   last writes.
-//! - An *uncommitted* row is in the changelog, and not yet in the engine.
+//! - An *unwritten* row is in the changelog, and not yet in the engine.
 //!
-//! A row that is dirty over an uncommitted value keeps that value below, for those who read past the record cache.
+//! A row that is dirty over an unwritten value keeps that value below, for those who read past the record cache.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
@@ -49,7 +49,7 @@ struct Row {
     is_deleted: bool,
     /// Whether the row was taken by `next_dirty` and not written since.
     is_leaving: bool,
-    is_uncommitted: bool,
+    is_unwritten: bool,
     was_read: bool,
 }
 
@@ -69,7 +69,7 @@ impl Row {
     }
 
     fn is_clean(&self) -> bool {
-        self.dirty == 0 && !self.is_leaving && !self.is_uncommitted
+        self.dirty == 0 && !self.is_leaving && !self.is_unwritten
     }
 
     fn bytes(&self) -> usize {
@@ -123,10 +123,10 @@ pub(crate) struct Rows {
     /// The row that was found last: mostly it is asked for again, to be written.
     found: u32,
     dirty_rows: usize,
-    uncommitted: Vec<u32>,
+    unwritten: Vec<u32>,
     bytes: usize,
     dirty_bytes: usize,
-    uncommitted_bytes: usize,
+    unwritten_bytes: usize,
     /// Dirty rows of more bytes are to be flushed.
     cache_bytes: usize,
     /// Clean rows go while all are of more bytes.
@@ -223,10 +223,10 @@ impl Rows {
             leaving: None,
             found: 0,
             dirty_rows: 0,
-            uncommitted: Vec::new(),
+            unwritten: Vec::new(),
             bytes: 0,
             dirty_bytes: 0,
-            uncommitted_bytes: 0,
+            unwritten_bytes: 0,
             cache_bytes,
             budget_bytes: cache_bytes + row_bytes,
             hand: 0,
@@ -304,7 +304,7 @@ impl Rows {
         };
         let row = self.row_mut(slot);
         let was_dirty = row.dirty != 0;
-        if row.is_uncommitted && !was_dirty && row.below.is_none() {
+        if row.is_unwritten && !was_dirty && row.below.is_none() {
             row.below = Some(Box::new(row.value().map(SmallVec::from_slice)));
         }
         row.dirty = number;
@@ -323,12 +323,12 @@ impl Rows {
         is_new
     }
 
-    /// Writes a value that is in the changelog, and is to be committed.
+    /// Writes a value that is in the changelog, and is to be written into the engine.
     pub fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
         let slot = self.find(key).unwrap_or_else(|| self.insert(key));
         let row = self.row_mut(slot);
         row.is_leaving = false;
-        let was_uncommitted = std::mem::replace(&mut row.is_uncommitted, true);
+        let was_unwritten = std::mem::replace(&mut row.is_unwritten, true);
         if row.dirty != 0 {
             // It was written again meanwhile.
             row.below = Some(Box::new(value.map(SmallVec::from_slice)));
@@ -336,9 +336,9 @@ impl Rows {
             row.below = None;
             self.change(slot, value);
         }
-        if !was_uncommitted {
-            self.uncommitted.push(slot);
-            self.uncommitted_bytes += self.row(slot).bytes();
+        if !was_unwritten {
+            self.unwritten.push(slot);
+            self.unwritten_bytes += self.row(slot).bytes();
         }
     }
 
@@ -356,10 +356,10 @@ impl Rows {
         let row = self.row_mut(slot);
         let before = row.bytes();
         row.set(value);
-        let (after, is_dirty, is_uncommitted) = (row.bytes(), row.dirty != 0, row.is_uncommitted);
+        let (after, is_dirty, is_unwritten) = (row.bytes(), row.dirty != 0, row.is_unwritten);
         self.bytes = self.bytes + after - before;
-        if is_uncommitted {
-            self.uncommitted_bytes = (self.uncommitted_bytes + after).saturating_sub(before);
+        if is_unwritten {
+            self.unwritten_bytes = (self.unwritten_bytes + after).saturating_sub(before);
         }
         if is_dirty {
             self.dirty_bytes = self.dirty_bytes + after - before;
@@ -376,7 +376,7 @@ impl Rows {
             dirty: 0,
             is_deleted: true,
             is_leaving: false,
-            is_uncommitted: false,
+            is_unwritten: false,
             was_read: false,
         };
         self.bytes += row.bytes();
@@ -478,17 +478,17 @@ impl Rows {
         None
     }
 
-    /// Bytes of the uncommitted rows.
-    pub fn uncommitted_bytes(&self) -> usize {
-        self.uncommitted_bytes
+    /// Bytes of the unwritten rows.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.unwritten_bytes
     }
 
-    /// Takes what is to be committed, in the order of the keys.
-    pub fn take_uncommitted(&mut self) -> Vec<(RowBytes, Option<RowBytes>)> {
-        let mut taken = Vec::with_capacity(self.uncommitted.len());
-        for slot in std::mem::take(&mut self.uncommitted) {
+    /// Takes what the engine does not have, in the order of the keys; it is to be written.
+    pub fn take_unwritten(&mut self) -> Vec<(RowBytes, Option<RowBytes>)> {
+        let mut taken = Vec::with_capacity(self.unwritten.len());
+        for slot in std::mem::take(&mut self.unwritten) {
             let row = self.row_mut(slot);
-            row.is_uncommitted = false;
+            row.is_unwritten = false;
             let value = match row.below.take() {
                 Some(below) => *below,
                 None => row.value().map(SmallVec::from_slice),
@@ -496,15 +496,19 @@ impl Rows {
             taken.push((SmallVec::from_slice(&row.key), value));
         }
         taken.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        self.uncommitted_bytes = 0;
+        self.unwritten_bytes = 0;
+        self.make_room(2 * self.slots.len());
+        taken
+    }
+
+    /// Lets the orders of rows go that nobody has asked for since the last commit.
+    pub fn committed(&mut self) {
         if !std::mem::take(&mut self.is_sorted_used) {
             self.sorted = None;
         }
         if !std::mem::take(&mut self.is_prefix_used) {
             self.by_prefix = None;
         }
-        self.make_room(2 * self.slots.len());
-        taken
     }
 
     /// The rows of a range in the order of their keys; `None` values hide what the engine has.
@@ -543,11 +547,6 @@ impl Rows {
         let Some(chain) = chain else { return Vec::new() };
         let rows = chain.from(|slot| *self.row(slot).key < *range.from).map(|slot| self.row(slot));
         rows.take_while(|row| range.contains(&row.key)).map(|row| (&*row.key, row.value())).collect()
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = Rows::new(self.cache_bytes, self.budget_bytes - self.cache_bytes, self.suffix);
     }
 }
 
@@ -605,7 +604,7 @@ mod tests {
         rows.put(b"a", Some(b"3"), context(3));
         assert_eq!(rows.get_flushed(b"a"), Known::Value(Some(b"1")));
         assert_eq!(rows.get(b"a"), Known::Value(Some(b"3")));
-        let committed = rows.take_uncommitted();
+        let committed = rows.take_unwritten();
         assert_eq!(committed[0].1.as_deref(), Some(&b"1"[..]));
     }
 
@@ -624,7 +623,9 @@ mod tests {
             |found: Vec<(&[u8], Option<&[u8]>)>| found.into_iter().map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
         assert_eq!(keys(rows.chain(b"a", &range)), [b"a2", b"a3"]);
         assert_eq!(keys(rows.range(&KeyRange::all())), [b"a1", b"a2", b"a3", b"b1"]);
-        rows.clear();
-        assert!(rows.chain(b"a", &range).is_empty());
+        rows.committed();
+        assert!(rows.by_prefix.is_some() && rows.sorted.is_some(), "both were asked for since the last commit");
+        rows.committed();
+        assert!(rows.by_prefix.is_none() && rows.sorted.is_none());
     }
 }

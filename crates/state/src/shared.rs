@@ -66,6 +66,10 @@ impl Backend for SharedBackend {
         }
     }
 
+    fn flush(&mut self) -> Result<(), StateError> {
+        self.lasting.as_mut().map_or(Ok(()), |backend| backend.flush())
+    }
+
     fn close(&mut self) -> Result<(), StateError> {
         self.lasting.as_mut().map_or(Ok(()), |backend| backend.close())
     }

@@ -9,6 +9,7 @@ use crate::headers::{split_headers, write_headers};
 use crate::recency::Recency;
 use crate::rows::{Known, Rows};
 use crate::schema::{SESSION_SUFFIX, WINDOW_SUFFIX};
+use crate::times::WINDOW_BYTES;
 use crate::ttl::Sweep;
 use crate::window::Expiry;
 use crate::{
@@ -20,6 +21,13 @@ pub trait ChangelogSink {
     /// Writes a change of the store with this number: the key and value as they stand in Kafka Streams' changelog.
     fn log(&mut self, store: usize, key: &[u8], value: Option<&[u8]>, timestamp: Timestamp, headers: &Headers);
 }
+
+/// The part of a window store's row memory that goes to the index of its windows.
+const INDEX_SHARE: usize = 4;
+/// Windows that are indexed at least.
+const MIN_WINDOWS: usize = 1024;
+/// Windows that are indexed at most: about 4 MiB.
+const MAX_WINDOWS: usize = 7 << 15;
 
 /// What a store may keep in memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,12 +70,14 @@ impl Store {
         };
         let is_committed = matches!(engine, Engine::Committed(_));
         let cache_bytes = if is_cached { memory.cache_bytes } else { 0 };
-        let row_bytes = if is_committed { memory.row_bytes } else { 0 };
-        let rows = (is_cached || is_committed).then(|| Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind)));
+        let mut row_bytes = if is_committed { memory.row_bytes } else { 0 };
         let mut expiry = Expiry::of(&spec, newest);
         if matches!(engine, Engine::Committed(_)) && matches!(spec.kind, StoreKind::Window { .. }) {
-            expiry = expiry.map(|expiry| expiry.with_times(newest));
+            let windows = (memory.row_bytes / INDEX_SHARE / WINDOW_BYTES).clamp(MIN_WINDOWS, MAX_WINDOWS);
+            row_bytes = row_bytes.saturating_sub(windows * WINDOW_BYTES);
+            expiry = expiry.map(|expiry| expiry.with_times(newest, windows));
         }
+        let rows = (is_cached || is_committed).then(|| Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind)));
         let recency = spec.max_keys.filter(|_| matches!(engine, Engine::Memory(_))).map(Recency::new);
         let writes = !matches!(engine, Engine::ReadOnly(_));
         let sweep =
@@ -361,13 +371,13 @@ impl Store {
         self.is_cached && self.rows.as_ref().is_some_and(Rows::is_over_budget)
     }
 
-    /// The writes since the last commit, if the engine takes them only then.
-    pub fn take_uncommitted(&mut self) -> StoreWrites {
+    /// The writes that the engine does not have yet, for [`crate::Backend::commit`].
+    pub fn take_unwritten(&mut self) -> StoreWrites {
         if let Some(sweep) = &mut self.sweep {
             sweep.committed();
         }
         let entries = match (&self.engine, &mut self.rows) {
-            (Engine::Committed(_), Some(rows)) => rows.take_uncommitted(),
+            (Engine::Committed(_), Some(rows)) => rows.take_unwritten(),
             _ => Vec::new(),
         };
         StoreWrites {
@@ -378,16 +388,14 @@ impl Store {
         }
     }
 
-    /// Bytes that wait for a commit.
-    pub fn uncommitted_bytes(&self) -> usize {
-        self.rows.as_ref().map_or(0, Rows::uncommitted_bytes)
+    /// A commit is over: what was written is in the changelog, though it may not be in the engine yet.
+    pub fn committed(&mut self) {
+        self.rows.iter_mut().for_each(Rows::committed);
     }
 
-    /// Drops what was not committed, cache included.
-    pub fn roll_back(&mut self) {
-        if let Some(rows) = &mut self.rows {
-            rows.clear();
-        }
+    /// Bytes of writes that the engine does not have yet.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.rows.as_ref().map_or(0, Rows::unwritten_bytes)
     }
 
     pub(crate) fn engine(&mut self) -> &mut Engine {

@@ -4,12 +4,15 @@
 //! for them in RocksDB takes an iterator over all its tables; with their times known, each is one get, mostly of a row that is
 //! still in memory, and most often there is none. What the index does not reach back to is looked for as ever.
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Windows of one store that are indexed: about 4 MiB. If there are more, the later half of the time is kept.
-const WINDOWS_LIMIT: usize = 7 << 15;
+/// Memory of a window, about.
+pub(crate) const WINDOW_BYTES: usize = 20;
+/// So many windows of one key are indexed; those of a key with more are looked for as ever.
+const KEY_WINDOWS: usize = 64;
 /// Windows beyond those that are left by a purge, before the next one looks for old ones.
 const PURGE_STEP: usize = 1024;
 
@@ -42,22 +45,27 @@ pub(crate) struct WindowTimes {
     /// All windows that begin here or later are in the index.
     known_from: i64,
     windows: HashTable<Window>,
+    /// Keys with more windows than are indexed, by their hashes, and the latest start of each.
+    crowded: BTreeMap<u32, i64>,
     /// With so many windows, the old ones go.
     purge_at: usize,
+    /// If there are as many, the later half of the time is kept.
     limit: usize,
 }
 
 impl WindowTimes {
-    /// For a store whose windows at opening began no later than `until`; `None` if it had none.
-    pub fn new(until: Option<i64>) -> Self {
+    /// For a store whose windows at opening began no later than `until`; `None` if it had none. At most `limit` windows
+    /// are indexed.
+    pub fn new(until: Option<i64>, limit: usize) -> Self {
         WindowTimes {
             hasher: DefaultHashBuilder::default(),
             is_asked: false,
             newest: i64::MIN,
             known_from: until.map_or(i64::MIN, |until| until.saturating_add(1)),
             windows: HashTable::new(),
-            purge_at: PURGE_STEP,
-            limit: WINDOWS_LIMIT,
+            crowded: BTreeMap::new(),
+            purge_at: PURGE_STEP.min(limit),
+            limit,
         }
     }
 
@@ -75,12 +83,17 @@ impl WindowTimes {
             return None;
         }
         let key_hash = self.key_hash(key);
-        let windows = self.windows.iter_hash(Window::place(key_hash));
-        let windows = windows.filter(|window| window.key_hash == key_hash && (from..=to).contains(&window.start));
+        if self.crowded.contains_key(&key_hash) {
+            return None;
+        }
+        let windows = self.of_key(key_hash).filter(|window| (from..=to).contains(&window.start));
         let mut found: Vec<(i64, u32)> = windows.map(|window| (window.start, window.sequence)).collect();
         found.sort_unstable();
-        found.dedup();
         Some(found)
+    }
+
+    fn of_key(&self, key_hash: u32) -> impl Iterator<Item = &Window> {
+        self.windows.iter_hash(Window::place(key_hash)).filter(move |window| window.key_hash == key_hash)
     }
 
     /// Notes a window. Those before `dead_before` need not be found.
@@ -88,14 +101,26 @@ impl WindowTimes {
         self.newest = self.newest.max(start);
         if !self.is_asked && self.windows.len() >= UNASKED_WINDOWS {
             (self.windows, self.known_from) = (HashTable::new(), i64::MAX);
+            self.crowded.clear();
         }
         if start < self.known_from {
             return;
         }
         let window = Window { start, sequence, key_hash: self.key_hash(key) };
         let place = Window::place(window.key_hash);
-        // Where windows are numbered, each is a new one.
-        if sequence == 0 && self.windows.find(place, |other| *other == window).is_some() {
+        if let Some(latest) = self.crowded.get_mut(&window.key_hash) {
+            *latest = start.max(*latest);
+            return;
+        }
+        let mut others = 0;
+        for other in self.of_key(window.key_hash) {
+            if *other == window {
+                return;
+            }
+            others += 1;
+        }
+        if others == KEY_WINDOWS {
+            self.crowded.insert(window.key_hash, self.newest);
             return;
         }
         if self.windows.len() >= self.purge_at {
@@ -119,6 +144,7 @@ impl WindowTimes {
     fn forget_before(&mut self, time: i64) {
         self.known_from = self.known_from.max(time);
         self.windows.retain(|window| window.start >= time);
+        self.crowded.retain(|_, latest| *latest >= time);
     }
 }
 
@@ -128,7 +154,7 @@ mod tests {
 
     #[test]
     fn finds_what_was_added_by_time_and_number() {
-        let mut times = WindowTimes::new(None);
+        let mut times = WindowTimes::new(None, 10_000);
         assert_eq!(times.find(b"a", 0, 9), Some(vec![]));
         for (key, start, sequence) in
             [(b"a", 5, 2), (b"a", 5, 1), (b"b", 5, 0), (b"a", 3, 0), (b"a", 5, 2), (b"a", 7, 0)]
@@ -141,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_unknown() {
-        let mut times = WindowTimes::new(Some(10));
+        let mut times = WindowTimes::new(Some(10), 10_000);
         times.add(b"a", 10, 0, i64::MIN);
         times.add(b"a", 20, 0, i64::MIN);
         assert_eq!(times.find(b"a", 10, 30), None);
@@ -150,36 +176,52 @@ mod tests {
 
     #[test]
     fn many_windows_that_nobody_asks_for_are_not_kept() {
-        let mut times = WindowTimes::new(None);
-        for start in 0..2000 {
-            times.add(b"a", start, 0, i64::MIN);
+        let mut times = WindowTimes::new(None, 10_000);
+        for start in 0..=UNASKED_WINDOWS as i64 {
+            times.add(&start.to_be_bytes(), start, 0, i64::MIN);
         }
         assert_eq!(times.windows.capacity(), 0);
-        assert_eq!(times.find(b"a", 1999, 3000), None);
+        assert_eq!(times.find(b"a", UNASKED_WINDOWS as i64, 3000), None);
         times.add(b"a", 2000, 0, i64::MIN);
         assert_eq!(times.find(b"a", 2000, 3000), Some(vec![(2000, 0)]));
     }
 
     #[test]
     fn old_windows_go_and_so_do_those_that_are_too_many() {
-        let mut times = WindowTimes { limit: 10_000, ..WindowTimes::new(None) };
+        let mut times = WindowTimes::new(None, 10_000);
         assert!(times.find(b"a", 0, 0).is_some());
+        let key = |n: i64| (n % 1000).to_be_bytes();
         for start in 0..100_000 {
-            times.add(&[start as u8], start, 0, start - 5000);
+            times.add(&key(start), start, 0, start - 5000);
         }
         assert!(times.windows.len() < 5000 * 5 / 4 + 2 * PURGE_STEP);
-        let last = times.find(&[159], 96_000, 100_000);
-        assert_eq!(last.map(|found| found.len()), Some((96_000..100_000).filter(|start| start % 256 == 159).count()));
-        assert_eq!(times.find(&[159], 90_000, 100_000), None);
+        let expected: Vec<_> = [96_159, 97_159, 98_159, 99_159].map(|start| (start, 0)).into();
+        assert_eq!(times.find(&key(159), 96_000, 100_000), Some(expected));
+        assert_eq!(times.find(&key(159), 90_000, 100_000), None);
         for start in 100_000..150_000 {
-            times.add(b"b", start, 0, 0);
+            times.add(&key(start), start, 0, 0);
         }
         assert!(times.windows.len() <= times.limit);
-        assert!(times.find(b"b", 149_000, 150_000).is_some_and(|found| found.len() == 1000));
-        for sequence in 0..50_000 {
-            times.add(b"b", 150_000, sequence, 0);
+        assert_eq!(times.find(&key(159), 149_000, 150_000), Some(vec![(149_159, 0)]));
+        for other in 0..50_000i64 {
+            times.add(&other.to_le_bytes(), 150_000, 0, 0);
         }
         assert!(times.windows.len() <= times.limit);
-        assert_eq!(times.find(b"b", 150_000, 150_000), None);
+        assert_eq!(times.find(&key(159), 150_000, 150_000), None, "all are of one time");
+    }
+
+    #[test]
+    fn a_key_of_many_windows_is_left_out_until_they_are_gone() {
+        let mut times = WindowTimes::new(None, 100_000);
+        for start in 0..1000 {
+            times.add(b"crowded", start, 0, 0);
+            times.add(b"other", start / 100, 0, 0);
+        }
+        assert_eq!(times.find(b"crowded", 990, 999), None);
+        assert_eq!(times.find(b"other", 0, 999).map(|found| found.len()), Some(10));
+        assert!(times.windows.len() <= KEY_WINDOWS + 10);
+        times.forget_before(2000);
+        times.add(b"crowded", 2000, 0, 0);
+        assert_eq!(times.find(b"crowded", 2000, 2000), Some(vec![(2000, 0)]));
     }
 }

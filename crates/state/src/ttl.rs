@@ -16,7 +16,7 @@ pub(crate) struct Sweep {
     /// No row is older than this.
     oldest: i64,
     /// The oldest row that was written since the last commit, and is not in the engine yet.
-    uncommitted: i64,
+    unwritten: i64,
     writes: usize,
     /// Where the sweep under way goes on, and the oldest row that it has left.
     under_way: Option<(Vec<u8>, i64)>,
@@ -28,7 +28,7 @@ impl Sweep {
         Sweep {
             ttl_ms,
             oldest: if is_empty { i64::MAX } else { i64::MIN },
-            uncommitted: i64::MAX,
+            unwritten: i64::MAX,
             writes: 0,
             under_way: None,
         }
@@ -37,13 +37,13 @@ impl Sweep {
     /// A value was written, in the layout that begins with its timestamp.
     pub fn written(&mut self, value: &[u8]) {
         let Some(time) = time_of(value) else { return };
-        self.uncommitted = self.uncommitted.min(time);
+        self.unwritten = self.unwritten.min(time);
         self.writes += 1;
     }
 
     /// What was written is on its way to the engine, where the next sweep meets it.
     pub fn committed(&mut self) {
-        let time = std::mem::replace(&mut self.uncommitted, i64::MAX);
+        let time = std::mem::replace(&mut self.unwritten, i64::MAX);
         self.oldest = self.oldest.min(time);
         if let Some((_, left)) = &mut self.under_way {
             *left = (*left).min(time);
@@ -74,7 +74,7 @@ impl Store {
     pub fn take_expired(&mut self, stream_time: i64) -> Result<Vec<ExpiredRow>, StateError> {
         let Some(sweep) = &mut self.sweep else { return Ok(Vec::new()) };
         let dead = stream_time.saturating_sub(sweep.ttl_ms);
-        if sweep.under_way.is_none() && sweep.oldest.min(sweep.uncommitted) > dead {
+        if sweep.under_way.is_none() && sweep.oldest.min(sweep.unwritten) > dead {
             return Ok(Vec::new());
         }
         let (ttl_ms, rows) = (sweep.ttl_ms, SWEEP_ROWS + 2 * std::mem::take(&mut sweep.writes));
@@ -109,7 +109,7 @@ impl Store {
         if let Some(sweep) = &mut self.sweep {
             match stopped_at {
                 Some(key) => sweep.under_way = Some((key, left)),
-                None => sweep.oldest = left.min(sweep.uncommitted),
+                None => sweep.oldest = left.min(sweep.unwritten),
             }
         }
         Ok(expired)

@@ -78,11 +78,11 @@ impl Expiry {
         }
     }
 
-    /// Indexes the latest windows of each key, for those who ask for several at once.
-    pub fn with_times(mut self, newest: NewestTime) -> Self {
+    /// Indexes the latest windows of each key, so many of all, for those who ask for several at once.
+    pub fn with_times(mut self, newest: NewestTime, windows: usize) -> Self {
         self.times = match newest {
-            NewestTime::Empty => Some(WindowTimes::new(None)),
-            NewestTime::At(time) => Some(WindowTimes::new(Some(time))),
+            NewestTime::Empty => Some(WindowTimes::new(None, windows)),
+            NewestTime::At(time) => Some(WindowTimes::new(Some(time), windows)),
             NewestTime::Unknown => None,
         };
         self

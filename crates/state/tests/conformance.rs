@@ -54,7 +54,7 @@ fn flush(store: &mut Store, log: &mut Log) {
 /// So little that a few entries fill it.
 const SMALL: StoreMemory = StoreMemory { cache_bytes: 300, row_bytes: 0 };
 
-/// Runs the steps against a store and a model; `transactional` engines take uncommitted writes back.
+/// Runs the steps against a store and a model; `transactional` engines take unwritten writes back.
 fn run(backend: &mut dyn Backend, spec: StoreSpec, memory: StoreMemory, transactional: bool, steps: &[Step]) {
     // A timestamped store's own layout begins with the time, which its changelog does not have.
     let time: &[u8] = if spec.is_timestamped() { &[0, 0, 0, 0, 0, 0, 0, 7] } else { &[] };
@@ -94,7 +94,7 @@ fn run(backend: &mut dyn Backend, spec: StoreSpec, memory: StoreMemory, transact
             Step::Flush => flush(&mut store, &mut log),
             Step::Commit => {
                 flush(&mut store, &mut log);
-                let writes = vec![store.take_uncommitted()];
+                let writes = vec![store.take_unwritten()];
                 let offset = Offset(log.0.len() as i64);
                 backend.commit(writes, &[("s".to_owned(), offset)].into()).unwrap();
                 committed = model.clone();
@@ -103,7 +103,7 @@ fn run(backend: &mut dyn Backend, spec: StoreSpec, memory: StoreMemory, transact
                 }
             }
             Step::RollBack if transactional => {
-                store.roll_back();
+                store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
                 model = committed.clone();
             }
             Step::RollBack => {}
@@ -195,7 +195,7 @@ fn run_windows(backend: &mut dyn Backend, steps: &[WindowStep]) {
                 assert_eq!(store.has_window(&[key], from, to).unwrap(), !expected.is_empty());
             }
             WindowStep::Commit => {
-                let writes = vec![store.take_uncommitted()];
+                let writes = vec![store.take_unwritten()];
                 backend.commit(writes, &BTreeMap::new()).unwrap();
             }
         }
@@ -266,7 +266,7 @@ fn run_sessions(backend: &mut dyn Backend, steps: &[SessionStep]) {
                 assert_eq!(found, expected);
             }
             SessionStep::Commit => {
-                let writes = vec![store.take_uncommitted()];
+                let writes = vec![store.take_unwritten()];
                 backend.commit(writes, &BTreeMap::new()).unwrap();
             }
         }
@@ -404,7 +404,7 @@ mod rocks {
                     stores[store].put(&[key], value, &context(), &mut logs[store]).unwrap();
                 }
                 KillStep::Commit => {
-                    let writes = stores.iter_mut().map(Store::take_uncommitted).collect();
+                    let writes = stores.iter_mut().map(Store::take_unwritten).collect();
                     let offset = |store: usize| (specs[store].name.clone(), Offset(logs[store].0.len() as i64));
                     backend.commit(writes, &[offset(0), offset(1)].into()).unwrap();
                 }
@@ -454,7 +454,7 @@ mod rocks {
             let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
             let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), StoreMemory::default());
             store.put(b"a", Some(b"1"), &context(), &mut Log::default()).unwrap();
-            let writes = vec![store.take_uncommitted()];
+            let writes = vec![store.take_unwritten()];
             backend.commit(writes, &[("s".to_owned(), Offset(1))].into()).unwrap();
             store.put(b"b", Some(b"2"), &context(), &mut Log::default()).unwrap();
             drop(store);

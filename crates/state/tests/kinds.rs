@@ -34,7 +34,7 @@ fn open(backend: &mut dyn Backend, spec: &StoreSpec) -> Store {
 }
 
 fn commit(backend: &mut dyn Backend, store: &mut Store) {
-    backend.commit(vec![store.take_uncommitted()], &BTreeMap::new()).unwrap();
+    backend.commit(vec![store.take_unwritten()], &BTreeMap::new()).unwrap();
 }
 
 /// A store in memory that was given what another one logged.

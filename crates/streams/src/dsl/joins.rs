@@ -69,14 +69,15 @@ impl JoinWindows {
         self
     }
 
-    /// The name of the left side's store, to the letter; it takes no part in [`JoinWindows::store`].
+    /// The name of the left side's store, to the letter, in place of one that [`JoinWindows::store`] begins; it begins that of the
+    /// records without a partner.
     #[must_use]
     pub fn left_store(mut self, name: impl Into<String>) -> Self {
         self.left_store.name = Some(name.into());
         self
     }
 
-    /// The name of the right side's store, to the letter; it takes no part in [`JoinWindows::store`].
+    /// The name of the right side's store, to the letter, in place of one that [`JoinWindows::store`] begins.
     #[must_use]
     pub fn right_store(mut self, name: impl Into<String>) -> Self {
         self.right_store.name = Some(name.into());

@@ -67,16 +67,23 @@ impl<K: Data, V: Data> GroupedTable<K, V> {
         add: impl Fn(V, V) -> R + Send + Sync + 'static,
         subtract: impl Fn(V, V) -> R + Send + Sync + 'static,
     ) -> KTable<K, V> {
-        let reduced = |reduce: Arc<dyn Fn(V, V) -> Option<V> + Send + Sync>| -> Add<K, V, V> {
-            Arc::new(move |_, value, old| {
-                Ok(match old {
-                    None => Some(value),
-                    Some(old) => reduce(old, value),
-                })
+        self.try_reduce(move |sum, value| Ok(add(sum, value)), move |sum, value| Ok(subtract(sum, value)))
+    }
+
+    /// [`GroupedTable::reduce`] with closures that may fail.
+    pub fn try_reduce<R: Into<Option<V>>>(
+        &self,
+        add: impl Fn(V, V) -> Result<R, UserError> + Send + Sync + 'static,
+        subtract: impl Fn(V, V) -> Result<R, UserError> + Send + Sync + 'static,
+    ) -> KTable<K, V> {
+        let reduced = |reduce: Arc<dyn Fn(V, V) -> Result<Option<V>, UserError> + Send + Sync>| -> Add<K, V, V> {
+            Arc::new(move |_, value, old| match old {
+                None => Ok(Some(value)),
+                Some(old) => reduce(old, value),
             })
         };
-        let add = reduced(Arc::new(move |old, new| add(old, new).into()));
-        let subtract = reduced(Arc::new(move |old, new| subtract(old, new).into()));
+        let add = reduced(Arc::new(move |old, new| add(old, new).map(Into::into)));
+        let subtract = reduced(Arc::new(move |old, new| subtract(old, new).map(Into::into)));
         self.aggregated("KTABLE-REDUCE-", Arc::new(|| None), add, subtract, self.value.clone())
     }
 

@@ -320,11 +320,11 @@ impl<K: Data, FK: Data, FV: Data> Node for ForeignChange<K, FK, FV> {
             return Ok(());
         }
         let prefix = store_key(&self.store.key, &key, &[])?;
-        let mut range = KeyRange { from: prefix.clone(), to: None };
+        let mut range = KeyRange::with_prefix(&prefix);
         loop {
             let mut registered: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
             core.stores[self.store.id].visit(&range, &mut |full, raw| {
-                if !full.starts_with(&prefix) || registered.len() == ANSWERED_AT_ONCE {
+                if registered.len() == ANSWERED_AT_ONCE {
                     return ControlFlow::Break(());
                 }
                 registered.push((full.to_vec(), raw.to_vec()));

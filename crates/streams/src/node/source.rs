@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewater_types::{Record, Timestamp};
+use tidewater_types::{Record, RecordPlace, Timestamp};
 
 use super::super::task::{Core, DropReason, NodeId, RawRecord};
 use crate::codec::{CodecError, Field, Serde};
@@ -18,6 +18,7 @@ pub(crate) trait Source: Send {
     fn timestamp(
         &self,
         raw: &RawRecord,
+        place: &dyn Fn() -> RecordPlace,
         partition_time: Timestamp,
         wall_clock: Timestamp,
     ) -> Result<Option<Timestamp>, TaskError>;
@@ -38,8 +39,9 @@ pub enum TimestampExtractor<K, V> {
     SkipOnInvalid,
     /// The log's timestamp; in place of a negative one, the largest of the partition so far.
     PartitionTimeOnInvalid,
-    /// From the record itself, given the largest of the partition so far (−1 at first). A record with a negative one is skipped.
-    By(Arc<dyn Fn(&Record<K, V>, Timestamp) -> Timestamp + Send + Sync>),
+    /// From the record itself, given where it came from and the largest of the partition so far (−1 at first). A record with a
+    /// negative one is skipped.
+    By(Arc<dyn Fn(&Record<K, V>, &RecordPlace, Timestamp) -> Timestamp + Send + Sync>),
 }
 
 impl<K, V> Clone for TimestampExtractor<K, V> {
@@ -101,6 +103,7 @@ impl<K: Field, V: Field> Source for TypedSource<K, V> {
     fn timestamp(
         &self,
         raw: &RawRecord,
+        place: &dyn Fn() -> RecordPlace,
         partition_time: Timestamp,
         wall_clock: Timestamp,
     ) -> Result<Option<Timestamp>, TaskError> {
@@ -126,7 +129,7 @@ impl<K: Field, V: Field> Source for TypedSource<K, V> {
             }
             TimestampExtractor::By(extract) => match self.read(raw, raw.timestamp)? {
                 Ok(record) => {
-                    let timestamp = extract(&record, partition_time);
+                    let timestamp = extract(&record, &place(), partition_time);
                     Ok((timestamp.0 >= 0).then_some(timestamp))
                 }
                 Err(_) => Ok(Some(partition_time.max(Timestamp(0)))),

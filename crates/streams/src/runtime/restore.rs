@@ -74,7 +74,7 @@ pub(crate) fn restore(
             next = batch.next_offset().max(next);
             chunk = chunk.slice(batch.len()..);
         }
-        if task.uncommitted_bytes() > COMMIT_BYTES {
+        if task.unwritten_bytes() > COMMIT_BYTES {
             task.write_stores(&[(spec.name.clone(), next.min(end))].into())?;
         }
     }

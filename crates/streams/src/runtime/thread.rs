@@ -28,6 +28,11 @@ pub(super) const FETCH_BYTES: usize = 1 << 20;
 const WAITING_RECORDS: usize = 250;
 /// Records that a task works through before the thread looks at the clock again.
 const ROUND_RECORDS: usize = 1000;
+/// Committed writes of a task wait for more until they are of so many bytes.
+const WAITING_BYTES: usize = 16 << 20;
+/// How often what is written is made to outlast a crash. A store that lags behind its changelog for longer than the changelog keeps
+/// deletions (`delete.retention.ms`, a day by default) could find deleted rows again.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(300);
 /// How long a thread without work sleeps at most.
 pub(super) const IDLE: Duration = Duration::from_millis(50);
 /// Kafka Streams searches for unmatched records of joins once in this time.
@@ -61,11 +66,18 @@ struct RunningTask {
     positions: BTreeMap<TopicPartition, Position>,
     /// Stores by name, with their changelog partitions.
     changelogs: Vec<(String, TopicPartition)>,
-    /// Whether anything happened since the last commit.
+    /// Whether anything happened since the last commit, or may have.
     dirty: bool,
+    /// Whether anything was committed since the backend was flushed.
+    unflushed: bool,
 }
 
 impl RunningTask {
+    /// Hands what was committed to the backend.
+    fn write(&mut self) -> Result<(), TaskError> {
+        self.task.write_stores(&self.reached())
+    }
+
     /// The changelog offsets that the stores reach, after a commit.
     fn reached(&self) -> BTreeMap<String, Offset> {
         let reached = self.changelogs.iter().filter_map(|(store, place)| {
@@ -105,26 +117,54 @@ impl StreamThread {
             tasks.push(task);
         }
         self.signals.running.store(true, Ordering::SeqCst);
+        if let Err(error) = self.work_until_stopped(&mut tasks) {
+            // What was committed of the others need not be restored.
+            for mut running in tasks.into_iter().filter(|running| !running.dirty) {
+                if let Err(error) = running.write().and_then(|()| running.task.close()) {
+                    tracing::warn!(%error, "a task is not closed; its state will be restored from its changelogs");
+                }
+            }
+            return Err(error);
+        }
+        for mut running in tasks {
+            running.write()?;
+            running.task.close()?;
+        }
+        Ok(())
+    }
+
+    /// Reads, works and commits, until told to stop; commits at the end.
+    fn work_until_stopped(&self, tasks: &mut [RunningTask]) -> Result<(), TaskError> {
         let repartitions = self.repartition_topics();
         let mut last_commit = self.settings.clock.monotonic();
-        let mut last_purge = last_commit;
+        let (mut last_purge, mut last_flush) = (last_commit, last_commit);
         while !self.signals.stop.load(Ordering::SeqCst) {
             self.signals.more.store(false, Ordering::SeqCst);
             let mut worked = false;
-            for running in &mut tasks {
-                worked |= self.read(running)?;
-                worked |= self.work(running)?;
+            for running in tasks.iter_mut() {
+                let result = self.read(running).and_then(|any| Ok(any | self.work(running)?));
+                // One that failed has done things that no commit will know of.
+                running.dirty |= result.is_err();
+                worked |= result?;
             }
             let now = self.settings.clock.monotonic();
-            let is_due =
-                |task: &Task| task.wants_commit() || task.uncommitted_bytes() >= self.settings.uncommitted_bytes;
+            let is_due = |task: &Task| task.wants_commit() || task.unwritten_bytes() >= self.settings.uncommitted_bytes;
             let is_early = tasks.iter().any(|running| is_due(&running.task));
             if is_early || now - last_commit >= self.settings.commit_interval {
-                let committed = self.commit_all(&mut tasks)?;
+                let committed = self.commit_all(tasks)?;
                 last_commit = now;
                 if !committed.is_empty() && now - last_purge >= self.settings.purge_interval {
                     self.purge(committed, &repartitions);
                     last_purge = now;
+                }
+                if now - last_flush >= FLUSH_INTERVAL {
+                    for running in tasks.iter_mut().filter(|running| running.unflushed) {
+                        running.dirty = true;
+                        running.write()?;
+                        running.task.flush_backend()?;
+                        (running.dirty, running.unflushed) = (false, false);
+                    }
+                    last_flush = now;
                 }
             }
             if !worked && !self.signals.more.load(Ordering::SeqCst) {
@@ -132,12 +172,7 @@ impl StreamThread {
                 std::thread::park_timeout(if is_dirty { IDLE.min(self.settings.commit_interval) } else { IDLE });
             }
         }
-        self.commit_all(&mut tasks)?;
-        for mut running in tasks {
-            running.task.write_stores(&running.reached())?;
-            running.task.close()?;
-        }
-        Ok(())
+        self.commit_all(tasks).map(drop)
     }
 
     /// Makes a task and restores its stores; `None` if the thread was told to stop meanwhile.
@@ -152,7 +187,9 @@ impl StreamThread {
             application_id: self.settings.application_id.clone(),
             cache_bytes: self.settings.cache_bytes / tasks,
             row_bytes: self.settings.state_memory.row_bytes / tasks,
-            waiting_bytes: (self.settings.state_memory.row_bytes / tasks).min(self.settings.uncommitted_bytes),
+            waiting_bytes: WAITING_BYTES
+                .min(self.settings.state_memory.row_bytes / tasks)
+                .min(self.settings.uncommitted_bytes),
             handlers: self.settings.handlers.clone(),
             emit_interval_ms: EMIT_INTERVAL_MS,
             wall_clock: self.settings.clock.now(),
@@ -206,7 +243,7 @@ impl StreamThread {
             changelogs.push((spec.name.clone(), place));
         }
         task.init()?;
-        Ok(Some(RunningTask { task, batches, positions, changelogs, dirty: false }))
+        Ok(Some(RunningTask { task, batches, positions, changelogs, dirty: false, unflushed: false }))
     }
 
     /// Where to begin without a committed offset: as the source says, or at the first record.
@@ -345,8 +382,8 @@ impl StreamThread {
             self.ports.group.commit(&offsets).map_err(failed)?;
         }
         for running in tasks.iter_mut().filter(|running| running.dirty) {
-            running.dirty = false;
             running.task.commit_stores(&running.reached())?;
+            (running.dirty, running.unflushed) = (false, true);
         }
         self.signals.commits.fetch_add(1, Ordering::Relaxed);
         Ok(offsets)

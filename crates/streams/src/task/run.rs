@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tidewater_state::{Backend, Committed, Engine, Store, StoreMemory};
+use tidewater_state::{Backend, Committed, Engine, Store, StoreMemory, StoreSpec};
 use tidewater_types::{Headers, Offset, Partition, RecordContext, RecordPlace, TaskId, Timestamp, Topic};
 
 use super::TaskBuild;
@@ -27,7 +27,8 @@ pub struct TaskOptions {
     /// Bytes of the rows of persistent stores that are kept in memory beyond that.
     pub row_bytes: usize,
     /// Committed writes to persistent stores that wait in memory until they are of so many bytes: those of a key that is written
-    /// again reach the disk once. After a crash the changelog has them. A task with rows that live for a time keeps none waiting.
+    /// again reach the disk once. After a crash the changelog has them; a task with a store that has none, or with rows that live
+    /// for a time, keeps none waiting.
     pub waiting_bytes: usize,
     /// What happens to records that fail.
     pub handlers: Handlers,
@@ -86,7 +87,10 @@ impl Task {
         let mut stores = Vec::new();
         let mut store_ids = BTreeMap::new();
         let mut changelogs = Vec::new();
-        let cached = subtopology.stores.iter().filter(|&&store| topology.store(store).cached).count().max(1);
+        let count = |counts: fn(&StoreSpec) -> bool| {
+            subtopology.stores.iter().filter(|&&store| counts(topology.store(store))).count().max(1)
+        };
+        let (cached, on_disk) = (count(|store| store.cached), count(|store| !store.in_memory));
         for &index in &subtopology.stores {
             let spec = topology.store(index);
             let number = stores.len();
@@ -98,10 +102,8 @@ impl Task {
             if topology.is_source_changelog(index) {
                 spec.logging = tidewater_state::Logging::Off;
             }
-            let memory = StoreMemory {
-                cache_bytes: options.cache_bytes / cached,
-                row_bytes: options.row_bytes / subtopology.stores.len(),
-            };
+            let memory =
+                StoreMemory { cache_bytes: options.cache_bytes / cached, row_bytes: options.row_bytes / on_disk };
             stores.push(Store::new(spec, number, engine, memory));
         }
 
@@ -154,9 +156,15 @@ impl Task {
             let children = node.children.iter().map(|child| places[child]).collect();
             nodes.push(NodeSlot { name: node.name.clone(), children, node: made });
         }
-        // Deleting old rows looks for them in the backend.
-        let has_ttl = stores.iter().any(|store| store.spec().ttl_ms.is_some());
-        let waiting_bytes = if has_ttl { 0 } else { options.waiting_bytes };
+        // Deleting old rows looks for them in the backend; and what no changelog has is to be found there.
+        let may_not_wait = |store: &StoreSpec, index| {
+            store.ttl_ms.is_some() || !store.is_logged() && !topology.is_source_changelog(index)
+        };
+        let mut specs = subtopology.stores.iter().map(|&index| (topology.store(index), index));
+        let waiting_bytes = match specs.any(|(spec, index)| !spec.in_memory && may_not_wait(spec, index)) {
+            true => 0,
+            false => options.waiting_bytes,
+        };
         let outbox = Outbox { collector, changelogs, partition: options.id.partition, failure: None };
         let core = Core {
             nodes,
@@ -270,8 +278,9 @@ impl Task {
         queue.head_time = None;
         while let Some(raw) = queue.waiting.front() {
             let partition_time = queue.partition_time;
-            let found = catch_unwind(AssertUnwindSafe(|| source.timestamp(raw, partition_time, self.core.wall_clock)));
             let place = || RecordPlace { topic: topic.clone(), partition: self.id.partition, offset: raw.offset };
+            let wall_clock = self.core.wall_clock;
+            let found = catch_unwind(AssertUnwindSafe(|| source.timestamp(raw, &place, partition_time, wall_clock)));
             match found.unwrap_or_else(|panic| Err(panicked(&panic, Some(place())))) {
                 Ok(Some(timestamp)) => {
                     queue.partition_time = queue.partition_time.max(timestamp);
@@ -441,7 +450,8 @@ impl Task {
     pub fn commit_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
         self.core.commits += 1;
         self.core.commit_requested = false;
-        if self.uncommitted_bytes() >= self.waiting_bytes { self.write_stores(offsets) } else { Ok(()) }
+        self.core.stores.iter_mut().for_each(Store::committed);
+        if self.unwritten_bytes() >= self.waiting_bytes { self.write_stores(offsets) } else { Ok(()) }
     }
 
     /// Hands all writes of the stores to the backend, with the changelog offsets that they reach.
@@ -449,7 +459,7 @@ impl Task {
     /// # Errors
     /// When the disk refuses.
     pub fn write_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
-        let writes = self.core.stores.iter_mut().map(Store::take_uncommitted);
+        let writes = self.core.stores.iter_mut().map(Store::take_unwritten);
         let writes = writes.filter(|writes| !writes.entries.is_empty()).collect();
         Ok(self.backend.commit(writes, offsets)?)
     }
@@ -459,9 +469,17 @@ impl Task {
         self.core.commit_requested
     }
 
+    /// Makes what the backend has outlast a crash.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn flush_backend(&mut self) -> Result<(), TaskError> {
+        Ok(self.backend.flush()?)
+    }
+
     /// Bytes of writes that the backend does not have yet.
-    pub fn uncommitted_bytes(&self) -> usize {
-        self.core.stores.iter().map(Store::uncommitted_bytes).sum()
+    pub fn unwritten_bytes(&self) -> usize {
+        self.core.stores.iter().map(Store::unwritten_bytes).sum()
     }
 
     /// For each input topic the offset behind the last record processed, and the largest timestamp met.

@@ -62,19 +62,28 @@ impl Lowering<'_> {
         for spec in [&left_store, &right_store] {
             check_name(&spec.name)?;
         }
+        if left_store.name == right_store.name {
+            return Err(BuildError::DuplicateStore(left_store.name));
+        }
         let facts = &mut self.graph.facts[id];
         facts.stores.insert("left", left_store.name.clone());
         facts.stores.insert("right", right_store.name.clone());
         let mut outer_stores = Vec::new();
         if join.left_outer {
-            // The store of unmatched records goes by the generated number even if the join is named.
+            // The store of unmatched records goes by the left one's own name, or by the generated number even if the join is named.
             let shared = if join.right_outer { "-outer-shared-join" } else { "-left-shared-join" };
             let number = &this_generated[this_generated.len() - 10..];
             let generated = format!("KSTREAM-OUTERSHARED-{number}");
-            let name = format!("{}-store", base(shared, &generated));
+            let name = match &join.left_store.name {
+                Some(left) => format!("{left}{shared}-store"),
+                None => format!("{}-store", base(shared, &generated)),
+            };
             let logging = logging(join.changelog.clone());
             let in_memory = in_memory(&join.left_store);
             let spec = StoreSpec { in_memory, logging, ..StoreSpec::new(name, StoreKind::Internal) };
+            if [&left_store.name, &right_store.name].contains(&&spec.name) {
+                return Err(BuildError::DuplicateStore(spec.name));
+            }
             facts.stores.insert("unmatched", spec.name.clone());
             outer_stores.push(spec);
         }

@@ -89,7 +89,7 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
 
     /// The entries whose keys' bytes begin with some, in their order.
     pub fn prefix_scan(&self, ctx: &mut impl AsCore, prefix: &[u8]) -> Result<Vec<(K, V)>, TaskError> {
-        self.scan(ctx, &prefix_range(prefix), false)
+        self.scan(ctx, &KeyRange::with_prefix(prefix), false)
     }
 
     fn scan(&self, ctx: &mut impl AsCore, range: &KeyRange, reverse: bool) -> Result<Vec<(K, V)>, TaskError> {
@@ -248,7 +248,7 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
 
     /// The entries whose keys' bytes begin with some, in their order.
     pub fn prefix_scan(&self, ctx: &mut impl AsCore, prefix: &[u8]) -> Result<Vec<(K, V, Timestamp)>, TaskError> {
-        self.0.scan_shown(ctx.core(), &prefix_range(prefix), false)
+        self.0.scan_shown(ctx.core(), &KeyRange::with_prefix(prefix), false)
     }
 }
 
@@ -261,14 +261,4 @@ impl<K, V> StoreAccess<K, V> {
             None => KeyRange { from, to: None },
         })
     }
-}
-
-/// The keys that begin with a prefix: up to the first one that is larger than all of them.
-fn prefix_range(prefix: &[u8]) -> KeyRange {
-    let end = prefix.iter().rposition(|&byte| byte < u8::MAX).map(|last| {
-        let mut end = prefix[..=last].to_vec();
-        end[last] += 1;
-        end
-    });
-    KeyRange { from: prefix.to_vec(), to: end }
 }

@@ -103,6 +103,17 @@ impl<K: Data, V: Data> VersionedStore<K, V> {
     }
 }
 
+impl<K: Data, V: Data> StoreDefinition<VersionedStore<K, V>> {
+    /// Has versions leave in steps of this length. Default: a third of the history or less, as in Kafka Streams.
+    #[must_use]
+    pub fn segments(mut self, length: Duration) -> Self {
+        if let StoreKind::Versioned { segment_ms, .. } = &mut self.spec.kind {
+            *segment_ms = Timestamp::from(length).0;
+        }
+        self
+    }
+}
+
 /// The kind of a versioned store, with Kafka Streams' lengths of segments where none is given.
 pub(crate) fn versioned_kind(history: tidewater_state::Retention, segment_ms: Option<i64>) -> StoreKind {
     let segment_ms = segment_ms.unwrap_or(match history.ms {

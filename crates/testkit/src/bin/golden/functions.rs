@@ -318,12 +318,12 @@ pub fn timestamp_extractor(name: &str) -> Option<TimestampExtractor<Option<Val>,
         "fail_on_invalid" => TimestampExtractor::FailOnInvalid,
         "skip_invalid" => TimestampExtractor::SkipOnInvalid,
         "partition_time" => TimestampExtractor::PartitionTimeOnInvalid,
-        "value" => TimestampExtractor::By(Arc::new(|record, _| Timestamp(number(record.value.as_ref())))),
-        "field" => TimestampExtractor::By(Arc::new(|record, _| {
+        "value" => TimestampExtractor::By(Arc::new(|record, _, _| Timestamp(number(record.value.as_ref())))),
+        "field" => TimestampExtractor::By(Arc::new(|record, _, _| {
             let text = text(record.value.as_ref());
             Timestamp(text.split('|').next().and_then(|field| field.parse().ok()).unwrap_or(-1))
         })),
-        "value_or_partition_time" => TimestampExtractor::By(Arc::new(|record, partition_time| {
+        "value_or_partition_time" => TimestampExtractor::By(Arc::new(|record, _, partition_time| {
             let time = number(record.value.as_ref());
             if time < 0 { partition_time } else { Timestamp(time) }
         })),

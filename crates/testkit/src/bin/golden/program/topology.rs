@@ -1,7 +1,6 @@
 //! Writing a case's topology node by node.
 
 use tidewater_streams::{NodeHandle, TopologyBuilder};
-
 use tidewater_types::RecordContext;
 
 use super::*;
