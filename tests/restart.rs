@@ -119,20 +119,22 @@ async fn a_store_without_a_changelog_keeps_what_was_committed_before_a_failure()
         seen.group_by_key().count().store("totals").without_changelog().to_stream().to(&TOTALS);
         builder.build().unwrap()
     };
-    let send = |n: i64| drop(log.send(&SEEN, [Record::new("a".to_owned(), n, n)]).unwrap());
+    let send = |numbers: std::ops::Range<i64>| {
+        log.send(&SEEN, numbers.map(|n| Record::new("a".to_owned(), n, n))).unwrap();
+    };
     let app = Tidewater::app("app").log(&log).start(topology(true)).await.unwrap();
-    (0..10).for_each(send);
+    send(0..10);
     while app.lag().unwrap() > 0 {
         tokio::task::yield_now().await;
     }
-    send(13);
+    send(13..14);
     while !app.has_failed() {
         tokio::task::yield_now().await;
     }
     app.stop().await.unwrap_err();
 
     let app = Tidewater::app("app").log(&log).start(topology(false)).await.unwrap();
-    send(14);
+    send(14..15);
     while app.lag().unwrap() > 0 {
         tokio::task::yield_now().await;
     }

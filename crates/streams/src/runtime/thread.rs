@@ -284,10 +284,8 @@ impl StreamThread {
         for (place, position) in &mut running.positions {
             let mut may_fetch = true;
             while running.task.waiting(&place.topic) < WAITING_RECORDS {
-                if position.fetched.is_empty() {
-                    if !std::mem::take(&mut may_fetch) || !self.fetch(place, position)? {
-                        break;
-                    }
+                if position.fetched.is_empty() && (!std::mem::take(&mut may_fetch) || !self.fetch(place, position)?) {
+                    break;
                 }
                 add_batch(&mut running.task, place, position)?;
                 any = true;
