@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tidewater_types::Offset;
 
-use crate::{Committed, Engine, MemoryEngine, RowBytes, StateError, StoreSpec};
+use crate::{Committed, Engine, MemoryEngine, StateError, StoreSpec};
 
 /// What a commit makes last of one store.
 #[derive(Debug, Default)]
-pub struct StoreWrites {
+pub struct StoreWrites<'a> {
     /// The store's name.
-    pub store: String,
+    pub store: &'a str,
     /// Keys with values or deletions, in the order of the keys.
-    pub entries: Vec<(RowBytes, Option<RowBytes>)>,
+    pub entries: Vec<(&'a [u8], Option<&'a [u8]>)>,
     /// For stores with a retention, the newest time that they were given.
     pub newest_time: Option<i64>,
     /// For stores with a retention, the time before which entries may be removed.
@@ -26,7 +26,7 @@ pub trait Backend: Send {
     fn open(&mut self, spec: &StoreSpec) -> Result<Engine, StateError>;
 
     /// Makes writes last together with the changelog offsets up to which they reach, all or nothing.
-    fn commit(&mut self, writes: Vec<StoreWrites>, offsets: &BTreeMap<String, Offset>) -> Result<(), StateError>;
+    fn commit(&mut self, writes: Vec<StoreWrites<'_>>, offsets: &BTreeMap<String, Offset>) -> Result<(), StateError>;
 
     /// The changelog offset that a store's lasting contents reach; `None` if it has none and must be restored from the start.
     fn offset(&self, store: &str) -> Result<Option<Offset>, StateError>;
@@ -50,7 +50,7 @@ impl Backend for MemoryBackend {
         Ok(Engine::Memory(MemoryEngine::default()))
     }
 
-    fn commit(&mut self, _: Vec<StoreWrites>, _: &BTreeMap<String, Offset>) -> Result<(), StateError> {
+    fn commit(&mut self, _: Vec<StoreWrites<'_>>, _: &BTreeMap<String, Offset>) -> Result<(), StateError> {
         Ok(())
     }
 

@@ -45,4 +45,4 @@ pub use spec::{Logging, Retention, StoreHeaders, StoreKind, StoreSpec};
 pub use store::{ChangelogSink, Store, StoreMemory};
 pub use ttl::ExpiredRow;
 pub use versioned::{Version, VersionPut};
-pub use window::WindowEntry;
+pub use window::{WindowEntry, Windows};

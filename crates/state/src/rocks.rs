@@ -198,11 +198,11 @@ impl Backend for RocksBackend {
         Ok(Engine::Committed(Box::new(RocksEngine { db: self.db.clone(), store: spec.name.clone(), newest_time })))
     }
 
-    fn commit(&mut self, writes: Vec<StoreWrites>, offsets: &BTreeMap<String, Offset>) -> Result<(), StateError> {
+    fn commit(&mut self, writes: Vec<StoreWrites<'_>>, offsets: &BTreeMap<String, Offset>) -> Result<(), StateError> {
         let mut batch = WriteBatch::default();
         let mut reached = Vec::new();
         for StoreWrites { store, entries, newest_time, dead_before } in writes {
-            let family = family(&self.db, &store)?;
+            let family = family(&self.db, store)?;
             for (key, value) in entries {
                 match value {
                     Some(value) => batch.put_cf(family, key, value),
@@ -210,9 +210,9 @@ impl Backend for RocksBackend {
                 }
             }
             if let Some(time) = newest_time {
-                batch.put(time_key(&store), time.to_be_bytes());
+                batch.put(time_key(store), time.to_be_bytes());
             }
-            if let (Some(before), Some(dead)) = (dead_before, self.dead_before.get(&store)) {
+            if let (Some(before), Some(dead)) = (dead_before, self.dead_before.get(store)) {
                 reached.push((dead.clone(), before));
             }
         }

@@ -5,7 +5,7 @@
 //!   (none) ----------> clean  --------------------> dirty  ---------------------------> unwritten
 //!                        ^                            ^                                  |   |
 //!                        |                            '----------------------------------'   |
-//!                        '-------------------------- take_unwritten ------------------------'
+//!                        '--------------------------- all_written --------------------------'
 //! ```
 //!
 //! - A *clean* row is as the engine has it. It may go at any time; a clock hand (CLOCK: a row that was read since the hand came
@@ -483,22 +483,31 @@ impl Rows {
         self.unwritten_bytes
     }
 
-    /// Takes what the engine does not have, in the order of the keys; it is to be written.
-    pub fn take_unwritten(&mut self) -> Vec<(RowBytes, Option<RowBytes>)> {
-        let mut taken = Vec::with_capacity(self.unwritten.len());
+    /// What the engine does not have, in the order of the keys.
+    pub fn unwritten(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        let rows = self.unwritten.iter().map(|&slot| {
+            let row = self.row(slot);
+            let value = match &row.below {
+                Some(below) => below.as_deref(),
+                None => row.value(),
+            };
+            (first_bytes(&row.key), &*row.key, value)
+        });
+        let mut rows: Vec<_> = rows.collect();
+        // The first bytes mostly decide, without a look at the row.
+        rows.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        rows.into_iter().map(|(_, key, value)| (key, value)).collect()
+    }
+
+    /// Notes that the engine has all that was [`Rows::unwritten`].
+    pub fn all_written(&mut self) {
         for slot in std::mem::take(&mut self.unwritten) {
             let row = self.row_mut(slot);
             row.is_unwritten = false;
-            let value = match row.below.take() {
-                Some(below) => *below,
-                None => row.value().map(SmallVec::from_slice),
-            };
-            taken.push((SmallVec::from_slice(&row.key), value));
+            row.below = None;
         }
-        taken.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         self.unwritten_bytes = 0;
         self.make_room(2 * self.slots.len());
-        taken
     }
 
     /// Lets the orders of rows go that nobody has asked for since the last commit.
@@ -550,6 +559,14 @@ impl Rows {
     }
 }
 
+/// The first eight bytes of a key as a number, in whose order keys are as far as it goes.
+fn first_bytes(key: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let length = key.len().min(8);
+    first[..length].copy_from_slice(&key[..length]);
+    u64::from_be_bytes(first)
+}
+
 /// A key without the time at its end.
 fn prefix(key: &[u8], suffix: usize) -> &[u8] {
     &key[..key.len().saturating_sub(suffix)]
@@ -575,6 +592,19 @@ mod tests {
         assert_eq!(keys, [(&b"b"[..], 2), (b"a", 3)]);
         assert_eq!(rows.get(b"a"), Known::Value(None));
         assert!(rows.next_dirty().is_none());
+    }
+
+    #[test]
+    fn what_is_to_be_written_comes_in_the_order_of_keys() {
+        let mut rows = Rows::new(10_000, 0, None);
+        let mut keys: Vec<&[u8]> =
+            vec![b"", b"\0", b"a", b"a\0", b"abcdefgh", b"abcdefgh\0", b"abcdefghi", b"b", b"\xff"];
+        keys.iter().rev().for_each(|key| rows.write(key, Some(key)));
+        assert_eq!(rows.unwritten().into_iter().map(|(key, _)| key).collect::<Vec<_>>(), keys);
+        rows.all_written();
+        keys.truncate(2);
+        keys.iter().for_each(|key| rows.write(key, None));
+        assert_eq!(rows.unwritten(), [(&b""[..], None), (b"\0", None)]);
     }
 
     #[test]
@@ -604,8 +634,9 @@ mod tests {
         rows.put(b"a", Some(b"3"), context(3));
         assert_eq!(rows.get_flushed(b"a"), Known::Value(Some(b"1")));
         assert_eq!(rows.get(b"a"), Known::Value(Some(b"3")));
-        let committed = rows.take_unwritten();
-        assert_eq!(committed[0].1.as_deref(), Some(&b"1"[..]));
+        assert_eq!(rows.unwritten(), [(&b"a"[..], Some(&b"1"[..]))]);
+        rows.all_written();
+        assert!(rows.unwritten().is_empty());
     }
 
     #[test]

@@ -35,13 +35,13 @@ impl Backend for SharedBackend {
         Ok(Engine::Committed(Box::new(SharedMap(shared))))
     }
 
-    fn commit(&mut self, writes: Vec<StoreWrites>, offsets: &BTreeMap<String, Offset>) -> Result<(), StateError> {
+    fn commit(&mut self, writes: Vec<StoreWrites<'_>>, offsets: &BTreeMap<String, Offset>) -> Result<(), StateError> {
         let (in_memory, lasting): (Vec<_>, Vec<_>) =
-            writes.into_iter().partition(|writes| self.in_memory.contains_key(&writes.store));
+            writes.into_iter().partition(|writes| self.in_memory.contains_key(writes.store));
         for writes in in_memory {
-            let mut map = self.in_memory[&writes.store].write().unwrap_or_else(PoisonError::into_inner);
+            let mut map = self.in_memory[writes.store].write().unwrap_or_else(PoisonError::into_inner);
             for (key, value) in writes.entries {
-                map.put(&key, value.as_deref());
+                map.put(key, value);
             }
         }
         match &mut self.lasting {

@@ -372,20 +372,25 @@ impl Store {
     }
 
     /// The writes that the engine does not have yet, for [`crate::Backend::commit`].
-    pub fn take_unwritten(&mut self) -> StoreWrites {
-        if let Some(sweep) = &mut self.sweep {
-            sweep.committed();
-        }
-        let entries = match (&self.engine, &mut self.rows) {
-            (Engine::Committed(_), Some(rows)) => rows.take_unwritten(),
+    pub fn unwritten(&self) -> StoreWrites<'_> {
+        let entries = match (&self.engine, &self.rows) {
+            (Engine::Committed(_), Some(rows)) => rows.unwritten(),
             _ => Vec::new(),
         };
         StoreWrites {
-            store: self.spec.name.clone(),
+            store: &self.spec.name,
             entries,
             newest_time: self.expiry.as_ref().map(Expiry::observed),
             dead_before: self.expiry.as_ref().map(Expiry::dead_before),
         }
+    }
+
+    /// Notes that the engine has all that was [`Store::unwritten`].
+    pub fn all_written(&mut self) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.committed();
+        }
+        self.rows.iter_mut().for_each(Rows::all_written);
     }
 
     /// A commit is over: what was written is in the changelog, though it may not be in the engine yet.

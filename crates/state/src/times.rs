@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+use smallvec::SmallVec;
 
 /// Memory of a window, about.
 pub(crate) const WINDOW_BYTES: usize = 20;
@@ -33,6 +34,9 @@ impl Window {
         u64::from(key_hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 }
+
+/// Start and sequence number of windows; most often there are few.
+pub(crate) type Found = SmallVec<[(i64, u32); 4]>;
 
 /// The index of one store.
 #[derive(Debug)]
@@ -75,7 +79,7 @@ impl WindowTimes {
 
     /// Start and sequence number of all windows of a key that begin between two times (both included), in order; `None` if the
     /// index does not reach back that far. Some of them may have been deleted, or be another key's.
-    pub fn find(&mut self, key: &[u8], from: i64, to: i64) -> Option<Vec<(i64, u32)>> {
+    pub fn find(&mut self, key: &[u8], from: i64, to: i64) -> Option<Found> {
         if !std::mem::replace(&mut self.is_asked, true) && self.known_from == i64::MAX {
             self.known_from = self.newest.saturating_add(1);
         }
@@ -87,7 +91,7 @@ impl WindowTimes {
             return None;
         }
         let windows = self.of_key(key_hash).filter(|window| (from..=to).contains(&window.start));
-        let mut found: Vec<(i64, u32)> = windows.map(|window| (window.start, window.sequence)).collect();
+        let mut found: Found = windows.map(|window| (window.start, window.sequence)).collect();
         found.sort_unstable();
         Some(found)
     }
@@ -151,18 +155,19 @@ impl WindowTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smallvec::smallvec;
 
     #[test]
     fn finds_what_was_added_by_time_and_number() {
         let mut times = WindowTimes::new(None, 10_000);
-        assert_eq!(times.find(b"a", 0, 9), Some(vec![]));
+        assert_eq!(times.find(b"a", 0, 9), Some(smallvec![]));
         for (key, start, sequence) in
             [(b"a", 5, 2), (b"a", 5, 1), (b"b", 5, 0), (b"a", 3, 0), (b"a", 5, 2), (b"a", 7, 0)]
         {
             times.add(key, start, sequence, i64::MIN);
         }
-        assert_eq!(times.find(b"a", 3, 5), Some(vec![(3, 0), (5, 1), (5, 2)]));
-        assert_eq!(times.find(b"b", 0, 9), Some(vec![(5, 0)]));
+        assert_eq!(times.find(b"a", 3, 5), Some(smallvec![(3, 0), (5, 1), (5, 2)]));
+        assert_eq!(times.find(b"b", 0, 9), Some(smallvec![(5, 0)]));
     }
 
     #[test]
@@ -171,7 +176,7 @@ mod tests {
         times.add(b"a", 10, 0, i64::MIN);
         times.add(b"a", 20, 0, i64::MIN);
         assert_eq!(times.find(b"a", 10, 30), None);
-        assert_eq!(times.find(b"a", 11, 30), Some(vec![(20, 0)]));
+        assert_eq!(times.find(b"a", 11, 30), Some(smallvec![(20, 0)]));
     }
 
     #[test]
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(times.windows.capacity(), 0);
         assert_eq!(times.find(b"a", UNASKED_WINDOWS as i64, 3000), None);
         times.add(b"a", 2000, 0, i64::MIN);
-        assert_eq!(times.find(b"a", 2000, 3000), Some(vec![(2000, 0)]));
+        assert_eq!(times.find(b"a", 2000, 3000), Some(smallvec![(2000, 0)]));
     }
 
     #[test]
@@ -195,14 +200,14 @@ mod tests {
             times.add(&key(start), start, 0, start - 5000);
         }
         assert!(times.windows.len() < 5000 * 5 / 4 + 2 * PURGE_STEP);
-        let expected: Vec<_> = [96_159, 97_159, 98_159, 99_159].map(|start| (start, 0)).into();
+        let expected = Found::from([96_159, 97_159, 98_159, 99_159].map(|start| (start, 0)));
         assert_eq!(times.find(&key(159), 96_000, 100_000), Some(expected));
         assert_eq!(times.find(&key(159), 90_000, 100_000), None);
         for start in 100_000..150_000 {
             times.add(&key(start), start, 0, 0);
         }
         assert!(times.windows.len() <= times.limit);
-        assert_eq!(times.find(&key(159), 149_000, 150_000), Some(vec![(149_159, 0)]));
+        assert_eq!(times.find(&key(159), 149_000, 150_000), Some(smallvec![(149_159, 0)]));
         for other in 0..50_000i64 {
             times.add(&other.to_le_bytes(), 150_000, 0, 0);
         }
@@ -222,6 +227,6 @@ mod tests {
         assert!(times.windows.len() <= KEY_WINDOWS + 10);
         times.forget_before(2000);
         times.add(b"crowded", 2000, 0, 0);
-        assert_eq!(times.find(b"crowded", 2000, 2000), Some(vec![(2000, 0)]));
+        assert_eq!(times.find(b"crowded", 2000, 2000), Some(smallvec![(2000, 0)]));
     }
 }

@@ -5,16 +5,17 @@
 
 use std::ops::ControlFlow;
 
+use smallvec::SmallVec;
 use tidewater_types::RecordContext;
 
 use crate::filter::KeyFilters;
 use crate::rows::Known;
 use crate::schema::split_history_key;
 use crate::store::Entries;
-use crate::times::WindowTimes;
+use crate::times::{Found, WindowTimes};
 use crate::{
     ChangelogSink, Engine, KeyRange, NewestTime, Retention, StateError, Store, StoreKind, StoreSpec, WINDOW_SUFFIX,
-    push_window_suffix, split_session_key, split_window_key, window_key,
+    split_session_key, split_window_key, window_key,
 };
 
 /// Kafka Streams' smallest segment of a persistent window store.
@@ -30,6 +31,9 @@ pub struct WindowEntry {
     /// The value in the store's layout.
     pub value: Vec<u8>,
 }
+
+/// Starts of windows, and what was read of their values; most often there are few.
+pub type Windows<R> = SmallVec<[(i64, R); 2]>;
 
 /// Which times a store still answers for.
 #[derive(Debug)]
@@ -107,7 +111,7 @@ impl Expiry {
     }
 
     /// The windows of a key that may begin between two times (both included), if they are known.
-    pub fn windows(&mut self, key: &[u8], from: i64, to: i64) -> Option<Vec<(i64, u32)>> {
+    pub fn windows(&mut self, key: &[u8], from: i64, to: i64) -> Option<Found> {
         self.times.as_mut()?.find(key, from, to)
     }
 
@@ -282,22 +286,22 @@ impl Store {
         to: i64,
         reverse: bool,
         mut read: impl FnMut(&[u8]) -> R,
-    ) -> Result<Vec<(i64, R)>, StateError> {
+    ) -> Result<Windows<R>, StateError> {
         let from = from.max(0);
         if to < from {
-            return Ok(Vec::new());
+            return Ok(Windows::new());
         }
         if let Some(windows) = self.expiry.as_mut().and_then(|expiry| expiry.windows(key, from, to)) {
             return self.fetch_known(key, windows, reverse, read);
         }
         if self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have_key(key, from, to)) {
-            return Ok(Vec::new());
+            return Ok(Windows::new());
         }
         let range = KeyRange::inclusive(window_key(key, from, 0), window_key(key, to, u32::MAX >> 1));
         let length = key.len();
         let live_from = self.windows_from();
         let found = self.scan_key(key, &range, reverse, |key| is_window_live(key, live_from))?;
-        let mut windows = Vec::with_capacity(found.len());
+        let mut windows = Windows::with_capacity(found.len());
         for (full, value) in found {
             let (key, start, _) = split_window_key(&full).ok_or_else(|| self.malformed(&full))?;
             // Longer keys may lie between; their own key part differs in length.
@@ -312,20 +316,21 @@ impl Store {
     fn fetch_known<R>(
         &mut self,
         key: &[u8],
-        mut windows: Vec<(i64, u32)>,
+        mut windows: Found,
         reverse: bool,
         mut read: impl FnMut(&[u8]) -> R,
-    ) -> Result<Vec<(i64, R)>, StateError> {
+    ) -> Result<Windows<R>, StateError> {
         if reverse {
             windows.reverse();
         }
         let (is_cached, live_from) = (self.is_cached(), self.windows_from());
-        let mut found = Vec::with_capacity(windows.len());
-        let mut full = Vec::with_capacity(key.len() + WINDOW_SUFFIX);
+        let mut found = Windows::with_capacity(windows.len());
+        let mut full = SmallVec::<[u8; 64]>::with_capacity(key.len() + WINDOW_SUFFIX);
         for (start, sequence) in windows {
             full.clear();
             full.extend_from_slice(key);
-            push_window_suffix(&mut full, start, sequence);
+            full.extend_from_slice(&start.to_be_bytes());
+            full.extend_from_slice(&sequence.to_be_bytes());
             let is_live = start >= live_from;
             let value = match self.rows.as_mut().map(|rows| rows.get(&full)) {
                 Some(Known::Value(value)) => value.filter(|_| is_live || is_cached).map(&mut read),

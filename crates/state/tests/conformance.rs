@@ -94,9 +94,10 @@ fn run(backend: &mut dyn Backend, spec: StoreSpec, memory: StoreMemory, transact
             Step::Flush => flush(&mut store, &mut log),
             Step::Commit => {
                 flush(&mut store, &mut log);
-                let writes = vec![store.take_unwritten()];
+                let writes = vec![store.unwritten()];
                 let offset = Offset(log.0.len() as i64);
                 backend.commit(writes, &[("s".to_owned(), offset)].into()).unwrap();
+                store.all_written();
                 committed = model.clone();
                 if transactional {
                     assert_eq!(backend.offset("s").unwrap(), Some(offset));
@@ -190,13 +191,14 @@ fn run_windows(backend: &mut dyn Backend, steps: &[WindowStep]) {
                 if reverse {
                     expected.reverse();
                 }
-                let found = store.fetch(&[key], from, to, reverse, <[u8]>::to_vec).unwrap();
+                let found = store.fetch(&[key], from, to, reverse, <[u8]>::to_vec).unwrap().into_vec();
                 assert_eq!(found, expected);
                 assert_eq!(store.has_window(&[key], from, to).unwrap(), !expected.is_empty());
             }
             WindowStep::Commit => {
-                let writes = vec![store.take_unwritten()];
+                let writes = vec![store.unwritten()];
                 backend.commit(writes, &BTreeMap::new()).unwrap();
+                store.all_written();
             }
         }
     }
@@ -266,8 +268,9 @@ fn run_sessions(backend: &mut dyn Backend, steps: &[SessionStep]) {
                 assert_eq!(found, expected);
             }
             SessionStep::Commit => {
-                let writes = vec![store.take_unwritten()];
+                let writes = vec![store.unwritten()];
                 backend.commit(writes, &BTreeMap::new()).unwrap();
+                store.all_written();
             }
         }
     }
@@ -404,9 +407,10 @@ mod rocks {
                     stores[store].put(&[key], value, &context(), &mut logs[store]).unwrap();
                 }
                 KillStep::Commit => {
-                    let writes = stores.iter_mut().map(Store::take_unwritten).collect();
+                    let writes = stores.iter().map(Store::unwritten).collect();
                     let offset = |store: usize| (specs[store].name.clone(), Offset(logs[store].0.len() as i64));
                     backend.commit(writes, &[offset(0), offset(1)].into()).unwrap();
+                    stores.iter_mut().for_each(Store::all_written);
                 }
                 KillStep::WriteFiles => backend.close().unwrap(),
                 KillStep::Kill => {
@@ -454,8 +458,9 @@ mod rocks {
             let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
             let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), StoreMemory::default());
             store.put(b"a", Some(b"1"), &context(), &mut Log::default()).unwrap();
-            let writes = vec![store.take_unwritten()];
+            let writes = vec![store.unwritten()];
             backend.commit(writes, &[("s".to_owned(), Offset(1))].into()).unwrap();
+            store.all_written();
             store.put(b"b", Some(b"2"), &context(), &mut Log::default()).unwrap();
             drop(store);
             backend.close().unwrap();

@@ -34,7 +34,8 @@ fn open(backend: &mut dyn Backend, spec: &StoreSpec) -> Store {
 }
 
 fn commit(backend: &mut dyn Backend, store: &mut Store) {
-    backend.commit(vec![store.take_unwritten()], &BTreeMap::new()).unwrap();
+    backend.commit(vec![store.unwritten()], &BTreeMap::new()).unwrap();
+    store.all_written();
 }
 
 /// A store in memory that was given what another one logged.
@@ -140,7 +141,7 @@ proptest! {
             let mut again = restored(&spec, &log);
             for key in 0..3 {
                 let values = |store: &mut Store| -> Vec<(i64, u8)> {
-                    store.fetch(&[key], 10, 40, false, |value| value[0]).unwrap()
+                    store.fetch(&[key], 10, 40, false, |value| value[0]).unwrap().into_vec()
                 };
                 let expected: Vec<_> = model
                     .range((key, 10)..=(key, 40))

@@ -120,6 +120,7 @@ impl<K: Field, V: Field> KStream<K, V> {
                     other: build.access(&stores["right"], &key, &other),
                     unmatched: stores.get("unmatched").map(|store| build.store_id(store)),
                     join: join.clone(),
+                    raw: Vec::new(),
                 }
             })
         };
@@ -137,6 +138,7 @@ impl<K: Field, V: Field> KStream<K, V> {
                     other: build.access(&stores["left"], &key, &other),
                     unmatched: stores.get("unmatched").map(|store| build.store_id(store)),
                     join: reversed.clone(),
+                    raw: Vec::new(),
                 }
             })
         };

@@ -101,6 +101,8 @@ pub(crate) struct StreamJoinSide<K: Field, VThis: Field, VOther: Field, V> {
     pub other: StoreAccess<K::Some, VOther::Some>,
     pub unmatched: Option<StoreId>,
     pub join: JoinPair<K, VThis::Some, VOther::Some, V>,
+    /// The bytes of the key at work.
+    pub raw: Vec<u8>,
 }
 
 impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> Node for StreamJoinSide<K, VThis, VOther, V> {
@@ -127,23 +129,42 @@ impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> Node for 
                 }
             };
         };
-        let raw = self.other.key_bytes(some_key)?;
+        let mut raw = std::mem::take(&mut self.raw);
+        raw.clear();
+        self.other.key.write(some_key, &mut raw)?;
         let result = |value, timestamp| Record { key: key.clone(), value, timestamp, headers: headers.clone() };
-        if time == stream_time {
-            self.send_unmatched(core, &result)?;
+        let joined = self.join_with_others(core, &key, value, (time, stream_time), &raw, &result);
+        self.raw = raw;
+        joined
+    }
+}
+
+impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> StreamJoinSide<K, VThis, VOther, V> {
+    /// Joins a record with those of the other side, `raw` being the bytes of its key; without any, it may go on alone.
+    fn join_with_others(
+        &self,
+        core: &mut Core,
+        key: &K,
+        value: &VThis::Some,
+        (time, stream_time): (i64, i64),
+        raw: &[u8],
+        result: &dyn Fn(V, Timestamp) -> Record<K, V>,
+    ) -> Result<(), TaskError> {
+        if time == stream_time && self.unmatched.is_some() {
+            self.send_unmatched(core, result)?;
         }
         let (before, after) = self.reach();
         let (from, to) = ((time - before).max(0), (time + after).max(0));
-        let partners = core.stores[self.other.id].fetch(&raw, from, to, false, |value| self.other.value.read(value))?;
+        let partners = core.stores[self.other.id].fetch(raw, from, to, false, |value| self.other.value.read(value))?;
         let is_alone = partners.is_empty();
         for (start, other) in partners {
             if let Some(unmatched) = self.unmatched {
-                let waiting = unmatched_key(start, !self.is_left, &raw);
+                let waiting = unmatched_key(start, !self.is_left, raw);
                 if core.stores[unmatched].get(&waiting, |_| ())?.is_some() {
                     put_unmatched(core, unmatched, &waiting, None)?;
                 }
             }
-            let joined = (self.join)(&key, Some(value), Some(&other?)).map_err(user)?;
+            let joined = (self.join)(key, Some(value), Some(&other?)).map_err(user)?;
             core.forward(self.id, result(joined, Timestamp(time.max(start))))?;
         }
         if !self.outer || !is_alone {
@@ -153,20 +174,18 @@ impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> Node for 
             Some(unmatched) if to >= stream_time => {
                 let times = core.join_times.entry(self.op).or_default();
                 times.min_time = times.min_time.min(time);
-                let waiting = unmatched_key(time, self.is_left, &raw);
+                let waiting = unmatched_key(time, self.is_left, raw);
                 let mut list = core.stores[unmatched].get(&waiting, <[u8]>::to_vec)?.unwrap_or_else(new_list);
                 push_to_list(&mut list, self.is_left, &self.this_value.to_bytes(value)?)?;
                 put_unmatched(core, unmatched, &waiting, Some(&list))
             }
             _ => {
-                let joined = (self.join)(&key, Some(value), None).map_err(user)?;
-                core.forward(self.id, result(joined, timestamp))
+                let joined = (self.join)(key, Some(value), None).map_err(user)?;
+                core.forward(self.id, result(joined, Timestamp(time)))
             }
         }
     }
-}
 
-impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> StreamJoinSide<K, VThis, VOther, V> {
     /// How far back and ahead this side looks.
     fn reach(&self) -> (i64, i64) {
         if self.is_left { (self.span.before_ms, self.span.after_ms) } else { (self.span.after_ms, self.span.before_ms) }

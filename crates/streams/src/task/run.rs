@@ -459,9 +459,10 @@ impl Task {
     /// # Errors
     /// When the disk refuses.
     pub fn write_stores(&mut self, offsets: &BTreeMap<String, Offset>) -> Result<(), TaskError> {
-        let writes = self.core.stores.iter_mut().map(Store::take_unwritten);
-        let writes = writes.filter(|writes| !writes.entries.is_empty()).collect();
-        Ok(self.backend.commit(writes, offsets)?)
+        let writes = self.core.stores.iter().map(Store::unwritten);
+        self.backend.commit(writes.filter(|writes| !writes.entries.is_empty()).collect(), offsets)?;
+        self.core.stores.iter_mut().for_each(Store::all_written);
+        Ok(())
     }
 
     /// Whether a processor has asked for a commit since the last one.
