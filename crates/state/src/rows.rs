@@ -275,6 +275,17 @@ impl Rows {
         }
     }
 
+    /// The newest value of a key whose row was at a slot; it may be another key's now.
+    pub fn get_at(&mut self, slot: u32, key: &[u8]) -> Known<'_> {
+        self.found = slot;
+        self.get(key)
+    }
+
+    /// Where the row is that was found or written last.
+    pub fn found(&self) -> u32 {
+        self.found
+    }
+
     /// The value as it went downstream last.
     pub fn get_flushed(&self, key: &[u8]) -> Known<'_> {
         let Some(slot) = self.look_up(key) else { return Known::Nothing };
@@ -559,12 +570,12 @@ impl Rows {
     }
 }
 
-/// The first eight bytes of a key as a number, in whose order keys are as far as it goes.
-fn first_bytes(key: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let length = key.len().min(8);
+/// The first bytes of a key as a number, in whose order keys are as far as it goes.
+fn first_bytes(key: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    let length = key.len().min(16);
     first[..length].copy_from_slice(&key[..length]);
-    u64::from_be_bytes(first)
+    u128::from_be_bytes(first)
 }
 
 /// A key without the time at its end.
@@ -620,6 +631,18 @@ mod tests {
         assert_eq!(rows.get(b"dirty"), Known::Value(Some(b"1")));
         assert_eq!(rows.get(b"written"), Known::Value(Some(b"2")));
         assert_eq!(rows.get(&[0]), Known::Nothing);
+    }
+
+    #[test]
+    fn a_row_is_found_wherever_it_is_now() {
+        let mut rows = Rows::new(10_000, 0, None);
+        rows.write(b"a", Some(b"1"));
+        let slot = rows.found();
+        rows.write(b"b", Some(b"2"));
+        for (slot, key, value) in [(slot, b"a", b"1"), (slot, b"b", b"2"), (77, b"a", b"1")] {
+            assert_eq!(rows.get_at(slot, key), Known::Value(Some(value)));
+        }
+        assert_eq!(rows.get_at(slot, b"c"), Known::Nothing);
     }
 
     #[test]

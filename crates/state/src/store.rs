@@ -144,7 +144,7 @@ impl Store {
             Some(rows) if self.is_cached => {
                 let is_new = rows.put(key, value, context.clone());
                 if let Some(expiry) = self.expiry.as_mut().filter(|_| is_new) {
-                    expiry.add(key, &self.spec.kind);
+                    expiry.add(key, rows.found(), &self.spec.kind);
                 }
                 Ok(true)
             }
@@ -264,7 +264,7 @@ impl Store {
             (Engine::ReadOnly(_), _) => return Err(StateError::ReadOnly { store: self.spec.name.clone() }),
         }
         if let Some(expiry) = self.expiry.as_mut().filter(|_| !is_noted) {
-            expiry.add(key, &self.spec.kind);
+            expiry.add(key, self.rows.as_ref().map_or(0, Rows::found), &self.spec.kind);
         }
         Ok(true)
     }

@@ -97,8 +97,8 @@ impl Expiry {
         self.observed
     }
 
-    /// Notes that there is an entry.
-    pub fn add(&mut self, full: &[u8], kind: &StoreKind) {
+    /// Notes that there is an entry, whose row is at `slot`.
+    pub fn add(&mut self, full: &[u8], slot: u32, kind: &StoreKind) {
         if let Some((key, time)) = split(full, kind) {
             self.full_keys.add(full, time);
             self.keys.add(key, time);
@@ -106,7 +106,7 @@ impl Expiry {
         // Whoever asks back a little further than retention goes is answered, too.
         let dead_before = self.live_from().saturating_sub(self.retention_ms / 8 + 2);
         if let (Some(times), Some((key, start, sequence))) = (&mut self.times, split_window_key(full)) {
-            times.add(key, start, sequence, dead_before);
+            times.add(key, start, sequence, slot, dead_before);
         }
     }
 
@@ -326,13 +326,13 @@ impl Store {
         let (is_cached, live_from) = (self.is_cached(), self.windows_from());
         let mut found = Windows::with_capacity(windows.len());
         let mut full = SmallVec::<[u8; 64]>::with_capacity(key.len() + WINDOW_SUFFIX);
-        for (start, sequence) in windows {
+        for (start, sequence, slot) in windows {
             full.clear();
             full.extend_from_slice(key);
             full.extend_from_slice(&start.to_be_bytes());
             full.extend_from_slice(&sequence.to_be_bytes());
             let is_live = start >= live_from;
-            let value = match self.rows.as_mut().map(|rows| rows.get(&full)) {
+            let value = match self.rows.as_mut().map(|rows| rows.get_at(slot, &full)) {
                 Some(Known::Value(value)) => value.filter(|_| is_live || is_cached).map(&mut read),
                 _ if is_live => self.engine.get(&full, &mut read)?,
                 _ => None,
