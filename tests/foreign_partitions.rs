@@ -17,8 +17,8 @@ fn place(key: &str, count: i32) -> i32 {
 
 fn topology() -> Topology {
     let builder = StreamsBuilder::new();
-    builder.stream(&NEW_USERS).to(&USERS).partitioned_by(|key, _, count| Some(vec![place(key, count)]));
-    builder.stream(&NEW_CITIES).to(&CITIES).partitioned_by(|key, _, count| Some(vec![place(key, count)]));
+    builder.stream(&NEW_USERS).to(&USERS).partitioned_by(|_, key, _, count| Some(vec![place(key, count)]));
+    builder.stream(&NEW_CITIES).to(&CITIES).partitioned_by(|_, key, _, count| Some(vec![place(key, count)]));
     let (users, cities) = (builder.table(&USERS), builder.table(&CITIES));
     let joined = TableJoined::default()
         .partitioned_by(|user: &String, count| place(user, count))

@@ -54,7 +54,7 @@ fn branches(builder: &StreamsBuilder) {
 fn repartitioned(builder: &StreamsBuilder) {
     let by_page = builder.stream(&CLICKS).select_key(|_, page| page.clone());
     let spread = by_page.repartition().partitions(8).named("by-page");
-    spread.to(&WORDS).partitioned_by(|page, _, count| Some(vec![page.len() as i32 % count]));
+    spread.to(&WORDS).partitioned_by(|_, page, _, count| Some(vec![page.len() as i32 % count]));
     let topic = |click: &Record<String, String>, _: &RecordContext| format!("clicks-of-{}", click.value);
     spread.to_chosen("topic-by-user", &WORDS, topic);
 }

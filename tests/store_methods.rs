@@ -48,6 +48,12 @@ impl Asks {
         assert_eq!(self.stamped.put_if_absent(ctx, &b, &9, 1)?, Some((3, Timestamp(30))));
         assert_eq!(self.stamped.delete(ctx, &b)?, Some((3, Timestamp(30))));
 
+        self.plain.put_all(ctx, [(&ab, &6), (&b, &7)])?;
+        assert_eq!(names(self.plain.range(ctx, &ab, None)?), ["ab", "b", "c", "d"]);
+        let about = self.plain.approximate_count(ctx)?;
+        assert!((5..=10).contains(&about), "about {about}");
+        assert_eq!((ctx.application_id(), ctx.task_id().to_string()), ("app", "0_0".to_owned()));
+
         let traced = ValueTimestampHeaders { value: 5, timestamp: Timestamp(70), headers: headers() };
         self.traced.put(ctx, &b, &traced)?;
         assert_eq!(self.traced.get(ctx, &b)?, Some(traced));

@@ -70,6 +70,15 @@ impl Engine {
         }
     }
 
+    /// How many entries there are, about.
+    pub(crate) fn approximate_count(&self) -> Result<u64, StateError> {
+        match self {
+            Engine::Memory(engine) => Ok(engine.count()),
+            Engine::Committed(engine) => engine.approximate_count(),
+            Engine::ReadOnly(engine) => engine.approximate_count(),
+        }
+    }
+
     /// Visits the entries of a range in the order of their keys' bytes, or backwards.
     pub(crate) fn scan(&self, range: &KeyRange, reverse: bool, visit: Visit<'_>) -> Result<(), StateError> {
         match self {
@@ -93,6 +102,9 @@ pub trait Committed: Send + Sync {
 
     /// Visits the entries of a range in the order of their keys' bytes, or backwards.
     fn scan(&self, range: &KeyRange, reverse: bool, visit: Visit<'_>) -> Result<(), StateError>;
+
+    /// How many entries there are, about.
+    fn approximate_count(&self) -> Result<u64, StateError>;
 
     /// The newest time that a commit named for this store, as it was when the engine was opened.
     fn newest_time(&self) -> NewestTime;

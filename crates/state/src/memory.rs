@@ -16,6 +16,10 @@ impl MemoryEngine {
         self.entries.get(key).map(Vec::as_slice)
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
     pub(crate) fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
         match value {
             None => {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use rocksdb::properties::ESTIMATE_NUM_KEYS;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType,
     FlushOptions, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
@@ -307,6 +308,11 @@ impl Committed for RocksEngine {
             }
         }
         entries.status().map_err(failed(&self.store, "scan"))
+    }
+
+    fn approximate_count(&self) -> Result<u64, StateError> {
+        let estimated = self.db.property_int_value_cf(family(&self.db, &self.store)?, ESTIMATE_NUM_KEYS);
+        Ok(estimated.map_err(failed(&self.store, "count"))?.unwrap_or(0))
     }
 
     fn newest_time(&self) -> NewestTime {

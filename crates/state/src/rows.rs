@@ -494,6 +494,11 @@ impl Rows {
         self.unwritten_bytes
     }
 
+    /// How many values the engine does not have.
+    pub fn unwritten_values(&self) -> u64 {
+        self.unwritten.iter().filter(|&&slot| !self.row(slot).is_deleted).count() as u64
+    }
+
     /// What the engine does not have, in the order of the keys.
     pub fn unwritten(&self) -> Vec<(&[u8], Option<&[u8]>)> {
         let rows = self.unwritten.iter().map(|&slot| {

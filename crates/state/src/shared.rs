@@ -89,6 +89,10 @@ impl Committed for SharedMap {
         self.0.read().unwrap_or_else(PoisonError::into_inner).scan(range, reverse, visit)
     }
 
+    fn approximate_count(&self) -> Result<u64, StateError> {
+        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).count())
+    }
+
     fn newest_time(&self) -> NewestTime {
         NewestTime::Unknown
     }

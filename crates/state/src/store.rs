@@ -334,6 +334,11 @@ impl Store {
         merge_into(&self.engine, rows, range, false, |_| true, visit)
     }
 
+    /// How many entries there are, about: one that was written lately may count twice, and the record cache is not looked at.
+    pub fn approximate_count(&self) -> Result<u64, StateError> {
+        Ok(self.engine.approximate_count()? + self.rows.as_ref().map_or(0, Rows::unwritten_values))
+    }
+
     /// Visits the keys of all entries, in no order; one that was deleted and one that is written may come as well, and twice.
     pub fn visit_keys(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), StateError> {
         let range = KeyRange::all();

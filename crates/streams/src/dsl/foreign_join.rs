@@ -174,8 +174,9 @@ impl<K: Data, V: Data> KTable<K, V> {
             Box::new(ResponseSink { partition, topic, key: key.clone(), value: response.clone() }) as Box<dyn Node>
         });
         let partitions = foreign_keys.map(|choose| {
-            let choose =
-                move |key: &Option<FK>, _: &Registration<K>, count| key.as_ref().map(|key| vec![choose(key, count)]);
+            let choose = move |_: &str, key: &Option<FK>, _: &Registration<K>, count| {
+                key.as_ref().map(|key| vec![choose(key, count)])
+            };
             Arc::new(choose) as ChoosePartitions<Option<FK>, Registration<K>>
         });
         let kind = OpKind::ForeignJoin(Box::new(ForeignJoinOp {

@@ -45,11 +45,11 @@ where
         self
     }
 
-    /// Chooses the partitions of each record, given its key and value and how many partitions its topic has. `None` leaves it
+    /// Chooses the partitions of each record, given its topic, key and value, and how many partitions the topic has. `None` leaves it
     /// to the hash of the key; of several partitions each gets the record; no partition at all drops it, and counts it.
     pub fn partitioned_by(
         mut self,
-        choose: impl Fn(&K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync + 'static,
+        choose: impl Fn(&str, &K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync + 'static,
     ) -> Self {
         self.routing.partitions = Some(Arc::new(choose));
         let made = sink_maker::<K, V, K2, V2>(self.key.clone(), self.value.clone(), self.routing.clone());

@@ -476,7 +476,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     #[must_use]
     pub fn partitioned_by(
         self,
-        choose: impl Fn(&K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync + 'static,
+        choose: impl Fn(&str, &K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync + 'static,
     ) -> Self {
         let routing = Routing { topic: None, partitions: Some(Arc::new(choose)) };
         let made = sink_maker::<K, V, K, V>(self.key.get::<K>(), self.value.get::<V>(), routing);

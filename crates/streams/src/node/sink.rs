@@ -12,8 +12,8 @@ use crate::task::{Core, DropReason, Node, OutRecord, PartitionBy, take_record};
 
 /// Names the topic of a record, given where the record at work came from.
 pub(crate) type ChooseTopic<K, V> = Arc<dyn Fn(&Record<K, V>, &RecordContext) -> String + Send + Sync>;
-/// Names the partitions of a record among so many; `None` for those of its key.
-pub(crate) type ChoosePartitions<K, V> = Arc<dyn Fn(&K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync>;
+/// Names the partitions of a record in a topic, among so many; `None` for those of its key.
+pub(crate) type ChoosePartitions<K, V> = Arc<dyn Fn(&str, &K, &V, Partition) -> Option<Vec<Partition>> + Send + Sync>;
 
 /// Where a sink's records go, if not all to one topic by the hash of their keys.
 pub(crate) struct Routing<K, V> {
@@ -65,7 +65,7 @@ impl<K: Fits<K2>, V: Fits<V2>, K2: Field, V2: Field> Node for Sink<K, V, K2, V2>
         let partitions = match &self.routing.partitions {
             Some(choose) => {
                 let count = core.outbox.collector.partitions(&self.topic).map_err(unsent)?;
-                choose(&record.key, &record.value, count)
+                choose(&self.topic, &record.key, &record.value, count)
             }
             None => None,
         };

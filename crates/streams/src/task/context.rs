@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::marker::PhantomData;
 
-use tidewater_types::{Headers, Partition, Record, RecordPlace, Timestamp};
+use tidewater_types::{Headers, Partition, Record, RecordPlace, TaskId, Timestamp};
 
 use super::core::{Core, Node, NodeId, take_record};
 use super::punctuate::{Every, Punctuation};
@@ -147,6 +147,16 @@ impl<'a, K: Clone + Send + 'static, V: Clone + Send + 'static> Context<'a, K, V>
         self.core.commit_requested = true;
     }
 
+    /// The application's id.
+    pub fn application_id(&self) -> &str {
+        &self.core.application_id
+    }
+
+    /// Which task this is.
+    pub fn task_id(&self) -> TaskId {
+        self.core.id
+    }
+
     /// The partition that the task works on.
     pub fn partition(&self) -> Partition {
         self.core.partition()
@@ -250,6 +260,16 @@ impl<K: Clone + Send + 'static, V: Clone + Send + 'static> FixedKeyContext<'_, K
     /// Asks for a commit before the next interval is over, as soon as the record at work is worked through.
     pub fn commit(&mut self) {
         self.0.commit();
+    }
+
+    /// The application's id.
+    pub fn application_id(&self) -> &str {
+        self.0.application_id()
+    }
+
+    /// Which task this is.
+    pub fn task_id(&self) -> TaskId {
+        self.0.task_id()
     }
 
     /// The partition that the task works on.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewater_state::{ChangelogSink, DirtyEntry, ExpiredRow, Store};
-use tidewater_types::{Headers, Partition, Record, RecordContext, RecordPlace, Timestamp, Topic};
+use tidewater_types::{Headers, Partition, Record, RecordContext, RecordPlace, TaskId, Timestamp, Topic};
 
 use super::handlers::Handlers;
 use super::punctuate::Schedules;
@@ -173,6 +173,8 @@ impl ChangelogSink for Outbox {
 
 /// The inside of a task: what nodes work with.
 pub struct Core {
+    pub(crate) id: TaskId,
+    pub(crate) application_id: String,
     pub(crate) nodes: Vec<NodeSlot>,
     pub(crate) stores: Vec<Store>,
     pub(crate) listeners: Vec<Option<FlushListener>>,

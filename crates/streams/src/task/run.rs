@@ -167,6 +167,8 @@ impl Task {
         };
         let outbox = Outbox { collector, changelogs, partition: options.id.partition, failure: None };
         let core = Core {
+            id: options.id,
+            application_id: options.application_id,
             nodes,
             stores,
             listeners,

@@ -10,8 +10,8 @@ use super::values::InStore;
 use super::{StoreAccess, StoreDefinition, ValueTimestampHeaders};
 use crate::codec::{Data, Serde};
 use crate::error::TaskError;
-use crate::task::StoreId;
 use crate::task::context::AsCore;
+use crate::task::{Core, StoreId};
 
 /// Keys with values.
 pub struct KeyValueStore<K, V>(StoreAccess<K, V>);
@@ -39,6 +39,15 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
     pub fn put(&self, ctx: &mut impl AsCore, key: &K, value: &V) -> Result<(), TaskError> {
         let (core, key) = (ctx.core(), self.0.key_bytes(key)?);
         self.0.put(core, &key, Some(value), core.context.timestamp).map(drop)
+    }
+
+    /// Puts entries one after another.
+    pub fn put_all<'a>(
+        &self,
+        ctx: &mut impl AsCore,
+        entries: impl IntoIterator<Item = (&'a K, &'a V)>,
+    ) -> Result<(), TaskError> {
+        entries.into_iter().try_for_each(|(key, value)| self.put(ctx, key, value))
     }
 
     /// Puts a value if the key has none; gives the one that it has.
@@ -85,6 +94,11 @@ impl<K: Data, V: Data> KeyValueStore<K, V> {
         to: impl Into<Option<&'a K>>,
     ) -> Result<Vec<(K, V)>, TaskError> {
         self.scan(ctx, &self.0.key_range(from.into(), to.into())?, true)
+    }
+
+    /// How many entries there are, about; one that was written lately may count twice.
+    pub fn approximate_count(&self, ctx: &mut impl AsCore) -> Result<u64, TaskError> {
+        self.0.approximate_count(ctx.core())
     }
 
     /// The entries whose keys' bytes begin with some, in their order.
@@ -246,6 +260,11 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
         self.0.scan_shown(ctx.core(), &self.0.key_range(from.into(), to.into())?, true)
     }
 
+    /// How many entries there are, about; one that was written lately may count twice.
+    pub fn approximate_count(&self, ctx: &mut impl AsCore) -> Result<u64, TaskError> {
+        self.0.approximate_count(ctx.core())
+    }
+
     /// The entries whose keys' bytes begin with some, in their order.
     pub fn prefix_scan(&self, ctx: &mut impl AsCore, prefix: &[u8]) -> Result<Vec<(K, V, Timestamp)>, TaskError> {
         self.0.scan_shown(ctx.core(), &KeyRange::with_prefix(prefix), false)
@@ -253,6 +272,10 @@ impl<K: Data, V: Data> TimestampedStore<K, V> {
 }
 
 impl<K, V> StoreAccess<K, V> {
+    fn approximate_count(&self, core: &mut Core) -> Result<u64, TaskError> {
+        Ok(core.stores[self.id].approximate_count()?)
+    }
+
     /// From one key to another, both included; without one to that end.
     pub(super) fn key_range(&self, from: Option<&K>, to: Option<&K>) -> Result<KeyRange, TaskError> {
         let from = from.map(|key| self.key_bytes(key)).transpose()?.unwrap_or_default();

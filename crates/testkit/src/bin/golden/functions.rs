@@ -334,9 +334,9 @@ pub fn timestamp_extractor(name: &str) -> Option<TimestampExtractor<Option<Val>,
 /// A partitioner.
 pub fn partitioner(
     name: &str,
-) -> impl Fn(&Option<Val>, &Option<Val>, Partition) -> Option<Vec<Partition>> + Send + Sync + 'static {
+) -> impl Fn(&str, &Option<Val>, &Option<Val>, Partition) -> Option<Vec<Partition>> + Send + Sync + 'static {
     let name = name.to_owned();
-    move |_, _, _| match name.as_str() {
+    move |_, _, _, _| match name.as_str() {
         "zero" => Some(vec![0]),
         "drop" => Some(vec![]),
         _ => None,
