@@ -26,6 +26,8 @@ use crate::{Backend, Committed, Engine, KeyRange, NewestTime, StateError, StoreK
 /// Version of the layout described above.
 const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"format";
+/// The column family that every database has.
+const OWN_FAMILY: &str = "default";
 /// Bits a key that the Bloom filters of table files take.
 const BLOOM_BITS: f64 = 10.0;
 /// The part of a memtable that its Bloom filter takes. It is reserved at once, and counts against the common budget.
@@ -94,18 +96,18 @@ impl RocksBackend {
         options.set_write_buffer_manager(&memory.write_buffers);
         options.set_keep_log_file_num(2);
         let mut families: Vec<String> = DB::list_cf(&options, folder).unwrap_or_default();
-        families.push("default".to_owned());
-        families.extend(stores.iter().map(|store| store.name.clone()));
+        families.push(OWN_FAMILY.to_owned());
+        families.extend(stores.iter().map(|store| family_name(&store.name).to_owned()));
         families.sort();
         families.dedup();
         let mut dead_before = BTreeMap::new();
         let families = families.into_iter().map(|family| {
             let mut options = family_options(&family, memory);
-            let spec = stores.iter().find(|store| store.name == family);
+            let spec = stores.iter().find(|store| family_name(&store.name) == family);
             if let Some(spec) = spec.filter(|spec| spec.expires()) {
                 let dead = Arc::new(AtomicI64::new(i64::MIN));
                 expire(&mut options, spec.kind.clone(), dead.clone());
-                dead_before.insert(family.clone(), dead);
+                dead_before.insert(spec.name.clone(), dead);
             }
             ColumnFamilyDescriptor::new(family, options)
         });
@@ -148,7 +150,7 @@ fn family_options(family: &str, memory: &RocksMemory) -> Options {
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    if family == "default" {
+    if family == OWN_FAMILY {
         options.set_write_buffer_size(OFFSETS_MEMTABLE_BYTES);
     } else {
         options.set_write_buffer_size(MEMTABLE_BYTES);
@@ -193,8 +195,14 @@ fn offset_key(store: &str) -> Vec<u8> {
     [b"offset:", store.as_bytes()].concat()
 }
 
+/// A store's column family has its name; but one has it already.
+fn family_name(store: &str) -> &str {
+    // No store's name has a colon.
+    if store == OWN_FAMILY { "store:default" } else { store }
+}
+
 fn family<'a>(db: &'a DB, store: &str) -> Result<&'a ColumnFamily, StateError> {
-    db.cf_handle(store).ok_or_else(|| StateError::Engine {
+    db.cf_handle(family_name(store)).ok_or_else(|| StateError::Engine {
         store: store.to_owned(),
         action: "find",
         reason: "the database was opened without this store".to_owned(),

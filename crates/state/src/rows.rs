@@ -339,7 +339,7 @@ impl Rows {
         let slot = self.find(key).unwrap_or_else(|| self.insert(key));
         let row = self.row_mut(slot);
         row.is_leaving = false;
-        let was_unwritten = std::mem::replace(&mut row.is_unwritten, true);
+        let was_unwritten = row.is_unwritten;
         if row.dirty != 0 {
             // It was written again meanwhile.
             row.below = Some(Box::new(value.map(SmallVec::from_slice)));
@@ -348,6 +348,7 @@ impl Rows {
             self.change(slot, value);
         }
         if !was_unwritten {
+            self.row_mut(slot).is_unwritten = true;
             self.unwritten.push(slot);
             self.unwritten_bytes += self.row(slot).bytes();
         }
@@ -663,6 +664,7 @@ mod tests {
         assert_eq!(rows.get_flushed(b"a"), Known::Value(Some(b"1")));
         assert_eq!(rows.get(b"a"), Known::Value(Some(b"3")));
         assert_eq!(rows.unwritten(), [(&b"a"[..], Some(&b"1"[..]))]);
+        assert_eq!(rows.unwritten_bytes(), rows.bytes, "each is counted once");
         rows.all_written();
         assert!(rows.unwritten().is_empty());
     }

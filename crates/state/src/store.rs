@@ -238,7 +238,7 @@ impl Store {
     ) -> Result<bool, StateError> {
         if value.is_none() && matches!(self.spec.kind, StoreKind::Window { duplicates: true, .. }) {
             // Deletes nothing; in Kafka Streams it moves the time of a store in memory, not that of a persistent one.
-            return if self.spec.in_memory { self.note_time(key).map(|_| true) } else { Ok(true) };
+            return if self.spec.in_memory { self.note_time(key) } else { Ok(true) };
         }
         if !matches!(self.spec.kind, StoreKind::Versioned { .. }) && !self.note_time(key)? {
             return Ok(false);

@@ -103,6 +103,9 @@ impl<K: Field, A: Field> CogroupedStream<K, A> {
     }
 
     /// Aggregates the values of each key over all streams, beginning with `init`.
+    ///
+    /// Keeps one store for all, with a changelog; streams whose keys were changed go through repartition topics. Records
+    /// without a key or value are left out.
     pub fn aggregate(&self, init: impl Fn() -> A + Send + Sync + 'static) -> KTable<K::Some, A::Some> {
         let key = self.key.clone();
         self.aggregated(Arc::new(init), By::Key, key, |op| store_getter(op, self.key.get::<K>(), Serde::default()))
@@ -133,6 +136,9 @@ pub struct TimeWindowedCogroup<K: Field, A: Field> {
 
 impl<K: Field, A: Field> TimeWindowedCogroup<K, A> {
     /// Aggregates the values of each key in each window over all streams, beginning with `init`.
+    ///
+    /// Keeps a window store with a changelog; streams whose keys were changed go through repartition topics. Records without
+    /// a key or value, and those that come later than the grace, are left out.
     pub fn aggregate(&self, init: impl Fn() -> A + Send + Sync + 'static) -> KTable<Windowed<K::Some>, A::Some> {
         let key = &self.cogroup.key;
         let table_key = SerdeSlot::of(Windowed::serde(key.get::<K>(), self.kind.size_ms()));
@@ -150,7 +156,19 @@ pub struct SessionWindowedCogroup<K: Field, A: Field> {
 impl<K: Field, A: Field> SessionWindowedCogroup<K, A> {
     /// Aggregates the values of each session over all streams, beginning with `init`; `merge` combines sessions that grow
     /// together.
+    ///
+    /// Keeps a session store with a changelog; streams whose keys were changed go through repartition topics. Records without
+    /// a key or value, and those that come later than the grace, are left out.
     pub fn aggregate(
+        &self,
+        init: impl Fn() -> A + Send + Sync + 'static,
+        merge: impl Fn(&K::Some, A, A) -> A + Send + Sync + 'static,
+    ) -> KTable<SessionWindowed<K::Some>, A::Some> {
+        self.try_aggregate(init, move |key, a, b| Ok(merge(key, a, b)))
+    }
+
+    /// [`SessionWindowedCogroup::aggregate`] with a merger that may fail.
+    pub fn try_aggregate(
         &self,
         init: impl Fn() -> A + Send + Sync + 'static,
         merge: impl Fn(&K::Some, A, A) -> Result<A, UserError> + Send + Sync + 'static,

@@ -47,7 +47,12 @@ impl<K, V> GlobalKTable<K, V> {
 
     /// Keeps the rows in memory, not in RocksDB.
     pub fn in_memory(self) -> Self {
-        self.option(|store| store.in_memory = true)
+        self.option(|store| store.in_memory = Some(true))
+    }
+
+    /// Keeps the rows in RocksDB, whatever [`BuildSettings::in_memory_stores`](crate::BuildSettings) says.
+    pub fn on_disk(self) -> Self {
+        self.option(|store| store.in_memory = Some(false))
     }
 }
 

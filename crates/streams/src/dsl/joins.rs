@@ -93,14 +93,34 @@ impl JoinWindows {
     /// Keeps the left side's records in memory, and with them those that are still without a partner.
     #[must_use]
     pub fn left_in_memory(mut self) -> Self {
-        self.left_store.in_memory = true;
+        self.left_store.in_memory = Some(true);
         self
     }
 
     /// Keeps the right side's records in memory.
     #[must_use]
     pub fn right_in_memory(mut self) -> Self {
-        self.right_store.in_memory = true;
+        self.right_store.in_memory = Some(true);
+        self
+    }
+
+    /// Keeps waiting records in RocksDB, whatever [`BuildSettings::in_memory_stores`](crate::BuildSettings) says.
+    #[must_use]
+    pub fn on_disk(self) -> Self {
+        self.left_on_disk().right_on_disk()
+    }
+
+    /// Keeps the left side's records in RocksDB, and with them those that are still without a partner.
+    #[must_use]
+    pub fn left_on_disk(mut self) -> Self {
+        self.left_store.in_memory = Some(false);
+        self
+    }
+
+    /// Keeps the right side's records in RocksDB.
+    #[must_use]
+    pub fn right_on_disk(mut self) -> Self {
+        self.right_store.in_memory = Some(false);
         self
     }
 

@@ -257,6 +257,15 @@ where
         self.try_flat_map_values(move |_, value| Ok(map(value)))
     }
 
+    /// [`KStream::flat_map_values`] with a mapper that sees the key.
+    pub fn flat_map_values_with_key<V2, I>(&self, map: impl Fn(&K, V) -> I + Send + Sync + 'static) -> KStream<K, V2>
+    where
+        V2: Clone + Send + 'static,
+        I: IntoIterator<Item = V2> + 'static,
+    {
+        self.try_flat_map_values(move |key, value| Ok(map(key, value)))
+    }
+
     /// [`KStream::flat_map_values`] with a mapper that sees the key, and may fail.
     pub fn try_flat_map_values<V2, I>(
         &self,

@@ -80,7 +80,7 @@ impl<K: Field, V: Field> KStream<K, V> {
         }
         let span = windows.span;
         if span.before_ms.saturating_add(span.after_ms) < 0 {
-            let what = format!("a window from {} to {} ms ends before it begins", -span.before_ms, span.after_ms);
+            let what = format!("a window from {} to {} ms ends before it begins", span.before_ms.saturating_neg(), span.after_ms);
             self.handle.fail(BuildError::InvalidWindow { operator: "join".to_owned(), what });
         }
         let join: JoinPair<K, V::Some, V2::Some, R> = Arc::new(join);

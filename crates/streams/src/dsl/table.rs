@@ -98,7 +98,12 @@ impl<K, V> KTable<K, V> {
 
     /// Keeps the rows in memory, not in RocksDB.
     pub fn in_memory(self) -> Self {
-        self.option(|store| store.in_memory = true)
+        self.option(|store| store.in_memory = Some(true))
+    }
+
+    /// Keeps the rows in RocksDB, whatever [`BuildSettings::in_memory_stores`](crate::BuildSettings) says.
+    pub fn on_disk(self) -> Self {
+        self.option(|store| store.in_memory = Some(false))
     }
 
     /// With or without a record cache before the store. Default: with.
@@ -326,6 +331,14 @@ impl<K: Data, V: Data> KTable<K, V> {
     /// Makes another value of each row's; `None` leaves the row out.
     pub fn map_values<V2: Field>(&self, map: impl Fn(V) -> V2 + Send + Sync + 'static) -> KTable<K, V2::Some> {
         self.try_map_values(move |_, value| Ok(map(value)))
+    }
+
+    /// [`KTable::map_values`] with a mapper that sees the key.
+    pub fn map_values_with_key<V2: Field>(
+        &self,
+        map: impl Fn(&K, V) -> V2 + Send + Sync + 'static,
+    ) -> KTable<K, V2::Some> {
+        self.try_map_values(move |key, value| Ok(map(key, value)))
     }
 
     /// [`KTable::map_values`] with a mapper that sees the key, and may fail.

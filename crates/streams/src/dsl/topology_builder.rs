@@ -278,10 +278,28 @@ impl TopologyBuilder {
     where
         P: Processor<KIn = K, VIn = V>,
     {
-        self.filled_store(source.into(), topic, name.into(), definition, false, make)
+        let timestamps = TimestampExtractor::Default;
+        self.filled_store(source.into(), topic, timestamps, name.into(), definition, false, make)
+    }
+
+    /// The same with timestamps of its own: the store's records are those of an ordinary source.
+    pub fn add_read_only_store_with<S: 'static, K: Field, V: Field, P>(
+        &self,
+        source: impl Into<String>,
+        topic: &Topic<K, V>,
+        timestamps: TimestampExtractor<K, V>,
+        name: impl Into<String>,
+        definition: StoreDefinition<S>,
+        make: impl Fn(&mut Stores<'_>, &StoreHandle<S>) -> P + Send + Sync + 'static,
+    ) -> StoreHandle<S>
+    where
+        P: Processor<KIn = K, VIn = V>,
+    {
+        self.filled_store(source.into(), topic, timestamps, name.into(), definition, false, make)
     }
 
     /// Adds a store that a processor fills from a topic as a whole, in one place for all tasks, which only read it.
+    /// Its records have the timestamps of the topic, and there is no extractor: Kafka Streams takes one, and does not ask it.
     pub fn add_global_store<S: 'static, K: Field, V: Field, P>(
         &self,
         source: impl Into<String>,
@@ -293,13 +311,15 @@ impl TopologyBuilder {
     where
         P: Processor<KIn = K, VIn = V>,
     {
-        self.filled_store(source.into(), topic, name.into(), definition, true, make)
+        let timestamps = TimestampExtractor::Default;
+        self.filled_store(source.into(), topic, timestamps, name.into(), definition, true, make)
     }
 
     fn filled_store<S: 'static, K: Field, V: Field, P>(
         &self,
         source_name: String,
         topic: &Topic<K, V>,
+        timestamps: TimestampExtractor<K, V>,
         name: String,
         definition: StoreDefinition<S>,
         is_global: bool,
@@ -315,7 +335,7 @@ impl TopologyBuilder {
             let processor = make(&mut stores_of(build));
             ProcessorNode { id: build.node, processor }
         });
-        let source = source_maker(topic, TimestampExtractor::Default);
+        let source = source_maker(topic, timestamps);
         let reads = Reads::topic(topic.name());
         let kind = OpKind::AddReadOnlyStore { reads, source_name, source, node, store: store.index, is_global };
         let _: NodeHandle<(), ()> = self.add(name, kind, &[]);

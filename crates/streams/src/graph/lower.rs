@@ -544,10 +544,12 @@ impl Lowering<'_> {
             changelog.insert(0, ("retention.ms".to_owned(), kept.saturating_add(additional).to_string()));
         }
         let logging = if options.without_changelog { Logging::Off } else { Logging::On(changelog) };
-        let in_memory = options.in_memory || options.max_keys.is_some() || self.settings.in_memory_stores;
+        // Versions are always on disk unless they are asked to be elsewhere, as in Kafka Streams.
+        let by_default = self.settings.in_memory_stores && options.versioned.is_none();
+        let in_memory = options.max_keys.is_some() || options.in_memory.unwrap_or(by_default);
         let cached = options.cached.unwrap_or(true) && options.versioned.is_none();
         let has_room = !matches!(kind, StoreKind::Versioned { .. } | StoreKind::KeyValue { timestamped: false });
-        let headers = match self.settings.keep_headers && has_room {
+        let headers = match self.settings.keep_headers && has_room && !in_memory {
             true => StoreHeaders::Kept,
             false => StoreHeaders::Dropped,
         };

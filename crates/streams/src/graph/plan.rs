@@ -36,7 +36,8 @@ pub(crate) struct RepartitionMaker {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StoreOptions {
     pub name: Option<String>,
-    pub in_memory: bool,
+    /// In memory or not; as the settings say if nothing was said.
+    pub in_memory: Option<bool>,
     pub cached: Option<bool>,
     pub without_changelog: bool,
     pub changelog: Vec<(String, String)>,
@@ -130,7 +131,8 @@ pub(crate) struct StreamJoinOp {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JoinStore {
     pub name: Option<String>,
-    pub in_memory: bool,
+    /// In memory or not; as the settings say if nothing was said.
+    pub in_memory: Option<bool>,
 }
 
 #[derive(Clone)]

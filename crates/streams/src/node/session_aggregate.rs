@@ -92,7 +92,8 @@ impl<K: Field, V: Field, A: Data> Node for SessionAggregate<K, V, A> {
         }
         let close_time = self.observed.saturating_sub(self.grace_ms).saturating_sub(self.gap_ms);
         let raw = self.access.key_bytes(&key)?;
-        let found = core.stores[self.access.id].find_sessions(&raw, time - self.gap_ms, time + self.gap_ms)?;
+        let (from, to) = (time.saturating_sub(self.gap_ms), time.saturating_add(self.gap_ms));
+        let found = core.stores[self.access.id].find_sessions(&raw, from, to)?;
         let mut merged = Vec::with_capacity(found.len());
         let mut window = Window { start: time, end: time };
         let mut aggregate = (self.init)();

@@ -154,7 +154,7 @@ impl<K: Field, VThis: Field, VOther: Field, V: Clone + Send + 'static> StreamJoi
             self.send_unmatched(core, result)?;
         }
         let (before, after) = self.reach();
-        let (from, to) = ((time - before).max(0), (time + after).max(0));
+        let (from, to) = (time.saturating_sub(before).max(0), time.saturating_add(after).max(0));
         let partners = core.stores[self.other.id].fetch(raw, from, to, false, |value| self.other.value.read(value))?;
         let is_alone = partners.is_empty();
         for (start, other) in partners {
@@ -321,7 +321,7 @@ where
         let with_itself = time > times.stream_time.saturating_sub(self.span.retention_ms()).saturating_add(1);
         let result = |value, timestamp| Record { key: key.clone(), value, timestamp, headers: headers.clone() };
         let fetch = |core: &mut Core, before: i64, after: i64| {
-            let (from, to) = ((time - before).max(0), (time + after).max(0));
+            let (from, to) = (time.saturating_sub(before).max(0), time.saturating_add(after).max(0));
             core.stores[self.access.id].fetch(&raw, from, to, false, |value| self.access.value.read(value))
         };
         for (start, other) in fetch(core, self.span.before_ms, self.span.after_ms)? {

@@ -337,7 +337,12 @@ impl Core {
         while let Some(DirtyEntry { key, value, context }) = self.stores[store].next_dirty() {
             self.within(context, |core| match &listener {
                 Some(listener) => listener(core, &key, value.as_deref()),
-                None => core.write_through(store, &key, value.as_deref()).map(drop),
+                None => {
+                    if !core.write_through(store, &key, value.as_deref())? {
+                        core.drop_record(DropReason::Expired);
+                    }
+                    Ok(())
+                }
             })?;
         }
         self.check_changelog()

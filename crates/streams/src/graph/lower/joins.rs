@@ -37,7 +37,7 @@ impl Lowering<'_> {
         let base = |suffix: &str, generated: &str| {
             join.store_name.as_ref().map_or_else(|| generated.to_owned(), |name| format!("{name}{suffix}"))
         };
-        let in_memory = |store: &JoinStore| store.in_memory || self.settings.in_memory_stores;
+        let in_memory = |store: &JoinStore| store.in_memory.unwrap_or(self.settings.in_memory_stores);
         let logging = |extra: Vec<(String, String)>| {
             if join.without_changelog { Logging::Off } else { Logging::On(extra) }
         };

@@ -402,7 +402,7 @@ impl Writer {
                 ("store", Json::String(kind))
                     if kind.starts_with("lru") || ["rocks_db", "plain", "timestamped"].contains(&kind.as_str()) =>
                 {
-                    table
+                    table.on_disk()
                 }
                 ("store", Json::String(kind)) if kind.starts_with("versioned") => {
                     // Cannot be written in Tidewater; Kafka Streams says so when it builds.
@@ -448,9 +448,14 @@ impl Writer {
     }
 
     fn put_table(&mut self, step: &Json, table: Table, key: Type, value: Type) {
+        // The stores of aggregations are of windows or sessions; those of what is derived of them have windowed keys.
         let store_key = match &key {
-            Type::Windowed(_, inner) | Type::Session(inner) => (**inner).clone(),
-            plain => plain.clone(),
+            Type::Windowed(_, inner) | Type::Session(inner)
+                if ["count", "reduce", "aggregate"].contains(&&*required(step, "op")) =>
+            {
+                (**inner).clone()
+            }
+            whole => whole.clone(),
         };
         if let Some(name) = step.get("materialized").and_then(|m| text(m, "name")) {
             self.store_types.insert(name.to_owned(), (store_key, value.clone()));
@@ -605,14 +610,13 @@ impl Writer {
             return Ok(());
         }
         if let Some((table, _, table_type)) = self.table(step, "with") {
-            let Table::Plain(table) = table else { return not_yet("a stream joined with a windowed table") };
             let result = f::joiner_type(&function, &left_type, &table_type);
-            let join = move |k: &Key, l: &Val, r: Option<&Val>| Ok(f::joiner(&function, k.as_ref(), Some(l), r));
-            let joined = match number(step, "graceMs") {
-                Some(grace) => left.try_join_table_with_grace(&table, op == "leftJoin", duration(grace)?, join),
-                None => left.try_join_table_any(&table, op == "leftJoin", join),
+            let joined = match table {
+                Table::Plain(table) => join_rows(&left, &table, step, op, function)?,
+                Table::Windowed(table) => join_table(&left, &key, &table, step, op, function)?,
+                Table::Session(table) => join_table(&left, &key, &table, step, op, function)?,
             };
-            self.put_stream(step, named(joined, step), key, result);
+            self.put_stream(step, joined, key, result);
             return Ok(());
         }
         let (right, _, right_type) = self.stream(step, "with")?;

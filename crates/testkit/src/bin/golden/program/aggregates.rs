@@ -195,7 +195,7 @@ impl Writer {
             Handle::SessionCogroup(cogroup, key, value, first) => {
                 let (first, merge_fn) = (first.clone(), first.clone());
                 let table = cogroup
-                    .aggregate(move || f::initial(&first), move |_, a, b| Ok(f::merge(&merge_fn, a, b)))
+                    .aggregate(move || f::initial(&first), move |_, a, b| f::merge(&merge_fn, a, b))
                     .value_serde(value.serde());
                 let table = materialize(named_table(table, step), step, true)?;
                 (Table::Session(table), Type::Session(Box::new(key.clone())), value.clone())

@@ -2,18 +2,29 @@
 
 use std::marker::PhantomData;
 
-use tidewater_streams::{Core, UserError, ValueTransformer};
+use tidewater_streams::{Core, Serde, UserError, ValueTransformer, Window};
 
 use super::*;
 
 /// A table's key as the dynamic type.
 pub(super) trait TableKey: Data {
     fn val(&self) -> Val;
+    /// Back again, if it is such a key.
+    fn from_val(val: Val) -> Option<Self>;
+    fn serde(key: &Type) -> Serde<Self>;
 }
 
 impl TableKey for Val {
     fn val(&self) -> Val {
         self.clone()
+    }
+
+    fn from_val(val: Val) -> Option<Self> {
+        Some(val)
+    }
+
+    fn serde(key: &Type) -> Serde<Self> {
+        key.serde()
     }
 }
 
@@ -21,11 +32,35 @@ impl TableKey for Windowed<Val> {
     fn val(&self) -> Val {
         Val::Windowed { key: Box::new(self.key.clone()), start: self.window.start, end: self.window.end }
     }
+
+    fn from_val(val: Val) -> Option<Self> {
+        let Val::Windowed { key, start, end } = val else { return None };
+        Some(Windowed { key: *key, window: Window { start, end } })
+    }
+
+    fn serde(key: &Type) -> Serde<Self> {
+        match key {
+            Type::Windowed(size, inner) => Windowed::serde(inner.serde(), *size),
+            other => Windowed::serde(other.serde(), 0),
+        }
+    }
 }
 
 impl TableKey for SessionWindowed<Val> {
     fn val(&self) -> Val {
         Val::Session { key: Box::new(self.key.clone()), start: self.window.start, end: self.window.end }
+    }
+
+    fn from_val(val: Val) -> Option<Self> {
+        let Val::Session { key, start, end } = val else { return None };
+        Some(SessionWindowed { key: *key, window: Window { start, end } })
+    }
+
+    fn serde(key: &Type) -> Serde<Self> {
+        match key {
+            Type::Session(inner) => SessionWindowed::serde(inner.serde()),
+            other => SessionWindowed::serde(other.serde()),
+        }
     }
 }
 
@@ -51,9 +86,8 @@ pub(super) fn materialize<K, V>(
             ("name", Json::String(name)) => table.store(name),
             ("store", Json::String(kind)) => match kind.as_str() {
                 "in_memory" => table.in_memory(),
-                "rocks_db" | "timestamped" => table,
-                "plain" => table.without_timestamps(),
-                "supplier" => table,
+                "rocks_db" | "timestamped" | "supplier" => table.on_disk(),
+                "plain" => table.without_timestamps().on_disk(),
                 "supplier_in_memory" => table.in_memory(),
                 lru if lru.starts_with("lru:") => table.least_recently_used(lru[4..].parse().unwrap_or(0)),
                 versioned if versioned.starts_with("versioned:") => {
@@ -205,13 +239,60 @@ pub(super) fn join_foreign<K: TableKey>(
     foreign: &str,
     function: String,
 ) -> Result<KTable<K, Val>, Trouble> {
-    let Table::Plain(right) = right else { return not_yet("a foreign-key join with a windowed table") };
+    let joined = match right {
+        Table::Plain(right) => join_foreign_to(left, right, op, foreign, function),
+        Table::Windowed(right) => join_foreign_to(left, right, op, foreign, function),
+        Table::Session(right) => join_foreign_to(left, right, op, foreign, function),
+    };
+    materialize(named_table(joined, step), step, false)
+}
+
+fn join_foreign_to<K: TableKey, FK: TableKey>(
+    left: &KTable<K, Val>,
+    right: &KTable<FK, Val>,
+    op: &str,
+    foreign: &str,
+    function: String,
+) -> KTable<K, Val> {
     let foreign = foreign.to_owned();
-    let joined = left.try_join_foreign_any(
+    left.try_join_foreign_any(
         right,
         op == "leftJoin",
-        move |k, v| f::key_function(&foreign, Some(&k.val()), Some(v)),
+        move |k, v| Ok(f::key_function(&foreign, Some(&k.val()), Some(v))?.and_then(FK::from_val)),
         move |l, r| Ok(f::joiner(&function, None, Some(l), r)),
-    );
-    materialize(named_table(joined, step), step, false)
+    )
+}
+
+/// A stream joined with a table of windowed keys, under whose type it is seen meanwhile.
+pub(super) fn join_table<K: TableKey>(
+    left: &Stream,
+    key: &Type,
+    table: &KTable<K, Val>,
+    step: &Json,
+    op: &str,
+    function: String,
+) -> Result<Stream, Trouble> {
+    let left = left.retype(|key| key.and_then(K::from_val), |value| value).key_serde(K::serde(key));
+    let joined = join_rows(&left, table, step, op, function)?;
+    Ok(joined.retype(|key| key.map(|key| key.val()), |value| value).key_serde(key.serde()))
+}
+
+pub(super) fn join_rows<K: TableKey>(
+    left: &KStream<Option<K>, Value>,
+    table: &KTable<K, Val>,
+    step: &Json,
+    op: &str,
+    function: String,
+) -> Result<KStream<Option<K>, Value>, Trouble> {
+    let join = move |k: &Option<K>, l: &Val, r: Option<&Val>| {
+        Ok(f::joiner(&function, k.as_ref().map(K::val).as_ref(), Some(l), r))
+    };
+    let joined = match number(step, "graceMs") {
+        Some(grace) => left.try_join_table_with_grace(table, op == "leftJoin", duration(grace)?, join),
+        None => left.try_join_table_any(table, op == "leftJoin", join),
+    };
+    Ok(match text(step, "name") {
+        Some(name) => joined.named(name),
+        None => joined,
+    })
 }
