@@ -1,6 +1,9 @@
 //! Programs that cannot be: what each is told, and what it is to do about it.
 
-use tidewater::{BuildError, BuildSettings, Optimizations, Suppress, TopologyBuilder, Unlimited, prelude::*};
+use tidewater::{
+    BuildError, BuildSettings, EmitStrategy, NodeHandle, Optimizations, RateLimit, Suppress, TopologyBuilder,
+    Unlimited, prelude::*,
+};
 use tidewater_testkit::TestDriver;
 
 const IN: Topic<String, String> = Topic::new("in");
@@ -32,7 +35,8 @@ fn two_numbers_of_partitions_that_are_joined() {
         let right = builder.stream(&OTHER).repartition().partitions(3).named("right");
         left.join(&right, JoinWindows::of(seconds(1)), |a, b| format!("{a}{b}")).for_each(|_, _| {});
     };
-    refused(program, &["left", "right", "partitions"]);
+    let error = refused(program, &["left", "right", "2 partitions", "3", ".partitions("]);
+    assert!(matches!(error, BuildError::NotCopartitioned { left_partitions: 2, right_partitions: 3, .. }));
 }
 
 #[test]
@@ -91,6 +95,65 @@ fn negative_lengths_and_times() {
     let program =
         |builder: &StreamsBuilder| drop(builder.stream(&IN).group_by_key().windowed_by(Tumbling::of(ms(0))).count());
     refused(program, &["0 ms", "at least 1 ms"]);
+    let windowed = |builder: &StreamsBuilder, advance| {
+        drop(builder.stream(&IN).group_by_key().windowed_by(Hopping::of(ms(10), advance)).count());
+    };
+    refused(|builder| windowed(builder, ms(0)), &["advance of 0 ms", "from 1 ms to the size, 10 ms"]);
+    refused(|builder| windowed(builder, ms(11)), &["advance of 11 ms", "from 1 ms to the size, 10 ms"]);
+    let program = |builder: &StreamsBuilder| {
+        drop(builder.stream(&IN).group_by_key().windowed_by(Sessions::with_gap(ms(0))).count())
+    };
+    refused(program, &["gap of 0 ms", "at least 1 ms"]);
+    let program = |builder: &StreamsBuilder| drop(builder.stream(&IN).rate_limit(RateLimit::of(0, seconds(1))));
+    refused(program, &["rate_limit", "0 records", "at least 1"]);
+}
+
+#[test]
+fn windows_that_never_close() {
+    let program = |builder: &StreamsBuilder| {
+        let windows = builder.stream(&IN).group_by_key().windowed_by(Unlimited::starting(0));
+        drop(windows.emit_strategy(EmitStrategy::OnWindowClose).count());
+    };
+    refused(program, &["never closes", "with each update"]);
+}
+
+#[test]
+fn sources_that_cannot_be() {
+    refused(|builder| drop(builder.stream_matching("in[", &IN)), &["in["]);
+    refused(|builder| drop(builder.stream_of_all(&[] as &[Topic<String, String>])), &["no topics", "at least one"]);
+    let program = |builder: &StreamsBuilder| drop(builder.stream(&IN).partitions(3));
+    refused(program, &["partitions", "for .repartition()"]);
+    let builder = TopologyBuilder::new();
+    builder.add_source("one", &IN);
+    builder.add_source("two", &IN);
+    check(builder.build().map(drop), &["\"in\"", "by two sources", "use the stream twice"]);
+    let builder = TopologyBuilder::new();
+    builder.add_source("one", &IN);
+    builder.add_sink("out", &OTHER, &[] as &[&NodeHandle<String, String>]);
+    check(builder.build().map(drop), &["\"out\"", "no parent", "at least one node"]);
+}
+
+struct Keeps(#[expect(dead_code, reason = "only opened")] KeyValueStore<String, String>);
+
+impl Processor for Keeps {
+    type KIn = String;
+    type VIn = String;
+    type KOut = ();
+    type VOut = ();
+
+    fn process(&mut self, _: Record<String, String>, _: &mut Context<'_, (), ()>) -> Result<(), tidewater::UserError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_global_stores_processor_with_another_store() {
+    let program = |builder: &StreamsBuilder| {
+        let other = builder.store(KeyValueStore::<String, String>::define("other"));
+        let definition = KeyValueStore::<String, String>::define("global");
+        builder.global_store(&IN, definition, move |stores, _| Keeps(stores.open(&other)));
+    };
+    refused(program, &["global store", "its own only"]);
 }
 
 #[test]

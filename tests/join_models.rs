@@ -155,6 +155,36 @@ proptest! {
         prop_assert_eq!(sorted(got), stream_join(&events, kind, before, after));
     }
 
+    /// A partner is found as long as the store of its side keeps it: by the latest record of that side.
+    #[test]
+    fn streams_within_their_grace(
+        events in events(60), before in 0i64..6, after in 0i64..6, grace in 0i64..20, in_memory: bool,
+    ) {
+        let windows = JoinWindows::of(ms(1)).before(ms(before as u64)).after(ms(after as u64)).grace(ms(grace as u64));
+        let windows = if in_memory { windows.in_memory() } else { windows.on_disk() };
+        let driver = driver(|builder| {
+            let (left, right) = (builder.stream(&LEFT), builder.stream(&RIGHT));
+            left.join(&right, windows.clone(), |a, b| pair(Some(a), Some(b))).map_values(Some).to(&OUT);
+        });
+        send_streams(&driver, &events);
+        let mut expected = Vec::new();
+        for (number, event) in events.iter().enumerate() {
+            let others = || events[..number].iter().enumerate().filter(|(_, other)| other.left != event.left);
+            let newest = others().map(|(_, other)| other.time).max().unwrap_or(-1);
+            let reach = if event.left { (before, after) } else { (after, before) };
+            let is_partner = |other: &Event| {
+                other.key == event.key
+                    && (event.time - reach.0..=event.time + reach.1).contains(&other.time)
+                    && other.time > newest - (before + after + grace)
+            };
+            for (other, _) in others().filter(|(_, other)| is_partner(other)) {
+                let (left, right) = if event.left { (number, other) } else { (other, number) };
+                expected.push((key(event.key), Some(pair(Some(&value(left)), Some(&value(right))))));
+            }
+        }
+        prop_assert_eq!(sorted(results(&driver)), sorted(expected));
+    }
+
     #[test]
     fn a_stream_with_itself(events in events(30), before in 0i64..12, after in 0i64..12, optimized: bool) {
         let windows = JoinWindows::of(ms(1)).before(ms(before as u64)).after(ms(after as u64)).grace(seconds(1));
@@ -297,4 +327,18 @@ proptest! {
         }
         prop_assert_eq!(last_rows(&driver, &events), expected);
     }
+}
+
+/// The longest times there are reach everything, and overflow nowhere.
+#[test]
+fn streams_within_any_time() {
+    let forever = std::time::Duration::MAX;
+    let driver = driver(|builder| {
+        let (left, right) = (builder.stream(&LEFT), builder.stream(&RIGHT));
+        let windows = JoinWindows::of(forever).grace(forever);
+        left.outer_join(&right, windows, pair).map_values(Some).to(&OUT);
+    });
+    driver.input(&LEFT).send("a".to_owned(), "l".to_owned(), 0);
+    driver.input(&RIGHT).send("a".to_owned(), "r".to_owned(), i64::MAX - 1);
+    assert_eq!(results(&driver), [("a".to_owned(), Some("l/r".to_owned()))]);
 }

@@ -1,8 +1,9 @@
 //! The examples of docs/operators.md, compiled, built, and held against the page.
 
 use tidewater::{
-    Core, DropReason, EmitStrategy, OffsetReset, Printed, RecordContext, TableJoined, TimestampExtractor, Topology,
-    TopologyBuilder, UserError, ValueAndTimestamp, ValueTimestampHeaders, ValueTransformer, VersionedStore, prelude::*,
+    Core, DropReason, EmitStrategy, FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, OffsetReset, Printed,
+    RecordContext, TableJoined, TimestampExtractor, Topology, TopologyBuilder, UserError, ValueAndTimestamp,
+    ValueTimestampHeaders, ValueTransformer, VersionedStore, prelude::*,
 };
 use tidewater_testkit::TestDriver;
 
@@ -14,6 +15,8 @@ const CITIES: Topic<String, String> = Topic::new("cities");
 const WORDS: Topic<String, String> = Topic::new("words");
 const NUMBERS: Topic<String, i64> = Topic::new("numbers");
 const COUNTS: Topic<String, Option<i64>> = Topic::new("counts");
+const NAMES: Topic<String, String> = Topic::new("names");
+const NAMED: Topic<String, String> = Topic::new("named");
 const TEXTS: Topic<String, Option<String>> = Topic::new("texts");
 const PER_WINDOW: Topic<Windowed<String>, Option<i64>> = Topic::new("per-window");
 const PER_SESSION: Topic<SessionWindowed<String>, Option<i64>> = Topic::new("per-session");
@@ -73,6 +76,15 @@ fn cogrouped(builder: &StreamsBuilder) {
     let activity = clicks.cogroup(|_user, _page, points: i64| points + 1);
     let activity = activity.cogroup(&orders, |_user, amount, points| points + amount);
     activity.aggregate(|| 0).store("activity").to_stream().to(&COUNTS);
+}
+
+fn windows_of_several(builder: &StreamsBuilder) {
+    let (clicks, orders) = (builder.stream(&CLICKS).group_by_key(), builder.stream(&ORDERS).group_by_key());
+    let activity = clicks.cogroup(|_, _, points: i64| points + 1).cogroup(&orders, |_, amount, points| points + amount);
+    activity.windowed_by(Tumbling::of(hours(1))).aggregate(|| 0).to_stream().to(&PER_WINDOW);
+    let visits = Sessions::with_gap(minutes(30));
+    activity.windowed_by(visits).aggregate(|| 0, |_, a, b| a + b).to_stream().to(&PER_SESSION);
+    orders.windowed_by(visits).aggregate(|| 0, |_, n, sum| sum + n, |_, a, b| a + b).to_stream().to(&PER_SESSION);
 }
 
 fn windowed(builder: &StreamsBuilder) {
@@ -197,6 +209,47 @@ fn processors(builder: &StreamsBuilder) {
     builder.store(KeyValueStore::<String, i64>::define("hot").least_recently_used(1000));
 }
 
+/// Keeps the last text of each key in a store that others read.
+struct Fill(KeyValueStore<String, String>);
+
+impl Processor for Fill {
+    type KIn = String;
+    type VIn = String;
+    type KOut = ();
+    type VOut = ();
+
+    fn process(&mut self, text: Record<String, String>, ctx: &mut Context<'_, (), ()>) -> Result<(), UserError> {
+        Ok(self.0.put(ctx, &text.key, &text.value)?)
+    }
+}
+
+/// Writes the name of the user before each page.
+struct Names(KeyValueStore<String, String>);
+
+impl FixedKeyProcessor for Names {
+    type K = String;
+    type VIn = String;
+    type VOut = String;
+
+    fn process(
+        &mut self,
+        click: FixedKeyRecord<String, String>,
+        ctx: &mut FixedKeyContext<'_, String, String>,
+    ) -> Result<(), UserError> {
+        let name = self.0.get(ctx, click.key())?.unwrap_or_default();
+        let named = format!("{name} {}", click.value());
+        Ok(ctx.forward(click.with_value(named))?)
+    }
+}
+
+fn shared_stores(builder: &StreamsBuilder) {
+    let names = builder.global_store(&NAMES, KeyValueStore::define("names"), |stores, names| Fill(stores.open(names)));
+    let names = names.handle();
+    let named = builder.stream(&CLICKS).process_values(move |stores| Names(stores.open(&names)));
+    named.to(&WORDS);
+    builder.store(SessionStore::<String, i64>::define("visits", hours(1)));
+}
+
 /// Writes each name with how often the row has changed.
 struct Revisions(KeyValueStore<String, i64>);
 
@@ -224,6 +277,12 @@ fn node_by_node() -> Topology {
     let clicks = builder.add_source("clicks", &CLICKS);
     let counter = builder.add_processor("counter", &[&clicks], move |stores| PageCounter(stores.open(&counts)));
     builder.add_sink("numbers", &NUMBERS, &[&counter]);
+    builder.add_global_store("names-source", &NAMES, "names", KeyValueStore::define("names"), |stores, names| {
+        Fill(stores.open(names))
+    });
+    builder.add_read_only_store("users-source", &NAMED, "users", KeyValueStore::define("users"), |stores, users| {
+        Fill(stores.open(users))
+    });
     builder.build().unwrap()
 }
 
@@ -239,7 +298,7 @@ fn additions(builder: &StreamsBuilder) {
 
 #[test]
 fn every_example_builds_and_starts() {
-    let examples: [fn(&StreamsBuilder); 19] = [
+    let examples: [fn(&StreamsBuilder); 21] = [
         sources,
         stateless,
         side_effects,
@@ -247,6 +306,7 @@ fn every_example_builds_and_starts() {
         repartitioned,
         grouped,
         cogrouped,
+        windows_of_several,
         windowed,
         final_results,
         tables,
@@ -257,6 +317,7 @@ fn every_example_builds_and_starts() {
         table_joins,
         foreign_keys,
         processors,
+        shared_stores,
         transformed_tables,
         additions,
     ];

@@ -187,3 +187,15 @@ proptest! {
         prop_assert_eq!(finish(program, &events, results), sessions(gap, grace, &events, on_close));
     }
 }
+
+/// The longest gap joins everything, and overflows nowhere.
+#[test]
+fn a_session_of_any_length() {
+    let program = |builder: &StreamsBuilder| {
+        let windows = Sessions::with_gap(Duration::MAX).grace(Duration::MAX);
+        let counts = builder.stream(&IN).group_by_key().windowed_by(windows).count();
+        counts.to_stream().map(|windowed, count| (name(&windowed.key, windowed.window), count)).to(&OUT);
+    };
+    let counts = run(program, &[(0, 5), (0, 1_000_000_000_000), (0, 77)], false);
+    assert_eq!(counts, Counts::from([((0, 5, 1_000_000_000_000), 3)]));
+}

@@ -134,6 +134,8 @@ enum WindowStep {
     Get(u8, i64),
     Fetch(u8, i64, i64, bool),
     Commit,
+    /// Commits, and begins again with what lasts.
+    Reopen,
 }
 
 /// Times in steps of ten seconds, so that a few hundred of them pass the retention and several segments.
@@ -146,6 +148,7 @@ fn window_step() -> impl Strategy<Value = WindowStep> {
         4 => (0u8..3, time(), time(), any::<bool>())
             .prop_map(|(key, from, to, reverse)| WindowStep::Fetch(key, from, to, reverse)),
         1 => Just(WindowStep::Commit),
+        1 => Just(WindowStep::Reopen),
     ]
 }
 
@@ -159,10 +162,12 @@ fn window_spec() -> StoreSpec {
     StoreSpec::new("w", kind)
 }
 
-/// Runs the steps against a window store and a model: what is found never depends on when a commit happens.
-fn run_windows(backend: &mut dyn Backend, steps: &[WindowStep]) {
+/// Runs the steps against a window store and a model: what is found never depends on when a commit happens, nor on what is in
+/// memory.
+fn run_windows(backend: &mut dyn Backend, row_bytes: usize, lasting: bool, steps: &[WindowStep]) {
     let spec = window_spec();
-    let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), SMALL);
+    let memory = StoreMemory { row_bytes, ..SMALL };
+    let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
     let mut model: BTreeMap<(u8, i64), Vec<u8>> = BTreeMap::new();
     let mut newest = -1;
     for step in steps {
@@ -195,10 +200,13 @@ fn run_windows(backend: &mut dyn Backend, steps: &[WindowStep]) {
                 assert_eq!(found, expected);
                 assert_eq!(store.has_window(&[key], from, to).unwrap(), !expected.is_empty());
             }
-            WindowStep::Commit => {
+            WindowStep::Commit | WindowStep::Reopen => {
                 let writes = vec![store.unwritten()];
                 backend.commit(writes, &BTreeMap::new()).unwrap();
                 store.all_written();
+                if lasting && matches!(step, WindowStep::Reopen) {
+                    store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
+                }
             }
         }
     }
@@ -286,7 +294,7 @@ proptest! {
 
     #[test]
     fn windows_in_memory(steps in proptest::collection::vec(window_step(), 1..120)) {
-        run_windows(&mut MemoryBackend, &steps);
+        run_windows(&mut MemoryBackend, 0, false, &steps);
     }
 
     #[test]
@@ -304,10 +312,15 @@ mod rocks {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
         #[test]
-        fn windows_in_rocksdb(steps in proptest::collection::vec(window_step(), 1..120)) {
+        fn windows_in_rocksdb(
+            steps in proptest::collection::vec(window_step(), 1..120),
+            // None, a few, and all of them.
+            row_bytes in prop_oneof![Just(0), Just(40_000), Just(1 << 20)],
+        ) {
             let folder = tempfile::tempdir().unwrap();
             let memory = RocksMemory::new(8 << 20);
-            run_windows(&mut RocksBackend::open(folder.path(), &[&window_spec()], &memory).unwrap(), &steps);
+            let mut backend = RocksBackend::open(folder.path(), &[&window_spec()], &memory).unwrap();
+            run_windows(&mut backend, row_bytes, true, &steps);
         }
 
         #[test]
@@ -447,6 +460,25 @@ mod rocks {
         let error = RocksBackend::open(folder.path(), &[], &memory).err().unwrap();
         assert!(matches!(error, StateError::NewerFormat { found: 2, known: 1, .. }), "{error}");
         assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+    }
+
+    /// RocksDB has a column family of that name already, where the layout's version and the offsets are.
+    #[test]
+    fn a_store_may_be_named_default() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = RocksMemory::new(8 << 20);
+        let spec = StoreSpec::new("default", StoreKind::KeyValue { timestamped: false });
+        for _ in 0..2 {
+            let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
+            let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), StoreMemory::default());
+            store.put(b"format", Some(b"my own"), &context(), &mut Log::default()).unwrap();
+            backend.commit(vec![store.unwritten()], &[("default".to_owned(), Offset(1))].into()).unwrap();
+            store.all_written();
+            let entries = store.scan(&KeyRange::all(), false).unwrap();
+            assert_eq!(entries, [(b"format".to_vec(), b"my own".to_vec())]);
+            drop(store);
+            backend.close().unwrap();
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub enum BuildError {
     #[error("an option of {0} was set after the handle was used; set options right after the operator")]
     LateOption(String),
     /// An option that the operator does not have.
-    #[error("{operator} takes no {option}")]
+    #[error("{operator} takes no {option}; take it away, or put it on an operator that has one")]
     UnknownOption {
         /// The operator.
         operator: String,
@@ -51,6 +51,20 @@ pub enum BuildError {
         topic: String,
         /// In which way the two differ.
         how: &'static str,
+    },
+    /// Topics that are joined have different numbers of partitions.
+    #[error(
+        "{left} has {left_partitions} partitions and {right} has {right_partitions}, but they are joined; give them one number with `.partitions(..)`"
+    )]
+    NotCopartitioned {
+        /// One topic.
+        left: String,
+        /// How many it has.
+        left_partitions: u32,
+        /// The other.
+        right: String,
+        /// How many that has.
+        right_partitions: u32,
     },
     /// A setting has a value that is not allowed.
     #[error("setting {name}: {what}")]

@@ -65,6 +65,8 @@ impl StreamsBuilder {
     }
 
     /// A topic's records as a stream.
+    ///
+    /// Keeps nothing. Records with a null where the type has no `Option` are dropped, and counted.
     pub fn stream<K: Field, V: Field>(&self, topic: &Topic<K, V>) -> KStream<K, V> {
         self.stream_of(topic, vec![topic.name().to_owned()])
     }
@@ -74,7 +76,7 @@ impl StreamsBuilder {
         let names = topics.iter().map(|topic| topic.name().to_owned()).collect();
         let first = topics.first().cloned().unwrap_or_else(|| Topic::named(""));
         if topics.is_empty() {
-            lock(&self.plan).errors.push(BuildError::Misuse("a stream of no topics".to_owned()));
+            lock(&self.plan).errors.push(BuildError::Misuse("a stream of no topics; name at least one".to_owned()));
         }
         self.stream_of(&first, names)
     }
@@ -103,6 +105,10 @@ impl StreamsBuilder {
     }
 
     /// A topic's records as a table: the last value of each key. A null value is a delete, whatever the type.
+    ///
+    /// Keeps the rows if they are named or needed, with the topic itself or one of the application's own as changelog. Records
+    /// without a key are dropped; updates count in the order in which they come, whatever their times, unless the table is
+    /// versioned.
     pub fn table<K: Field, V: Field>(&self, topic: &Topic<K, V>) -> KTable<K::Some, V::Some> {
         let (key, value) = (topic.key_serde(), topic.value_serde());
         let optional =

@@ -72,7 +72,8 @@ impl<K: Data, V: Data> KTable<K, V> {
         })
     }
 
-    /// The same, with `None` for rows that name none, or for which there is none.
+    /// The same, with `None` for rows that name none, or for which there is none. State, internal topics and deletions are as with
+    /// [`KTable::join_foreign`].
     pub fn left_join_foreign<FK: Data, FV: Data, F: Field<Some = FK>, R: Field>(
         &self,
         other: &KTable<FK, FV>,

@@ -92,7 +92,8 @@ impl<K: Field, V: Field> KStream<K, V> {
         })
     }
 
-    /// The same, with `None` where there is no row, or no key to look for. Records without a value are left out.
+    /// The same, with `None` where there is no row, or no key to look for. Records without a value are left out. Keeps nothing of
+    /// its own, and repartitions nothing.
     pub fn left_join_global<GK: Data, G: Data, K2: Field<Some = GK>, R: Clone + Send + 'static>(
         &self,
         table: &GlobalKTable<GK, G>,

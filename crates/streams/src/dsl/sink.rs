@@ -68,6 +68,8 @@ where
     V: Clone + Send + 'static,
 {
     /// Writes the records to a topic; the stream ends here.
+    ///
+    /// Keeps nothing. Records without a key go to any partition; a null value is a deletion to whoever reads the topic as a table.
     pub fn to<K2: Field, V2: Field>(&self, topic: &Topic<K2, V2>) -> SinkHandle<K, V, K2, V2>
     where
         K: Fits<K2>,
@@ -81,6 +83,8 @@ where
     ///
     /// `extractor` is what the topology's description calls the choice; `types` gives the topics' types and bytes, its own name
     /// does not count.
+    ///
+    /// Keeps nothing; null keys and values are as with [`KStream::to`].
     pub fn to_chosen<K2: Field, V2: Field>(
         &self,
         extractor: impl Into<String>,

@@ -136,6 +136,8 @@ where
     }
 
     /// Makes another value of each value.
+    ///
+    /// Keeps nothing and repartitions nothing; nulls go through as far as the types allow them.
     pub fn map_values<V2>(&self, map: impl Fn(V) -> V2 + Send + Sync + 'static) -> KStream<K, V2>
     where
         V2: Clone + Send + 'static,
@@ -152,6 +154,8 @@ where
     }
 
     /// Makes another value of each key and value.
+    ///
+    /// Keeps nothing and repartitions nothing; nulls go through as far as the types allow them.
     pub fn map_values_with_key<V2>(&self, map: impl Fn(&K, V) -> V2 + Send + Sync + 'static) -> KStream<K, V2>
     where
         V2: Clone + Send + 'static,
@@ -181,6 +185,9 @@ where
     }
 
     /// Makes another key and value of each record.
+    ///
+    /// Keeps nothing. The key may have changed, so stateful operators behind it repartition; nulls go through as far as the
+    /// types allow them.
     pub fn map<K2, V2>(&self, map: impl Fn(K, V) -> (K2, V2) + Send + Sync + 'static) -> KStream<K2, V2>
     where
         K2: Clone + Send + 'static,
@@ -224,6 +231,9 @@ where
     }
 
     /// Makes any number of records of each record.
+    ///
+    /// Keeps nothing. The key may have changed, so stateful operators behind it repartition; nulls go through as far as the
+    /// types allow them.
     pub fn flat_map<K2, V2, I>(&self, map: impl Fn(K, V) -> I + Send + Sync + 'static) -> KStream<K2, V2>
     where
         K2: Clone + Send + 'static,
@@ -249,6 +259,8 @@ where
     }
 
     /// Makes any number of values of each value; they keep the key.
+    ///
+    /// Keeps nothing and repartitions nothing; nulls go through as far as the types allow them.
     pub fn flat_map_values<V2, I>(&self, map: impl Fn(V) -> I + Send + Sync + 'static) -> KStream<K, V2>
     where
         V2: Clone + Send + 'static,
@@ -305,6 +317,8 @@ where
     }
 
     /// Prints each record as `[label]: key, value`; the stream ends here. A label alone prints to standard output.
+    ///
+    /// Keeps nothing and repartitions nothing; nulls go through as far as the types allow them.
     pub fn print(&self, printed: impl Into<Printed<K, V>>) -> Terminal {
         let print = printed.into().action();
         Terminal(self.acted_on("KSTREAM-PRINTER-", print, false).handle)
@@ -331,6 +345,8 @@ where
     }
 
     /// Begins a split into branches: each record goes to the first branch whose predicate holds.
+    ///
+    /// Keeps nothing and repartitions nothing; nulls go through as far as the types allow them.
     pub fn split(&self) -> Split<K, V> {
         let handle = self.handle.then(OpKind::Split { node: branch_node::<K, V>(vec![]) });
         Split { handle, key: self.key.clone(), value: self.value.clone(), tests: vec![] }
@@ -379,6 +395,8 @@ where
     }
 
     /// Runs a processor of your own that leaves keys alone.
+    ///
+    /// Keeps what its stores hold; no operator behind it repartitions for its sake. Nulls are the processor's to deal with.
     pub fn process_values<P>(&self, make: impl Fn(&mut Stores<'_>) -> P + Send + Sync + 'static) -> KStream<K, P::VOut>
     where
         P: FixedKeyProcessor<K = K, VIn = V>,
@@ -420,6 +438,8 @@ where
     V: Clone + Send + 'static,
 {
     /// Drops (and counts) the records without a value.
+    ///
+    /// Keeps nothing and repartitions nothing; null keys go through as far as the type allows them.
     pub fn filter_some(&self) -> KStream<K, V> {
         let node = maker(|build| FilterSome::<K, V> { id: build.node, types: PhantomData });
         self.op(keeps("KSTREAM-FILTER-"), self.key.clone(), self.value.clone(), vec![], node)

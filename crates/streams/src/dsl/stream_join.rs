@@ -51,7 +51,8 @@ impl<K: Field, V: Field> KStream<K, V> {
         })
     }
 
-    /// The same, for records of either side.
+    /// The same, for records of either side: one without a key is sent alone at once, one without a value is dropped. Stores,
+    /// repartitions and late records are as with [`KStream::left_join`].
     pub fn outer_join<V2: Field, R: Clone + Send + 'static>(
         &self,
         other: &KStream<K, V2>,
@@ -80,7 +81,11 @@ impl<K: Field, V: Field> KStream<K, V> {
         }
         let span = windows.span;
         if span.before_ms.saturating_add(span.after_ms) < 0 {
-            let what = format!("a window from {} to {} ms ends before it begins", span.before_ms.saturating_neg(), span.after_ms);
+            let what = format!(
+                "a window from {} to {} ms ends before it begins",
+                span.before_ms.saturating_neg(),
+                span.after_ms
+            );
             self.handle.fail(BuildError::InvalidWindow { operator: "join".to_owned(), what });
         }
         let join: JoinPair<K, V::Some, V2::Some, R> = Arc::new(join);
@@ -194,7 +199,10 @@ impl<K: Field, V: Field> KStream<K, V> {
         })
     }
 
-    /// Joins each record with the table's row of its key, or with `None`. Null values are left out.
+    /// Joins each record with the table's row of its key, or with `None`. Records without a value are left out; those without a
+    /// key are joined with `None`.
+    ///
+    /// State, repartition and partitions as with [`KStream::join_table`].
     pub fn left_join_table<T: Data, R: Clone + Send + 'static>(
         &self,
         table: &KTable<K::Some, T>,

@@ -239,6 +239,7 @@ impl<K: Data, V: Data> KTable<K, V> {
     /// row out. The closure makes one for each task, and opens its stores.
     ///
     /// A table that is not kept is transformed anew whenever a row is looked up, so the transformer should give the same again.
+    /// Rows are kept only if they are named; nothing is repartitioned.
     pub fn transform_values<T>(&self, make: impl Fn(&mut Stores<'_>) -> T + Send + Sync + 'static) -> KTable<K, T::VOut>
     where
         T: ValueTransformer<K = K, V = V>,
@@ -297,6 +298,8 @@ impl<K: Data, V: Data> KTable<K, V> {
     }
 
     /// The rows for which the predicate does not hold.
+    ///
+    /// State, nulls and late updates as with [`KTable::filter`].
     pub fn filter_not(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> KTable<K, V> {
         self.filter(move |key, value| !predicate(key, value))
     }
@@ -329,6 +332,9 @@ impl<K: Data, V: Data> KTable<K, V> {
     }
 
     /// Makes another value of each row's; `None` leaves the row out.
+    ///
+    /// Keeps rows only if they are named or looked up, and repartitions nothing. A deletion is passed on without a call of the
+    /// mapper; updates count in the order in which they come, whatever their times.
     pub fn map_values<V2: Field>(&self, map: impl Fn(V) -> V2 + Send + Sync + 'static) -> KTable<K, V2::Some> {
         self.try_map_values(move |_, value| Ok(map(value)))
     }
@@ -441,6 +447,7 @@ impl<K: Data, V: Data> KTable<K, V> {
     /// The rows of both tables are kept, for each looks the other's up; the result only if it is named. Both have equally many
     /// partitions, or the application does not start. An update counts when it comes, whatever its time; of versioned tables, updates
     /// that are not the latest of their key are left out.
+    /// A null key is dropped; a null value is a deletion, of the joined row as well.
     pub fn join<V2: Data, R: Field>(
         &self,
         other: &KTable<K, V2>,

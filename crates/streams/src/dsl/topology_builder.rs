@@ -122,7 +122,7 @@ impl TopologyBuilder {
     ) -> NodeHandle<K, V> {
         let first = topics.first().cloned().unwrap_or_else(|| Topic::named(""));
         if topics.is_empty() {
-            self.fail(BuildError::Misuse("a source of no topics".to_owned()));
+            self.fail(BuildError::Misuse("a source of no topics; name at least one".to_owned()));
         }
         let topics = topics.iter().map(|topic| topic.name().to_owned()).collect();
         self.source(name, &first, Reads { topics, pattern: None, reset }, timestamps)

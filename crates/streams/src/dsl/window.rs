@@ -554,6 +554,9 @@ impl<K: Field, V: Field> SessionWindowedStream<K, V> {
 
     /// Aggregates the values of each session, beginning with `init`. Sessions that grow together are merged, from `init` on,
     /// before the record that joins them is added.
+    ///
+    /// Keeps sessions in a store with a changelog, and repartitions if the key may have changed. Records without a key, and late
+    /// ones, are dropped; a null value is added like others.
     pub fn aggregate<A: Field>(
         &self,
         init: impl Fn() -> A + Send + Sync + 'static,

@@ -578,7 +578,7 @@ impl Lowering<'_> {
             let Some(grace) = self.grace_above(parent.graph) else {
                 return Err(BuildError::InvalidWindow {
                     operator: name,
-                    what: "only a windowed aggregation has windows that close".to_owned(),
+                    what: "only a windowed aggregation has windows that close; hold back until a time limit, or aggregate in windows".to_owned(),
                 });
             };
             self.graph.facts[id].stores.insert("grace", grace.to_string());

@@ -381,7 +381,10 @@ impl Task {
         }
         if raw.timestamp.0 < 0 {
             // No handler is asked, and no extractor, as in Kafka Streams.
-            let what = format!("timestamp {} of a record for a global store is negative; write it with another", raw.timestamp);
+            let what = format!(
+                "timestamp {} of a record for a global store is negative; write it with another",
+                raw.timestamp
+            );
             return Err(TaskError { handled: true, ..TaskError::new(FailureKind::Timestamp, what) });
         }
         let result = catch_unwind(AssertUnwindSafe(|| source.process(core, raw, raw.timestamp)));

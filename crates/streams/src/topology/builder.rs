@@ -193,11 +193,11 @@ fn check_partitions(topology: &Topology) -> Result<(), BuildError> {
                 let Some(partitions) = internal.and_then(|internal| internal.partitions) else { continue };
                 match given {
                     Some((other, count)) if count != partitions => {
-                        return Err(BuildError::InvalidSetting {
-                            name: "partitions".to_owned(),
-                            what: format!(
-                                "{other} has {count} and {topic} has {partitions}, but they are joined; give them one number"
-                            ),
+                        return Err(BuildError::NotCopartitioned {
+                            left: other.to_owned(),
+                            left_partitions: count,
+                            right: topic.to_owned(),
+                            right_partitions: partitions,
                         });
                     }
                     _ => given = Some((topic, partitions)),

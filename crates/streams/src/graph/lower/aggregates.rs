@@ -47,7 +47,9 @@ impl Lowering<'_> {
         merge: &NodeMaker,
     ) -> Result<Lowered, BuildError> {
         let Some(first) = sides.first() else {
-            return Err(BuildError::Misuse("a cogroup has no grouped stream".to_owned()));
+            return Err(BuildError::Misuse(
+                "a cogroup has no grouped stream; begin with .cogroup(..) of one".to_owned(),
+            ));
         };
         let spec = self.store_spec(op, "COGROUPKSTREAM-AGGREGATE-", &first.template)?;
         let mut parents = Vec::new();

@@ -321,7 +321,9 @@ fn store_json(view: &StoreView, program: &Program) -> Option<Json> {
         StoreKind::KeyValue { .. } => "keyValue",
         StoreKind::Window { size_ms: 0, duplicates: true, .. } if !view.spec.in_memory => return None,
         // Kafka Streams finds none of their windows when it lists them.
-        StoreKind::Window { size_ms: 0, duplicates: true, .. } => return Some(json!({"type": "window", "entries": []})),
+        StoreKind::Window { size_ms: 0, duplicates: true, .. } => {
+            return Some(json!({"type": "window", "entries": []}));
+        }
         StoreKind::Window { .. } => "window",
         StoreKind::Session { .. } => "session",
         StoreKind::Versioned { .. } => "versioned",
