@@ -7,14 +7,15 @@ use std::sync::{Arc, PoisonError};
 use tidewater_env::random_id;
 use tidewater_log::LogError;
 use tidewater_types::{Offset, Partition, TopicPartition};
+use uuid::Uuid;
 
+use crate::BrokerError;
 use crate::broker::{Shared, keyed_batch};
 use crate::config::check_setting_name;
 use crate::folder::{LOG_STARTS, deleted_folder};
 use crate::metadata::{METADATA_TOPIC, TopicRecord};
 use crate::offsets::{Committed, GroupOffsets, OFFSETS_TOPIC, partition_of, write_key, write_value};
 use crate::topics::{KnownPoints, OpenTopic, is_legal_name};
-use crate::{BrokerError, parse_topic_settings};
 
 /// Why a topic was not made or changed.
 pub(crate) enum TopicError {
@@ -51,11 +52,23 @@ impl Shared {
         name: &str,
         partitions: Partition,
         configs: BTreeMap<String, String>,
+        validate_only: bool,
     ) -> Result<Arc<OpenTopic>, TopicError> {
         if !is_legal_name(name) || name == METADATA_TOPIC || name == OFFSETS_TOPIC {
             return Err(TopicError::InvalidName);
         }
-        self.make_topic(name, partitions, configs)
+        self.make_topic(name, partitions, configs, validate_only)
+    }
+
+    /// Makes a topic that somebody wants to write to or read.
+    pub fn make_wanted(&self, name: &str) -> Result<Arc<OpenTopic>, TopicError> {
+        if name == OFFSETS_TOPIC {
+            return self.offsets_topic();
+        }
+        match self.create_topic(name, -1, BTreeMap::new(), false) {
+            Err(TopicError::Exists) => self.topic(name).ok_or(TopicError::Exists),
+            other => other,
+        }
     }
 
     fn make_topic(
@@ -63,13 +76,18 @@ impl Shared {
         name: &str,
         partitions: Partition,
         configs: BTreeMap<String, String>,
+        validate_only: bool,
     ) -> Result<Arc<OpenTopic>, TopicError> {
         let partitions = if partitions == -1 { self.settings.default_partitions } else { partitions };
         check_partitions(partitions)?;
-        let config = parse_topic_settings(&configs).map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
+        let config = self.topic_config(&configs).map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if topics.contains_key(name) {
             return Err(TopicError::Exists);
+        }
+        if validate_only {
+            let record = TopicRecord::new(Uuid::nil(), partitions, configs);
+            return Ok(Arc::new(OpenTopic { record, partitions: Vec::new() }));
         }
         self.folder.forget_points(name).map_err(storage)?;
         let record = TopicRecord::new(random_id(), partitions, configs);
@@ -103,7 +121,7 @@ impl Shared {
         for (setting, change) in changes {
             apply(&mut record.configs, setting, change).map_err(TopicError::InvalidConfig)?;
         }
-        let parsed = parse_topic_settings(&record.configs);
+        let parsed = self.topic_config(&record.configs);
         let config = parsed.map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, Some(&record), self.now()).map_err(storage)?;
@@ -129,7 +147,7 @@ impl Shared {
             return Err(TopicError::InvalidPartitions(what));
         }
         check_partitions(count)?;
-        let config = parse_topic_settings(&topic.record.configs).map_err(storage)?;
+        let config = self.topic_config(&topic.record.configs).map_err(storage)?;
         for folder in (has..count).map(|number| self.folder.path.join(format!("{name}-{number}"))) {
             if self.folder.disk.exists(&folder) {
                 self.remove_unfinished(&folder).map_err(storage)?;
@@ -254,6 +272,8 @@ impl Shared {
             let mut log = partition.lock();
             let appended = log.append(batch, now)?;
             log.raise_high_watermark(appended.next);
+            drop(log);
+            partition.wake();
         }
         for (place, committed) in commits {
             offsets.set(group, place, committed);
@@ -268,7 +288,7 @@ impl Shared {
         }
         let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        match self.make_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, configs.into()) {
+        match self.make_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, configs.into(), false) {
             Err(TopicError::Exists) => self.topic(OFFSETS_TOPIC).ok_or(TopicError::Exists),
             other => other,
         }

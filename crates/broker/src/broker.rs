@@ -8,23 +8,35 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tidewater_env::{Clock, Disk, SystemClock};
-use tidewater_protocol::messages::{RequestKind, ResponseKind};
-use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door, Wake};
+use tidewater_log::LogConfig;
+use tidewater_protocol::messages::{BrokerId, RequestKind, ResponseKind};
+use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door, RequestContext, Wake};
 use tidewater_types::{Headers, Offset, Timestamp, TopicPartition};
+use uuid::Uuid;
 
+use crate::config::topic_config;
 use crate::folder::{DataFolder, LOG_STARTS, RECOVERY_POINTS, deleted_folder};
 use crate::metadata::{MetadataLog, TopicRecord};
 use crate::offsets::{GroupOffsets, OFFSETS_TOPIC};
 use crate::topics::{KnownPoints, OpenTopic};
-use crate::{BrokerError, api, maintenance, parse_topic_settings};
+use crate::{BrokerError, api, maintenance};
 
 const REPLAY_BYTES: usize = 1 << 20;
+/// The one node.
+pub(crate) const NODE: BrokerId = BrokerId(1);
+/// The least time between two lines about what clients do wrong.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a broker is run.
 #[derive(Clone)]
 pub struct BrokerSettings {
     /// `num.partitions`: of topics that are made without a number. Default 1.
     pub default_partitions: i32,
+    /// `auto.create.topics.enable`: a topic that somebody asks for, and that may be made for it, is made. Default
+    /// true.
+    pub auto_create_topics: bool,
+    /// Settings of topics that have none of their own, by the topics' names for them.
+    pub topic_defaults: BTreeMap<String, String>,
     /// `offsets.topic.num.partitions`. Default 50.
     pub offsets_partitions: i32,
     /// How often retention and compaction look for work. Default 15 s; `None` for never.
@@ -41,6 +53,8 @@ impl Default for BrokerSettings {
     fn default() -> Self {
         BrokerSettings {
             default_partitions: 1,
+            auto_create_topics: true,
+            topic_defaults: BTreeMap::new(),
             offsets_partitions: 50,
             maintenance_interval: Some(Duration::from_secs(15)),
             compaction_memory_bytes: 32 << 20,
@@ -59,6 +73,16 @@ pub(crate) struct Shared {
     pub offsets: Mutex<GroupOffsets>,
     watchers: Mutex<Vec<Weak<dyn Fn() + Send + Sync>>>,
     pub stopping: AtomicBool,
+    /// Where clients reach the broker, by the listener that they came through.
+    endpoints: RwLock<BTreeMap<String, Endpoint>>,
+    complained: Mutex<Option<Duration>>,
+}
+
+/// Where clients reach a broker.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub host: String,
+    pub port: u16,
 }
 
 /// A broker over a data folder. Dropping it without [`Broker::close`] is what a crash is.
@@ -81,7 +105,7 @@ impl Broker {
             KnownPoints { recovery: folder.read_points(RECOVERY_POINTS), starts: folder.read_points(LOG_STARTS) };
         let mut topics = BTreeMap::new();
         for (name, record) in records {
-            let config = parse_topic_settings(&record.configs)?;
+            let config = topic_config(&settings.topic_defaults, &record.configs)?;
             let topic = OpenTopic::open(&folder, &name, record, &config, &points)?;
             topics.insert(name, Arc::new(topic));
         }
@@ -100,6 +124,8 @@ impl Broker {
             offsets: Mutex::new(offsets),
             watchers: Mutex::new(Vec::new()),
             stopping: AtomicBool::new(false),
+            endpoints: RwLock::default(),
+            complained: Mutex::default(),
         });
         let maintenance = maintenance::start(&shared)?;
         Ok(Broker { shared, maintenance })
@@ -153,37 +179,8 @@ impl Drop for Broker {
 }
 
 impl Door for Broker {
-    fn call(&self, request: RequestKind) -> Option<ResponseKind> {
-        let shared = &*self.shared;
-        Some(match request {
-            RequestKind::Produce(request) => ResponseKind::Produce(api::produce::handle(shared, request)),
-            RequestKind::Fetch(request) => ResponseKind::Fetch(api::fetch::handle(shared, &request)),
-            RequestKind::ListOffsets(request) => ResponseKind::ListOffsets(api::list_offsets::handle(shared, &request)),
-            RequestKind::Metadata(request) => ResponseKind::Metadata(api::metadata::handle(shared, &request)),
-            RequestKind::CreateTopics(request) => {
-                ResponseKind::CreateTopics(api::create_topics::handle(shared, &request))
-            }
-            RequestKind::DeleteTopics(request) => {
-                ResponseKind::DeleteTopics(api::delete_topics::handle(shared, &request))
-            }
-            RequestKind::CreatePartitions(request) => {
-                ResponseKind::CreatePartitions(api::create_partitions::handle(shared, &request))
-            }
-            RequestKind::DeleteRecords(request) => {
-                ResponseKind::DeleteRecords(api::delete_records::handle(shared, &request))
-            }
-            RequestKind::DescribeConfigs(request) => {
-                ResponseKind::DescribeConfigs(api::describe_configs::handle(shared, &request))
-            }
-            RequestKind::IncrementalAlterConfigs(request) => {
-                ResponseKind::IncrementalAlterConfigs(api::incremental_alter_configs::handle(shared, &request))
-            }
-            RequestKind::OffsetCommit(request) => {
-                ResponseKind::OffsetCommit(api::offset_commit::handle(shared, &request))
-            }
-            RequestKind::OffsetFetch(request) => ResponseKind::OffsetFetch(api::offset_fetch::handle(shared, &request)),
-            _ => return None,
-        })
+    fn call(&self, context: &RequestContext, request: RequestKind) -> Option<ResponseKind> {
+        dispatch(&self.shared, context, request)
     }
 
     fn watch(&self, wake: &Wake) {
@@ -191,7 +188,74 @@ impl Door for Broker {
     }
 }
 
+/// Which request goes where; a fetch does not wait here.
+pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: RequestKind) -> Option<ResponseKind> {
+    use {RequestKind as Request, ResponseKind as Response};
+    Some(match request {
+        Request::Produce(request) => Response::Produce(api::produce::handle(shared, context, request)),
+        Request::Fetch(request) => Response::Fetch(api::fetch::handle(shared, context, &request)),
+        Request::ListOffsets(request) => Response::ListOffsets(api::list_offsets::handle(shared, &request)),
+        Request::Metadata(request) => Response::Metadata(api::metadata::handle(shared, context, &request)),
+        Request::ApiVersions(request) => Response::ApiVersions(api::api_versions::handle(context, &request)),
+        Request::DescribeCluster(request) => {
+            Response::DescribeCluster(api::describe_cluster::handle(shared, context, &request))
+        }
+        Request::DescribeTopicPartitions(request) => {
+            Response::DescribeTopicPartitions(api::describe_topic_partitions::handle(shared, &request))
+        }
+        Request::FindCoordinator(request) => {
+            Response::FindCoordinator(api::find_coordinator::handle(shared, context, &request))
+        }
+        Request::OffsetForLeaderEpoch(request) => {
+            Response::OffsetForLeaderEpoch(api::offset_for_leader_epoch::handle(shared, &request))
+        }
+        Request::CreateTopics(request) => Response::CreateTopics(api::create_topics::handle(shared, &request)),
+        Request::DeleteTopics(request) => Response::DeleteTopics(api::delete_topics::handle(shared, &request)),
+        Request::CreatePartitions(request) => {
+            Response::CreatePartitions(api::create_partitions::handle(shared, &request))
+        }
+        Request::DeleteRecords(request) => Response::DeleteRecords(api::delete_records::handle(shared, &request)),
+        Request::DescribeConfigs(request) => Response::DescribeConfigs(api::describe_configs::handle(shared, &request)),
+        Request::IncrementalAlterConfigs(request) => {
+            Response::IncrementalAlterConfigs(api::incremental_alter_configs::handle(shared, &request))
+        }
+        Request::OffsetCommit(request) => Response::OffsetCommit(api::offset_commit::handle(shared, context, &request)),
+        Request::OffsetFetch(request) => Response::OffsetFetch(api::offset_fetch::handle(shared, context, &request)),
+        _ => return None,
+    })
+}
+
 impl Shared {
+    /// Where the client that asks reaches this broker; `None` in the process.
+    pub fn endpoint(&self, context: &RequestContext) -> Option<Endpoint> {
+        let listener = context.caller.listener.as_deref()?;
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(listener).cloned()
+    }
+
+    pub fn set_endpoint(&self, listener: &str, endpoint: Endpoint) {
+        self.endpoints.write().unwrap_or_else(PoisonError::into_inner).insert(listener.to_owned(), endpoint);
+    }
+
+    /// Writes a line about what a client does wrong, unless there was one a moment ago.
+    pub fn complain(&self, line: impl FnOnce()) {
+        let now = self.settings.clock.monotonic();
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAINT_PAUSE) {
+            *complained = Some(now);
+            line();
+        }
+    }
+
+    pub fn topic_by_id(&self, id: Uuid) -> Option<(String, Arc<OpenTopic>)> {
+        let topics = self.topics();
+        topics.iter().find(|(_, topic)| topic.record.id == id).map(|(name, topic)| (name.clone(), topic.clone()))
+    }
+
+    /// What a topic's settings make, over those that the broker gives all topics.
+    pub fn topic_config(&self, own: &BTreeMap<String, String>) -> Result<LogConfig, BrokerError> {
+        topic_config(&self.settings.topic_defaults, own)
+    }
+
     pub fn now(&self) -> Timestamp {
         self.settings.clock.now()
     }

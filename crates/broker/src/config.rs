@@ -67,6 +67,21 @@ pub(crate) fn check_setting_name(name: &str) -> Result<(), BrokerError> {
     Err(BrokerError::Setting { name: name.to_owned(), what: format!("is unknown; did you mean {nearest}?") })
 }
 
+/// What a topic's own settings make, over those that a broker gives all topics.
+pub(crate) fn topic_config(
+    defaults: &BTreeMap<String, String>,
+    own: &BTreeMap<String, String>,
+) -> Result<LogConfig, BrokerError> {
+    let mut settings = defaults.clone();
+    settings.extend(own.clone());
+    parse_topic_settings(&settings)
+}
+
+/// Whether a broker may give all topics these settings.
+pub(crate) fn check_topic_settings(settings: &BTreeMap<String, String>) -> Result<(), BrokerError> {
+    parse_topic_settings(settings).map(drop)
+}
+
 /// The log settings that a topic's settings make.
 ///
 /// # Errors

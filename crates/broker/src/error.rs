@@ -62,6 +62,16 @@ pub enum BrokerError {
         /// What the system said.
         source: io::Error,
     },
+    /// A listener's address is taken, or not this machine's.
+    #[error(
+        "cannot listen at {listener}: {source}. Is another broker running there? Give another port, or 0 for any that is free"
+    )]
+    Bind {
+        /// The listener.
+        listener: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A partition's log failed.
     #[error(transparent)]
     Log(#[from] LogError),

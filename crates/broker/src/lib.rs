@@ -13,8 +13,14 @@ mod folder;
 mod maintenance;
 mod metadata;
 mod offsets;
+mod properties;
+mod server;
 mod topics;
 
 pub use broker::{Broker, BrokerSettings};
 pub use config::parse_topic_settings;
 pub use error::BrokerError;
+pub use properties::BrokerConfig;
+pub use server::{Listener, ListenerError, Server, ServerSettings};
+
+pub(crate) use broker::dispatch;

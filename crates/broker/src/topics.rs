@@ -6,19 +6,47 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewater_log::{LogConfig, OpenOptions, PartitionLog};
 use tidewater_types::{Offset, Partition, TopicPartition};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::BrokerError;
 use crate::folder::{DataFolder, kafka_id};
 use crate::metadata::TopicRecord;
+use crate::offsets::OFFSETS_TOPIC;
 
 /// A partition, shared by all who serve it. The lock is held for an append, or to find where to read, never while reading.
 #[derive(Debug)]
-pub(crate) struct SharedPartition(Mutex<PartitionLog>);
+pub(crate) struct SharedPartition {
+    log: Mutex<PartitionLog>,
+    /// Those who wait for more records.
+    watching: Mutex<Vec<Arc<Notify>>>,
+}
 
 impl SharedPartition {
+    fn new(log: PartitionLog) -> Self {
+        SharedPartition { log: Mutex::new(log), watching: Mutex::new(Vec::new()) }
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, PartitionLog> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `wake` notified whenever the high watermark rises.
+    pub fn watch(&self, wake: &Arc<Notify>) {
+        self.watching().push(wake.clone());
+    }
+
+    pub fn unwatch(&self, wake: &Arc<Notify>) {
+        self.watching().retain(|other| !Arc::ptr_eq(other, wake));
+    }
+
+    /// Tells those who wait that there is more.
+    pub fn wake(&self) {
+        self.watching().iter().for_each(|wake| wake.notify_one());
+    }
+
+    fn watching(&self) -> MutexGuard<'_, Vec<Arc<Notify>>> {
+        self.watching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,7 +114,7 @@ impl OpenTopic {
             let file = folder.disk.open(&metadata).map_err(BrokerError::io("create", &metadata))?;
             file.write_at(text.as_bytes(), 0).map_err(BrokerError::io("write", &metadata))?;
         }
-        self.partitions.push(Arc::new(SharedPartition(Mutex::new(log))));
+        self.partitions.push(Arc::new(SharedPartition::new(log)));
         Ok(())
     }
 }
@@ -112,6 +140,11 @@ fn check_topic_id(folder: &DataFolder, path: &Path, id: Uuid) -> Result<(), Brok
         None => folder.disk.remove_file(&metadata).map_err(BrokerError::io("remove", metadata)),
         Some(_) => Ok(()),
     }
+}
+
+/// Whether a topic is the broker's own.
+pub(crate) fn is_internal(name: &str) -> bool {
+    name == OFFSETS_TOPIC
 }
 
 /// Whether a topic may have that name: Kafka's rule.

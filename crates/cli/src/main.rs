@@ -1,5 +1,6 @@
 //! `tidewater`: topics, records and segments at a shell, on the log in a folder.
 
+mod broker;
 mod log;
 mod records;
 mod topics;
@@ -14,9 +15,9 @@ use tidewater::Log;
 #[derive(Parser)]
 #[command(name = "tidewater", version, arg_required_else_help = true)]
 struct Arguments {
-    /// The folder that holds the log.
-    #[arg(long, global = true, default_value = "tidewater-data", env = "TIDEWATER_LOG")]
-    data: PathBuf,
+    /// The folder that holds the log. Default: tidewater-data.
+    #[arg(long, global = true, env = "TIDEWATER_LOG")]
+    data: Option<PathBuf>,
     /// Prints JSON, a line each, for programs.
     #[arg(long, global = true)]
     json: bool,
@@ -33,18 +34,26 @@ enum Command {
     Produce(records::Produce),
     /// Prints a topic's records. Example: tidewater consume words --count 10
     Consume(records::Consume),
+    /// Serves the log to Kafka clients until it is asked to end. Example: tidewater broker --listen 127.0.0.1:9092
+    Broker(broker::Serve),
     /// Looks into the files of a partition. Example: tidewater log verify tidewater-data/log/words-0
     #[command(subcommand)]
     Log(log::LogCommand),
 }
 
+/// Where the log is unless somebody says otherwise.
+const DEFAULT_DATA: &str = "tidewater-data";
+
 fn main() -> ExitCode {
     let Arguments { data, json, command } = Arguments::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
+    let default = Path::new(DEFAULT_DATA);
+    let folder = data.as_deref().unwrap_or(default);
     let result = match command {
-        Command::Topics(command) => topics::run(command, &data, json),
-        Command::Produce(command) => records::produce(&command, &data, json),
-        Command::Consume(command) => records::consume(&command, &data, json),
+        Command::Topics(command) => topics::run(command, folder, json),
+        Command::Produce(command) => records::produce(&command, folder, json),
+        Command::Consume(command) => records::consume(&command, folder, json),
+        Command::Broker(command) => broker::run(&command, data.as_deref(), default),
         Command::Log(command) => log::run(&command, json),
     };
     match result {

@@ -19,6 +19,6 @@ pub use compact::{CompactionPlan, CompactionResult, Compactor, TOMBSTONE_MAP_ENT
 pub use config::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 pub use error::LogError;
 pub use inspect::{Inspected, inspect};
-pub use partition::{Appended, FoundOffset, OpenOptions, PartitionLog, ReadSlice};
+pub use partition::{Appended, Extent, FoundOffset, OpenOptions, PartitionLog, ReadSlice};
 pub use recovery::Recovered;
 pub use segment::{SegmentFiles, segment_file_name};

@@ -10,13 +10,16 @@
 //! The high watermark is what readers may see. One node has nobody to wait for, so whoever appends raises it; that it is
 //! a value of its own leaves room for replication.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tidewater_env::{Disk, DiskFile};
 use tidewater_protocol::{
-    Batch, HEADER_LENGTH, UNPACK_LIMIT_BYTES, batch_length, patch_base_offset, patch_leader_epoch, patch_max_timestamp,
+    Batch, Body, HEADER_LENGTH, UNPACK_LIMIT_BYTES, batch_length, patch_base_offset, patch_leader_epoch,
+    patch_max_timestamp,
 };
 use tidewater_types::{Offset, Timestamp};
 
@@ -80,41 +83,90 @@ impl ReadSlice {
     /// # Errors
     /// When the file cannot be read or does not hold batches.
     pub fn read(&self, max_bytes: usize) -> Result<Bytes, LogError> {
-        let read = |length: usize, position| {
-            self.file.read_at(length, position).map(Bytes::from).map_err(LogError::io("read", &self.path))
-        };
+        self.extent(max_bytes, true)?.map_or_else(|| Ok(Bytes::new()), |extent| extent.read_batches())
+    }
+
+    /// Where the batches are that [`ReadSlice::read`] reads; the last one may be cut. `None` at the end of what may be seen, and,
+    /// unless `first_whole`, where the first batch is larger than `max_bytes`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or does not hold batches.
+    pub fn extent(&self, max_bytes: usize, first_whole: bool) -> Result<Option<Extent>, LogError> {
+        let end = self.position + self.available;
         let mut position = self.position;
         let mut chunk = Bytes::new();
         // Skip whole batches before the wanted offset, by their headers: at most an index interval of them.
-        loop {
-            if position >= self.position + self.available {
-                return Ok(Bytes::new());
-            }
-            let left = (self.position + self.available - position) as usize;
+        while position < end {
+            let left = (end - position) as usize;
             if chunk.len() < HEADER_LENGTH.min(left) {
-                chunk = read(SKIP_BYTES.min(left).max(HEADER_LENGTH), position)?;
+                let read = self.file.read_at(SKIP_BYTES.min(left).max(HEADER_LENGTH), position);
+                chunk = read.map(Bytes::from).map_err(LogError::io("read", &self.path))?;
             }
-            let length = batch_length(&chunk)?;
+            let first = batch_length(&chunk)?;
             if last_offset(&chunk) >= self.from {
-                if chunk.len() < length || chunk.len() < max_bytes.min(left) {
-                    chunk = read(max_bytes.max(length).min(left), position)?;
+                if base_offset(&chunk) >= self.below || (first > max_bytes && !first_whole) {
+                    return Ok(None);
                 }
-                break;
+                let length = max_bytes.max(first).min(left);
+                let (file, path) = (self.file.clone(), self.path.clone());
+                return Ok(Some(Extent { file, path, position, length, first, below: self.below }));
             }
-            position += length as u64;
-            chunk = chunk.slice(length.min(chunk.len())..);
+            position += first as u64;
+            chunk = chunk.slice(first.min(chunk.len())..);
         }
-        // Keep whole batches below the limit.
+        Ok(None)
+    }
+}
+
+/// A stretch of a segment's file that begins with a batch.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    file: Arc<DiskFile>,
+    path: PathBuf,
+    position: u64,
+    length: usize,
+    /// The length of the first batch.
+    first: usize,
+    below: Offset,
+}
+
+impl Extent {
+    /// How many bytes it has.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The whole batches in it, at least the first one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read_batches(&self) -> Result<Bytes, LogError> {
+        let length = self.length.max(self.first);
+        let chunk = self.file.read_at(length, self.position).map_err(LogError::io("read", &self.path))?;
+        let mut chunk = Bytes::from(chunk);
         let mut end = 0;
         while let Ok(length) = batch_length(&chunk[end..]) {
-            let fits = end + length <= chunk.len() && (end == 0 || end + length <= max_bytes);
-            if !fits || base_offset(&chunk[end..]) >= self.below {
+            if end + length > chunk.len() || base_offset(&chunk[end..]) >= self.below {
                 break;
             }
             end += length;
         }
         chunk.truncate(end);
         Ok(chunk)
+    }
+
+    /// Sends what it has behind its first `skip` bytes to a socket, as far as that takes it; gives how much went.
+    ///
+    /// # Errors
+    /// When the socket refuses, or the file cannot be read.
+    pub fn send(&self, socket: impl AsFd, skip: usize) -> io::Result<usize> {
+        self.file.send_to(socket, self.position + skip as u64, self.length.saturating_sub(skip))
+    }
+}
+
+impl Body for Extent {
+    fn length(&self) -> usize {
+        self.length
     }
 }
 

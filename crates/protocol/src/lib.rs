@@ -21,7 +21,9 @@
 mod batch;
 mod compression;
 mod door;
+mod frame;
 mod varint;
+mod versions;
 
 /// The most that a packed batch may unpack to, in bytes: a guard against batches made to fill memory.
 pub const UNPACK_LIMIT_BYTES: usize = 64 << 20;
@@ -32,7 +34,11 @@ pub use batch::{
     patch_max_timestamp, record_bytes,
 };
 pub use compression::{Compression, CompressionError};
-pub use door::{Door, Wake};
+pub use door::{Caller, Door, Principal, RequestContext, Wake};
+pub use frame::{
+    Body, FrameError, LENGTH_BYTES, Part, RequestHead, read_request, write_fetch_response, write_response,
+};
 pub use kafka_protocol::ResponseError;
 pub use kafka_protocol::messages;
 pub use kafka_protocol::protocol::StrBytes;
+pub use versions::{supported_versions, versions_of};

@@ -39,12 +39,19 @@ mod topics;
 pub use app::{AppBuilder, Tidewater};
 pub use log::{Log, LogError, inspect_partition};
 
+pub use tidewater_broker::{BrokerError, Listener, ListenerError, Server};
 pub use tidewater_protocol::UNPACK_LIMIT_BYTES;
 pub use tidewater_streams::*;
 pub use tidewater_types::{
     Header, Headers, Offset, Record, RecordContext, RecordPlace, TaskId, Timestamp, TopicPartition, days, hours,
     minutes, ms, seconds,
 };
+
+/// The log as a broker of its own: what `tidewater broker` is made of.
+pub mod broker {
+    pub use tidewater_broker::{Broker, BrokerConfig, BrokerSettings, ServerSettings};
+    pub use tidewater_env::asked_to_end;
+}
 
 /// What most programs use.
 pub mod prelude {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tidewater_broker::{Broker, BrokerError, BrokerSettings};
+use tidewater_broker::{Broker, BrokerError, BrokerSettings, Listener, Server, ServerSettings};
 use tidewater_client::{Admin, ClientError, Consumer, NativeClient, Producer, partition_of};
 use tidewater_env::{Clock, Disk, SystemClock};
 use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door, UNPACK_LIMIT_BYTES, record_bytes};
@@ -119,6 +119,24 @@ impl Log {
     /// Where persistent stores go unless the application says otherwise.
     pub(crate) fn state_folder(&self) -> PathBuf {
         self.folder.join("state")
+    }
+
+    /// Lets Kafka clients of other processes use the log, until the server is stopped.
+    ///
+    /// ```no_run
+    /// # async fn run() -> anyhow::Result<()> {
+    /// let log = tidewater::Log::open("tidewater-data")?;
+    /// let server = log.listen(&["127.0.0.1:9092".parse()?]).await?;
+    /// println!("{:?}", server.addresses());
+    /// server.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub async fn listen(&self, listeners: &[Listener]) -> Result<Server, LogError> {
+        Ok(Server::start(&self.broker, listeners, ServerSettings::default()).await?)
     }
 
     pub(crate) fn door(&self) -> Arc<dyn Door> {

@@ -19,7 +19,7 @@ mod timestamp;
 
 pub use duration::{days, hours, minutes, ms, seconds};
 pub use headers::{Header, Headers};
-pub use name::nearest_name;
+pub use name::{WrongLine, nearest_name, property_lines};
 pub use place::{Offset, Partition, TaskId, Topic, TopicPartition};
 pub use record::{Record, RecordContext, RecordPlace};
 pub use timestamp::Timestamp;

@@ -1,32 +1,91 @@
 //! CreateTopics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tidewater_protocol::messages::create_topics_response::CreatableTopicResult;
+use tidewater_protocol::ResponseError;
+use tidewater_protocol::messages::create_topics_request::CreatableTopic;
+use tidewater_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use tidewater_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-use super::{explain, text};
-use crate::broker::Shared;
+use super::{effective, explain, text};
+use crate::broker::{NODE, Shared};
+use crate::config::topic_settings;
+use crate::topics::OpenTopic;
+
+/// One node has one replica; −1 leaves it to the broker.
+const REPLICATION: [i16; 2] = [1, -1];
 
 pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTopicsResponse {
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let configs: BTreeMap<String, String> = topic
-            .configs
-            .iter()
-            .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())))
-            .collect();
-        let result = CreatableTopicResult::default().with_name(topic.name.clone());
-        topics.push(match shared.create_topic(&topic.name, topic.num_partitions, configs) {
+    let is_repeated =
+        |topic: &CreatableTopic| request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+    let results = request.topics.iter().map(|topic| {
+        let result = CreatableTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_num_partitions(-1)
+            .with_replication_factor(-1);
+        let created = match is_repeated(topic) {
+            true => Err((ResponseError::InvalidRequest, "Duplicate topic name.".to_owned())),
+            false => create(shared, topic, request.validate_only),
+        };
+        match created {
             Ok(open) => result
                 .with_topic_id(open.record.id)
                 .with_num_partitions(open.record.partitions)
-                .with_replication_factor(1),
-            Err(error) => {
-                let (code, message) = explain(&topic.name, error);
-                result.with_error_code(code.code()).with_error_message(Some(text(message)))
-            }
-        });
-    }
-    CreateTopicsResponse::default().with_topics(topics)
+                .with_replication_factor(1)
+                .with_configs(Some(settings(shared, &open))),
+            Err((code, message)) => result.with_error_code(code.code()).with_error_message(Some(text(message))),
+        }
+    });
+    CreateTopicsResponse::default().with_topics(results.collect())
+}
+
+fn create(
+    shared: &Shared,
+    topic: &CreatableTopic,
+    validate_only: bool,
+) -> Result<Arc<OpenTopic>, (ResponseError, String)> {
+    let refused = |code: ResponseError, message: String| Err((code, message));
+    let partitions = if topic.assignments.is_empty() {
+        if !REPLICATION.contains(&topic.replication_factor) {
+            let factor = topic.replication_factor;
+            let message = match factor {
+                ..=0 => "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
+                _ => format!(
+                    "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only 1 broker(s) are registered."
+                ),
+            };
+            return refused(ResponseError::InvalidReplicationFactor, message);
+        }
+        topic.num_partitions
+    } else {
+        if topic.num_partitions != -1 || topic.replication_factor != -1 {
+            let message = "A manual partition assignment was specified, but the number of partitions or the replication factor was not set to -1.";
+            return refused(ResponseError::InvalidRequest, message.to_owned());
+        }
+        let mut numbers: Vec<i32> = topic.assignments.iter().map(|assigned| assigned.partition_index).collect();
+        numbers.sort_unstable();
+        let are_all = numbers.iter().enumerate().all(|(at, number)| *number == at as i32);
+        if !are_all || topic.assignments.iter().any(|assigned| assigned.broker_ids != [NODE]) {
+            let message = format!("partitions must be numbered from 0, each on broker {}, the only one", NODE.0);
+            return refused(ResponseError::InvalidReplicaAssignment, message);
+        }
+        numbers.len() as i32
+    };
+    let configs: BTreeMap<String, String> = topic
+        .configs
+        .iter()
+        .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())))
+        .collect();
+    let created = shared.create_topic(&topic.name, partitions, configs, validate_only);
+    created.map_err(|error| explain(&topic.name, error))
+}
+
+/// All settings of a topic.
+fn settings(shared: &Shared, open: &OpenTopic) -> Vec<CreatableTopicConfigs> {
+    let setting = |(name, default): (&'static str, &'static str)| {
+        let (value, source) = effective(shared, open, name, default);
+        CreatableTopicConfigs::default().with_name(text(name)).with_value(Some(text(value))).with_config_source(source)
+    };
+    topic_settings().map(setting).collect()
 }

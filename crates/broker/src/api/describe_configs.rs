@@ -5,15 +5,10 @@ use tidewater_protocol::messages::describe_configs_request::DescribeConfigsResou
 use tidewater_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use tidewater_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::{TOPIC_RESOURCE, explain, text};
+use super::{TOPIC_RESOURCE, effective, explain, text};
 use crate::admin::TopicError;
 use crate::broker::Shared;
 use crate::config::topic_settings;
-
-/// `ConfigSource.DYNAMIC_TOPIC_CONFIG`: the topic's own.
-const OF_THE_TOPIC: i8 = 1;
-/// `ConfigSource.DEFAULT_CONFIG`.
-const DEFAULT: i8 = 5;
 
 pub(crate) fn handle(shared: &Shared, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     let results = request.resources.iter().map(|resource| {
@@ -42,11 +37,11 @@ fn describe(
         wanted.is_none_or(|wanted| wanted.iter().any(|wanted| &**wanted == name))
     };
     let settings = topic_settings().filter(|(name, _)| is_wanted(name)).map(|(name, default)| {
-        let own = topic.record.configs.get(name);
+        let (value, source) = effective(shared, &topic, name, default);
         DescribeConfigsResourceResult::default()
             .with_name(text(name))
-            .with_value(Some(text(own.map_or(default, String::as_str))))
-            .with_config_source(if own.is_some() { OF_THE_TOPIC } else { DEFAULT })
+            .with_value(Some(text(value)))
+            .with_config_source(source)
     });
     Ok(settings.collect())
 }

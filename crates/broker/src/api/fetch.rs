@@ -1,46 +1,148 @@
 //! Fetch: whole batches from an offset on, as they stand in the file.
+//!
+//! What is found are stretches of files, which a connection sends without reading them.
 
-use tidewater_protocol::ResponseError;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewater_log::Extent;
+use tidewater_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use tidewater_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use tidewater_protocol::messages::{FetchRequest, FetchResponse};
+use tidewater_protocol::{RequestContext, ResponseError};
 use tidewater_types::Offset;
 
-use super::error_code;
+use super::{check_epoch, error_code};
 use crate::broker::Shared;
-use crate::topics::SharedPartition;
+use crate::topics::{OpenTopic, SharedPartition};
 
-pub(crate) fn handle(shared: &Shared, request: &FetchRequest) -> FetchResponse {
-    let mut responses = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let open = shared.topic(&topic.topic);
-        let partitions = topic
-            .partitions
-            .iter()
-            .map(|wanted| {
-                let data = PartitionData::default().with_partition_index(wanted.partition);
-                match open.as_ref().and_then(|open| open.partition(wanted.partition)) {
-                    Some(partition) => read(partition, wanted.fetch_offset, wanted.partition_max_bytes, data),
-                    None => data.with_error_code(ResponseError::UnknownTopicOrPartition.code()),
-                }
-            })
-            .collect();
-        responses.push(FetchableTopicResponse::default().with_topic(topic.topic.clone()).with_partitions(partitions));
-    }
-    FetchResponse::default().with_responses(responses)
+/// From this version on, topics are named by their ids.
+const BY_ID: i16 = 13;
+/// From this version on, a request may say how much all partitions together give at most.
+const LIMITED: i16 = 3;
+/// `fetch.max.bytes` of a broker: what one response has at most, but for a first batch that is larger.
+const RESPONSE_BYTES_LIMIT: usize = 55 << 20;
+
+/// What a fetch finds now.
+pub(crate) struct Found {
+    /// The response, without the records.
+    pub response: FetchResponse,
+    /// The records of each partition, in order.
+    pub bodies: Vec<Option<Extent>>,
+    /// How many bytes these are.
+    pub bytes: usize,
+    /// Whether there is something to say at once.
+    pub has_error: bool,
 }
 
-fn read(partition: &SharedPartition, offset: i64, max_bytes: i32, data: PartitionData) -> PartitionData {
-    let (slice, high_watermark, log_start) = {
-        let log = partition.lock();
-        (log.slice(Offset(offset)), log.high_watermark(), log.log_start())
-    };
-    let data = data
-        .with_high_watermark(high_watermark.0)
-        .with_last_stable_offset(high_watermark.0)
-        .with_log_start_offset(log_start.0);
-    // The file is read without the lock.
-    match slice.and_then(|slice| slice.read(usize::try_from(max_bytes).unwrap_or(0))) {
-        Ok(records) => data.with_records(Some(records)),
-        Err(error) => data.with_error_code(error_code(&error)),
+pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &FetchRequest) -> FetchResponse {
+    let Found { mut response, bodies, .. } = find(shared, context, request);
+    let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
+    for (partition, body) in partitions.zip(bodies) {
+        match body.as_ref().map(Extent::read_batches).transpose() {
+            Ok(records) => partition.records = records,
+            Err(error) => partition.error_code = error_code(&error),
+        }
     }
+    response
+}
+
+/// The partitions that a fetch asks for, as far as they exist.
+pub(crate) fn partitions(
+    shared: &Shared,
+    context: &RequestContext,
+    request: &FetchRequest,
+) -> Vec<Arc<SharedPartition>> {
+    let mut partitions = Vec::new();
+    for topic in &request.topics {
+        if let Some(open) = open(shared, context, topic) {
+            partitions.extend(topic.partitions.iter().filter_map(|wanted| open.partition(wanted.partition)).cloned());
+        }
+    }
+    partitions
+}
+
+fn open(shared: &Shared, context: &RequestContext, topic: &FetchTopic) -> Option<Arc<OpenTopic>> {
+    // A client in the process names topics, though its requests are of the newest version.
+    match context.version >= BY_ID && topic.topic.is_empty() {
+        true => shared.topic_by_id(topic.topic_id).map(|(_, topic)| topic),
+        false => shared.topic(&topic.topic),
+    }
+}
+
+/// What there is now.
+pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchRequest) -> Found {
+    let asked = usize::try_from(request.max_bytes).unwrap_or(0);
+    let limit = if context.version >= LIMITED { asked.min(RESPONSE_BYTES_LIMIT) } else { RESPONSE_BYTES_LIMIT };
+    let mut found = Found { response: FetchResponse::default(), bodies: Vec::new(), bytes: 0, has_error: false };
+    if request.session_id != 0 && request.session_epoch > 0 {
+        // None is ever begun here, so this one is that of another broker, or of another time.
+        found.response.error_code = ResponseError::FetchSessionIdNotFound.code();
+        found.has_error = true;
+        return found;
+    }
+    for topic in &request.topics {
+        let open = open(shared, context, topic);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in &topic.partitions {
+            let data = PartitionData::default()
+                .with_partition_index(wanted.partition)
+                .with_high_watermark(-1)
+                .with_last_stable_offset(-1)
+                .with_log_start_offset(-1)
+                .with_records(Some(Bytes::new()));
+            let result = match open.as_ref().map(|open| open.partition(wanted.partition)) {
+                Some(Some(partition)) => look(partition, wanted, limit.saturating_sub(found.bytes), found.bytes == 0),
+                Some(None) => Err(ResponseError::UnknownTopicOrPartition.code()),
+                None if topic.topic.is_empty() => Err(ResponseError::UnknownTopicId.code()),
+                None => Err(ResponseError::UnknownTopicOrPartition.code()),
+            };
+            match result {
+                Ok((ends, extent)) => {
+                    found.bytes += extent.as_ref().map_or(0, Extent::length);
+                    found.bodies.push(extent);
+                    partitions.push(
+                        data.with_high_watermark(ends.high_watermark.0)
+                            .with_last_stable_offset(ends.high_watermark.0)
+                            .with_log_start_offset(ends.log_start.0),
+                    );
+                }
+                Err(code) => {
+                    found.has_error = true;
+                    found.bodies.push(None);
+                    partitions.push(data.with_error_code(code));
+                }
+            }
+        }
+        let topic = FetchableTopicResponse::default()
+            .with_topic(topic.topic.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions);
+        found.response.responses.push(topic);
+    }
+    found
+}
+
+struct Ends {
+    high_watermark: Offset,
+    log_start: Offset,
+}
+
+/// Where a partition's records are, at most `left` bytes of them; the first batch of a response comes whole, however large.
+fn look(
+    partition: &SharedPartition,
+    wanted: &FetchPartition,
+    left: usize,
+    is_first: bool,
+) -> Result<(Ends, Option<Extent>), i16> {
+    let (slice, ends) = {
+        let log = partition.lock();
+        check_epoch(wanted.current_leader_epoch, log.leader_epoch()).map_err(|error| error.code())?;
+        let ends = Ends { high_watermark: log.high_watermark(), log_start: log.log_start() };
+        (log.slice(Offset(wanted.fetch_offset)), ends)
+    };
+    // The file is read without the lock.
+    let max_bytes = usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(left);
+    let extent = slice.and_then(|slice| slice.extent(max_bytes, is_first)).map_err(|error| error_code(&error))?;
+    Ok((ends, extent))
 }

@@ -1,16 +1,24 @@
-//! ListOffsets: the first offset (−2), the end (−1), or the first record of at least a time.
+//! ListOffsets: the first offset, the end, the record with the largest timestamp, or the first record of at least a time.
 
 use tidewater_protocol::ResponseError;
+use tidewater_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use tidewater_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use tidewater_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use tidewater_types::Timestamp;
 
-use super::error_code;
+use super::{check_epoch, error_code};
 use crate::broker::Shared;
 use crate::topics::SharedPartition;
 
-const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+/// The first offset that is not in a tier of slower storage alone; there is none here.
+const EARLIEST_LOCAL: i64 = -4;
+/// The last offset in such a tier.
+const LATEST_TIERED: i64 = -5;
+/// The first offset that waits to be moved there.
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub(crate) fn handle(shared: &Shared, request: &ListOffsetsRequest) -> ListOffsetsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -23,9 +31,10 @@ pub(crate) fn handle(shared: &Shared, request: &ListOffsetsRequest) -> ListOffse
                 let response = ListOffsetsPartitionResponse::default()
                     .with_partition_index(wanted.partition_index)
                     .with_timestamp(-1)
-                    .with_offset(-1);
+                    .with_offset(-1)
+                    .with_leader_epoch(-1);
                 match open.as_ref().and_then(|open| open.partition(wanted.partition_index)) {
-                    Some(partition) => find(partition, wanted.timestamp, response),
+                    Some(partition) => find(partition, wanted, response),
                     None => response.with_error_code(ResponseError::UnknownTopicOrPartition.code()),
                 }
             })
@@ -37,18 +46,27 @@ pub(crate) fn handle(shared: &Shared, request: &ListOffsetsRequest) -> ListOffse
 
 fn find(
     partition: &SharedPartition,
-    timestamp: i64,
+    wanted: &ListOffsetsPartition,
     response: ListOffsetsPartitionResponse,
 ) -> ListOffsetsPartitionResponse {
     let log = partition.lock();
-    let response = response.with_leader_epoch(log.leader_epoch());
-    match timestamp {
-        EARLIEST => response.with_offset(log.log_start().0),
-        LATEST => response.with_offset(log.high_watermark().0),
-        time => match log.find_by_time(Timestamp(time)) {
-            Ok(Some(found)) => response.with_offset(found.offset.0).with_timestamp(found.timestamp.0),
-            Ok(None) => response,
-            Err(error) => response.with_error_code(error_code(&error)),
-        },
+    if let Err(error) = check_epoch(wanted.current_leader_epoch, log.leader_epoch()) {
+        return response.with_error_code(error.code());
+    }
+    let epoch = log.leader_epoch();
+    let time = match wanted.timestamp {
+        LATEST => return response.with_offset(log.high_watermark().0).with_leader_epoch(epoch),
+        EARLIEST | EARLIEST_LOCAL => return response.with_offset(log.log_start().0).with_leader_epoch(epoch),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return response,
+        MAX_TIMESTAMP if log.max_timestamp() == Timestamp::NONE => return response,
+        MAX_TIMESTAMP => log.max_timestamp(),
+        time => Timestamp(time),
+    };
+    match log.find_by_time(time) {
+        Ok(Some(found)) => {
+            response.with_offset(found.offset.0).with_timestamp(found.timestamp.0).with_leader_epoch(epoch)
+        }
+        Ok(None) => response,
+        Err(error) => response.with_error_code(error_code(&error)),
     }
 }

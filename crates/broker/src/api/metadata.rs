@@ -1,35 +1,68 @@
-//! Metadata: which topics there are, and how many partitions they have.
+//! Metadata: the one node, which topics there are, and how many partitions they have. A topic that is asked for by name and does
+//! not exist is made, if the settings allow it; Apache Kafka answers once that it is not known, and makes it meanwhile.
 
-use tidewater_protocol::ResponseError;
-use tidewater_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
-use tidewater_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse};
+use tidewater_protocol::messages::metadata_request::MetadataRequestTopic;
+use tidewater_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use tidewater_protocol::messages::{MetadataRequest, MetadataResponse};
+use tidewater_protocol::{RequestContext, ResponseError};
 
 use super::{text, topic_name};
-use crate::broker::Shared;
-use crate::offsets::OFFSETS_TOPIC;
-use crate::topics::OpenTopic;
+use crate::broker::{NODE, Shared};
+use crate::topics::{OpenTopic, is_internal, is_legal_name};
 
-/// The one node.
-const NODE: BrokerId = BrokerId(1);
-
-pub(crate) fn handle(shared: &Shared, request: &MetadataRequest) -> MetadataResponse {
-    let names: Vec<String> = match &request.topics {
-        None => shared.topics().keys().cloned().collect(),
-        Some(topics) => topics.iter().filter_map(|topic| topic.name.as_ref()).map(|name| name.to_string()).collect(),
+pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &MetadataRequest) -> MetadataResponse {
+    let all = || shared.topics().iter().map(|(name, topic)| describe(name, topic)).collect();
+    let topics = match &request.topics {
+        None => all(),
+        // The first version had no null.
+        Some(topics) if topics.is_empty() && context.version == 0 => all(),
+        Some(topics) => {
+            let may_make = context.version < 4 || request.allow_auto_topic_creation;
+            topics.iter().map(|wanted| find(shared, wanted, may_make)).collect()
+        }
     };
-    let topics = names
-        .into_iter()
-        .map(|name| match shared.topic(&name) {
-            Some(topic) => describe(&name, &topic),
-            None => MetadataResponseTopic::default()
-                .with_name(Some(topic_name(&name)))
-                .with_error_code(ResponseError::UnknownTopicOrPartition.code()),
-        })
-        .collect();
+    let brokers = shared.endpoint(context).map(|endpoint| {
+        MetadataResponseBroker::default()
+            .with_node_id(NODE)
+            .with_host(text(endpoint.host))
+            .with_port(i32::from(endpoint.port))
+    });
     MetadataResponse::default()
+        .with_brokers(brokers.into_iter().collect())
         .with_cluster_id(Some(text(shared.folder.cluster_id.as_str())))
         .with_controller_id(NODE)
         .with_topics(topics)
+}
+
+fn find(shared: &Shared, wanted: &MetadataRequestTopic, may_make: bool) -> MetadataResponseTopic {
+    let Some(name) = &wanted.name else {
+        let found = shared.topic_by_id(wanted.topic_id);
+        return match found {
+            Some((name, topic)) => describe(&name, &topic),
+            None => MetadataResponseTopic::default()
+                .with_topic_id(wanted.topic_id)
+                .with_error_code(ResponseError::UnknownTopicId.code()),
+        };
+    };
+    if let Some(topic) = shared.topic(name) {
+        return describe(name, &topic);
+    }
+    let code = if !is_legal_name(name) {
+        ResponseError::InvalidTopicException
+    } else if may_make && shared.settings.auto_create_topics {
+        match shared.make_wanted(name) {
+            Ok(topic) => return describe(name, &topic),
+            Err(_) => ResponseError::UnknownTopicOrPartition,
+        }
+    } else {
+        ResponseError::UnknownTopicOrPartition
+    };
+    MetadataResponseTopic::default()
+        .with_name(Some(topic_name(name)))
+        .with_is_internal(is_internal(name))
+        .with_error_code(code.code())
 }
 
 fn describe(name: &str, topic: &OpenTopic) -> MetadataResponseTopic {
@@ -46,6 +79,6 @@ fn describe(name: &str, topic: &OpenTopic) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
         .with_name(Some(topic_name(name)))
         .with_topic_id(topic.record.id)
-        .with_is_internal(name == OFFSETS_TOPIC)
+        .with_is_internal(is_internal(name))
         .with_partitions(partitions)
 }

@@ -1,16 +1,21 @@
 //! What a client can ask for, one file a request.
 
+pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
+pub(crate) mod describe_topic_partitions;
 pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_fetch;
+pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 
 use tidewater_log::LogError;
@@ -18,6 +23,8 @@ use tidewater_protocol::messages::TopicName;
 use tidewater_protocol::{BatchError, ResponseError, StrBytes};
 
 use crate::admin::TopicError;
+use crate::broker::Shared;
+use crate::topics::OpenTopic;
 
 /// The error code that Kafka has for a log's failure.
 pub(crate) fn error_code(error: &LogError) -> i16 {
@@ -32,6 +39,16 @@ pub(crate) fn error_code(error: &LogError) -> i16 {
     error.code()
 }
 
+/// Whether a client knows the epoch under which a partition is led; −1 if it does not say.
+pub(crate) fn check_epoch(known: i32, current: i32) -> Result<(), ResponseError> {
+    match known {
+        ..0 => Ok(()),
+        _ if known < current => Err(ResponseError::FencedLeaderEpoch),
+        _ if known > current => Err(ResponseError::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
 }
@@ -42,6 +59,18 @@ pub(crate) fn topic_name(name: &str) -> TopicName {
 
 /// `ConfigResource.Type`: a topic.
 pub(crate) const TOPIC_RESOURCE: i8 = 2;
+
+/// The value of a topic's setting, and where it comes from: `ConfigSource`.
+pub(crate) fn effective<'a>(shared: &'a Shared, topic: &'a OpenTopic, name: &str, default: &'a str) -> (&'a str, i8) {
+    const OF_THE_TOPIC: i8 = 1;
+    const OF_THE_BROKER: i8 = 4;
+    const DEFAULT: i8 = 5;
+    match (topic.record.configs.get(name), shared.settings.topic_defaults.get(name)) {
+        (Some(own), _) => (own, OF_THE_TOPIC),
+        (None, Some(given)) => (given, OF_THE_BROKER),
+        (None, None) => (default, DEFAULT),
+    }
+}
 
 /// The error code and message for a topic that was not made or changed.
 pub(crate) fn explain(name: &str, error: TopicError) -> (ResponseError, String) {

@@ -1,28 +1,35 @@
 //! OffsetCommit: written to `__consumer_offsets`, then to the table.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
-use tidewater_protocol::ResponseError;
+use tidewater_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use tidewater_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use tidewater_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use tidewater_protocol::{RequestContext, ResponseError};
 use tidewater_types::{Offset, TopicPartition};
 
 use super::explain;
 use crate::broker::Shared;
 use crate::offsets::{Committed, GROUP_LIMIT_BYTES, METADATA_LIMIT_BYTES, OFFSETS_TOPIC};
+use crate::topics::OpenTopic;
 
-pub(crate) fn handle(shared: &Shared, request: &OffsetCommitRequest) -> OffsetCommitResponse {
+/// From this version on, topics are named by their ids.
+const BY_ID: i16 = 10;
+
+pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &OffsetCommitRequest) -> OffsetCommitResponse {
     let group = request.group_id.to_string();
     let mut commits = Vec::new();
     let mut refused = BTreeMap::new();
     for topic in &request.topics {
-        let open = shared.topic(&topic.name);
+        let (name, open) = find(shared, context, topic);
         for partition in &topic.partitions {
-            let place = TopicPartition::new(&*topic.name.to_string(), partition.partition_index);
+            let place = TopicPartition::new(&*name, partition.partition_index);
             let metadata = partition.committed_metadata.as_ref().map(ToString::to_string).unwrap_or_default();
             let Some(open) = open.as_ref().filter(|open| open.partition(partition.partition_index).is_some()) else {
-                refused.insert(place, ResponseError::UnknownTopicOrPartition);
+                let by_id = topic.name.is_empty() && open.is_none();
+                let code = if by_id { ResponseError::UnknownTopicId } else { ResponseError::UnknownTopicOrPartition };
+                refused.insert(place, code);
                 continue;
             };
             if metadata.len() > METADATA_LIMIT_BYTES {
@@ -43,15 +50,36 @@ pub(crate) fn handle(shared: &Shared, request: &OffsetCommitRequest) -> OffsetCo
         .topics
         .iter()
         .map(|topic| {
+            let (name, _) = find(shared, context, topic);
             let partitions = topic.partitions.iter().map(|partition| {
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(partition.partition_index)
-                    .with_error_code(code_of(TopicPartition::new(&*topic.name.to_string(), partition.partition_index)))
+                    .with_error_code(code_of(TopicPartition::new(&*name, partition.partition_index)))
             });
-            OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+            OffsetCommitResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_topic_id(topic.topic_id)
+                .with_partitions(partitions.collect())
         })
         .collect();
     OffsetCommitResponse::default().with_topics(topics)
+}
+
+/// The name of a topic, and the topic if there is one; by its id, as later versions have it, a name that no topic has if there is none.
+fn find(
+    shared: &Shared,
+    context: &RequestContext,
+    topic: &OffsetCommitRequestTopic,
+) -> (String, Option<Arc<OpenTopic>>) {
+    if context.version >= BY_ID && topic.name.is_empty() {
+        return match shared.topic_by_id(topic.topic_id) {
+            Some((name, open)) => (name, Some(open)),
+            None => (topic.topic_id.to_string(), None),
+        };
+    }
+    let name = topic.name.to_string();
+    let open = shared.topic(&name);
+    (name, open)
 }
 
 /// All offsets of a commit go into one batch, so that they are there together or not at all. The table is locked meanwhile,

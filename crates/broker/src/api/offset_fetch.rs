@@ -1,53 +1,89 @@
-//! OffsetFetch: what a group has committed, in the form of versions 8 and later (several groups a request).
+//! OffsetFetch: what groups have committed. Up to version 7 a request has one group, and the response its topics at the top.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use tidewater_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use tidewater_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
 };
 use tidewater_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
+use tidewater_protocol::{RequestContext, ResponseError};
 use tidewater_types::TopicPartition;
 
 use super::{text, topic_name};
 use crate::broker::Shared;
 use crate::offsets::Committed;
 
-pub(crate) fn handle(shared: &Shared, request: &OffsetFetchRequest) -> OffsetFetchResponse {
+/// From this version on, a request has several groups.
+const SEVERAL_GROUPS: i16 = 8;
+/// From this version on, topics are named by their ids.
+const BY_ID: i16 = 10;
+
+pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &OffsetFetchRequest) -> OffsetFetchResponse {
+    if context.version >= SEVERAL_GROUPS {
+        let groups = request.groups.iter().map(|group| of_group(shared, context, group));
+        return OffsetFetchResponse::default().with_groups(groups.collect());
+    }
+    let topics = request.topics.as_ref().map(|topics| {
+        let wanted = topics.iter().map(|topic| {
+            let indexes = topic.partition_indexes.clone();
+            OffsetFetchRequestTopics::default().with_name(topic.name.clone()).with_partition_indexes(indexes)
+        });
+        wanted.collect()
+    });
+    let group = OffsetFetchRequestGroup::default().with_group_id(request.group_id.clone()).with_topics(topics);
+    let found = of_group(shared, context, &group);
+    let topics = found.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter().map(|partition| {
+            OffsetFetchResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_committed_offset(partition.committed_offset)
+                .with_committed_leader_epoch(partition.committed_leader_epoch)
+                .with_metadata(partition.metadata)
+                .with_error_code(partition.error_code)
+        });
+        OffsetFetchResponseTopic::default().with_name(topic.name).with_partitions(partitions.collect())
+    });
+    OffsetFetchResponse::default().with_error_code(found.error_code).with_topics(topics.collect())
+}
+
+fn of_group(shared: &Shared, context: &RequestContext, group: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
     let offsets = shared.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-    let groups = request
-        .groups
-        .iter()
-        .map(|group| {
-            let name = group.group_id.to_string();
-            let mut topics: BTreeMap<String, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
-            match &group.topics {
-                None => {
-                    for (place, committed) in offsets.all(&name) {
-                        let partitions = topics.entry(place.topic.to_string()).or_default();
-                        partitions.push(describe(place.partition, Some(committed)));
-                    }
-                }
-                Some(wanted) => {
-                    for topic in wanted {
-                        let partitions = topics.entry(topic.name.to_string()).or_default();
-                        for &partition in &topic.partition_indexes {
-                            let place = TopicPartition::new(&*topic.name.to_string(), partition);
-                            partitions.push(describe(partition, offsets.get(&name, &place)));
-                        }
-                    }
-                }
+    let name = group.group_id.to_string();
+    let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
+    match &group.topics {
+        None => {
+            let mut all: BTreeMap<String, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
+            for (place, committed) in offsets.all(&name) {
+                let partitions = all.entry(place.topic.to_string()).or_default();
+                partitions.push(describe(place.partition, Some(committed)));
             }
-            let topics = topics
-                .into_iter()
-                .map(|(name, partitions)| {
-                    OffsetFetchResponseTopics::default().with_name(topic_name(&name)).with_partitions(partitions)
-                })
-                .collect();
-            OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone()).with_topics(topics)
-        })
-        .collect();
-    OffsetFetchResponse::default().with_groups(groups)
+            for (name, partitions) in all {
+                let id = shared.topic(&name).map(|topic| topic.record.id).unwrap_or_default();
+                let topic = OffsetFetchResponseTopics::default().with_name(topic_name(&name)).with_topic_id(id);
+                topics.push(topic.with_partitions(partitions));
+            }
+        }
+        Some(wanted) => {
+            for topic in wanted {
+                let found = OffsetFetchResponseTopics::default();
+                let found = found.with_name(topic.name.clone()).with_topic_id(topic.topic_id);
+                let by_id = context.version >= BY_ID && topic.name.is_empty();
+                let known = match by_id {
+                    true => shared.topic_by_id(topic.topic_id).map(|(name, _)| name),
+                    false => Some(topic.name.to_string()),
+                };
+                let partitions = topic.partition_indexes.iter().map(|&partition| match &known {
+                    Some(topic) => describe(partition, offsets.get(&name, &TopicPartition::new(&**topic, partition))),
+                    None => describe(partition, None).with_error_code(ResponseError::UnknownTopicId.code()),
+                });
+                topics.push(found.with_partitions(partitions.collect()));
+            }
+        }
+    }
+    OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone()).with_topics(topics)
 }
 
 fn describe(partition: i32, committed: Option<&Committed>) -> OffsetFetchResponsePartitions {

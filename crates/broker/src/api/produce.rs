@@ -1,48 +1,129 @@
 //! Produce: batches are checked, stamped and appended as they are; readers see them at once.
 
-use tidewater_protocol::ResponseError;
+use bytes::Bytes;
 use tidewater_protocol::messages::ProduceRequest;
 use tidewater_protocol::messages::ProduceResponse;
 use tidewater_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use tidewater_protocol::{
+    Batch, BatchError, CompressionError, NO_PRODUCER_ID, NO_SEQUENCE, RequestContext, ResponseError, UNPACK_LIMIT_BYTES,
+};
 
 use super::{error_code, text};
 use crate::broker::Shared;
 
-pub(crate) fn handle(shared: &Shared, request: ProduceRequest) -> ProduceResponse {
+/// Why a request's records are refused.
+type Refusal = (ResponseError, String);
+
+/// From this version on, topics are named by their ids.
+const BY_ID: i16 = 13;
+
+pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: ProduceRequest) -> ProduceResponse {
     let mut appended_any = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
+    let acks_are_known = matches!(request.acks, -1..=1);
     for topic in request.topic_data {
-        let open = shared.topic(&topic.name);
+        // A client in the process names topics, though its requests are of the newest version.
+        let by_id = context.version >= BY_ID && topic.name.is_empty();
+        let open = match by_id {
+            true => shared.topic_by_id(topic.topic_id).map(|(_, topic)| topic),
+            false => shared.topic(&topic.name),
+        };
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
-            let response = PartitionProduceResponse::default().with_index(data.index).with_log_append_time_ms(-1);
-            let partition = open.as_ref().and_then(|open| open.partition(data.index));
-            let (Some(partition), Some(records)) = (partition, data.records) else {
-                let code = ResponseError::UnknownTopicOrPartition.code();
-                partitions.push(response.with_error_code(code).with_base_offset(-1));
+            let response = PartitionProduceResponse::default()
+                .with_index(data.index)
+                .with_base_offset(-1)
+                .with_log_append_time_ms(-1)
+                .with_log_start_offset(-1);
+            let refused = |code: ResponseError| response.clone().with_error_code(code.code());
+            if !acks_are_known {
+                partitions.push(refused(ResponseError::InvalidRequiredAcks));
+                continue;
+            }
+            let Some(partition) = open.as_ref().and_then(|open| open.partition(data.index)) else {
+                partitions.push(match by_id && open.is_none() {
+                    true => refused(ResponseError::UnknownTopicId),
+                    false => refused(ResponseError::UnknownTopicOrPartition),
+                });
                 continue;
             };
+            let mut records = data.records.unwrap_or_default();
+            // Who is in this process builds batches with this program's own code.
+            if context.caller.listener.is_some() {
+                match check(&records, request.transactional_id.is_some()) {
+                    Ok(length) => records.truncate(length),
+                    Err((code, message)) => {
+                        partitions.push(refused(code).with_error_message(Some(text(message))));
+                        continue;
+                    }
+                }
+            }
             let mut log = partition.lock();
             partitions.push(match log.append(records, shared.now()) {
                 Ok(appended) => {
                     log.raise_high_watermark(appended.next);
+                    let log_start = log.log_start().0;
+                    drop(log);
+                    partition.wake();
                     appended_any = true;
-                    let append_time = appended.append_time.map_or(-1, |time| time.0);
                     response
                         .with_base_offset(appended.first.0)
-                        .with_log_append_time_ms(append_time)
-                        .with_log_start_offset(log.log_start().0)
+                        .with_log_append_time_ms(appended.append_time.map_or(-1, |time| time.0))
+                        .with_log_start_offset(log_start)
                 }
-                Err(error) => response
-                    .with_error_code(error_code(&error))
-                    .with_base_offset(-1)
-                    .with_error_message(Some(text(error.to_string()))),
+                Err(error) => {
+                    response.with_error_code(error_code(&error)).with_error_message(Some(text(error.to_string())))
+                }
             });
         }
-        responses.push(TopicProduceResponse::default().with_name(topic.name).with_partition_responses(partitions));
+        let response = TopicProduceResponse::default().with_name(topic.name).with_topic_id(topic.topic_id);
+        responses.push(response.with_partition_responses(partitions));
     }
     if appended_any {
         shared.wake_watchers();
     }
     ProduceResponse::default().with_responses(responses)
+}
+
+/// Checks what a client sent: one batch, whole, as its header says; gives its length. Bytes behind it that are no batch are left
+/// out. The codes are those that Apache Kafka was seen to answer.
+fn check(records: &Bytes, has_transaction: bool) -> Result<usize, Refusal> {
+    let refuse = |code: ResponseError, what: &str| Err((code, what.to_owned()));
+    let invalid = |what| refuse(ResponseError::InvalidRecord, what);
+    let batch = match Batch::parse(records) {
+        Ok(batch) => batch,
+        Err(error @ BatchError::BadLength(_)) => return Err((ResponseError::CorruptMessage, error.to_string())),
+        Err(error) => return Err((ResponseError::InvalidRecord, error.to_string())),
+    };
+    let behind = records.slice(batch.len()..);
+    if matches!(Batch::parse(&behind), Ok(_) | Err(BatchError::BadMagic(_))) {
+        return invalid("a request has one batch for a partition, not several");
+    }
+    batch.check_crc().map_err(|error| (ResponseError::CorruptMessage, error.to_string()))?;
+    if batch.base_offset().0 != 0 {
+        return invalid("the base offset of a new batch is 0");
+    }
+    if batch.is_control() {
+        return invalid("clients write no control batches");
+    }
+    if batch.is_transactional() && !has_transaction {
+        return refuse(ResponseError::TransactionalIdAuthorizationFailed, "the request names no transaction");
+    }
+    if batch.producer_id() != NO_PRODUCER_ID && batch.base_sequence() == NO_SEQUENCE {
+        return invalid("an idempotent producer's batch has a sequence number");
+    }
+    if batch.record_count() <= 0 || batch.last_offset_delta() != batch.record_count() - 1 {
+        return invalid("the last offset delta does not fit the number of records");
+    }
+    let records = match batch.records(UNPACK_LIMIT_BYTES) {
+        Ok(records) => records,
+        Err(BatchError::Compression(error @ CompressionError::TooLarge { .. })) => {
+            return Err((ResponseError::MessageTooLarge, error.to_string()));
+        }
+        Err(error) => return Err((ResponseError::UnknownServerError, error.to_string())),
+    };
+    match records.iter().find_map(Result::err) {
+        None => Ok(batch.len()),
+        Some(error) => Err((ResponseError::InvalidRecord, error.to_string())),
+    }
 }

@@ -30,7 +30,7 @@ const DELETE: i8 = 1;
 impl Admin for NativeClient {
     fn partitions(&self, topic: &str) -> Result<Option<Partition>, ClientError> {
         let wanted = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
-        let request = MetadataRequest::default().with_topics(Some(vec![wanted]));
+        let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
         let response = call!(self, Metadata, request, "describe topics")?;
         let found = response.topics.first().ok_or(ClientError::Unsupported("describe topics"))?;
         if found.error_code == ResponseError::UnknownTopicOrPartition.code() {
@@ -41,7 +41,12 @@ impl Admin for NativeClient {
     }
 
     fn topics(&self) -> Result<BTreeMap<String, Partition>, ClientError> {
-        let response = call!(self, Metadata, MetadataRequest::default().with_topics(None), "list topics")?;
+        let response = call!(
+            self,
+            Metadata,
+            MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false),
+            "list topics"
+        )?;
         let named = |topic: &MetadataResponseTopic| {
             Some((topic.name.as_ref()?.to_string(), topic.partitions.len() as Partition))
         };

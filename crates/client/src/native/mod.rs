@@ -8,7 +8,7 @@ mod producer;
 use std::sync::Arc;
 
 use tidewater_protocol::messages::TopicName;
-use tidewater_protocol::{Door, StrBytes};
+use tidewater_protocol::{Door, RequestContext, StrBytes};
 
 use crate::Ports;
 
@@ -16,13 +16,14 @@ use crate::Ports;
 #[derive(Clone)]
 pub struct NativeClient {
     door: Arc<dyn Door>,
+    context: RequestContext,
     group: String,
 }
 
 impl NativeClient {
     /// A client that commits offsets for `group`.
     pub fn new(door: Arc<dyn Door>, group: impl Into<String>) -> Self {
-        NativeClient { door, group: group.into() }
+        NativeClient { door, context: RequestContext::in_process(), group: group.into() }
     }
 
     /// This client as all four ports.
@@ -43,7 +44,7 @@ fn text(text: &str) -> StrBytes {
 /// Sends a request and takes the response of the same kind out.
 macro_rules! call {
     ($client:expr, $kind:ident, $request:expr, $action:literal) => {
-        match $client.door.call(tidewater_protocol::messages::RequestKind::$kind($request)) {
+        match $client.door.call(&$client.context, tidewater_protocol::messages::RequestKind::$kind($request)) {
             Some(tidewater_protocol::messages::ResponseKind::$kind(response)) => Ok(response),
             _ => Err($crate::ClientError::Unsupported($action)),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tidewater_types::nearest_name;
+use tidewater_types::{nearest_name, property_lines};
 
 use super::settings::{AppSettings, StateMemory};
 use crate::task::handlers::{Decision, Handler};
@@ -238,15 +238,12 @@ impl AppSettings {
     /// # Errors
     /// When a line is neither, or [`AppSettings::set`] refuses it.
     pub fn set_properties(&mut self, text: &str) -> Result<(), SettingError> {
-        for (number, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with(['#', '!']) {
-                continue;
-            }
-            let Some((name, value)) = line.split_once(['=', ':']) else {
-                let what = format!("line {} is not name=value: {line:?}", number + 1);
-                return Err(SettingError { name: line.to_owned(), what });
-            };
-            self.set(name.trim(), value)?;
+        for line in property_lines(text) {
+            let (name, value) = line.map_err(|wrong| {
+                let what = format!("line {} is not name=value: {:?}", wrong.number, wrong.line);
+                SettingError { name: wrong.line.to_owned(), what }
+            })?;
+            self.set(name, value)?;
         }
         Ok(())
     }

@@ -1,0 +1,280 @@
+//! A broker's settings by Kafka's names: those of a `server.properties`, or of a TOML file with the same names.
+
+mod known;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use tidewater_env::Disk;
+use tidewater_types::{nearest_name, property_lines};
+
+use crate::config::check_topic_settings;
+use crate::{BrokerError, BrokerSettings, Listener, ServerSettings};
+
+/// Settings of a broker that give the default of a topic's setting, with the factor that makes milliseconds of a time.
+const TOPIC_DEFAULTS: [(&str, &str, i64); 20] = [
+    ("log.cleanup.policy", "cleanup.policy", 1),
+    ("log.cleaner.delete.retention.ms", "delete.retention.ms", 1),
+    ("log.cleaner.max.compaction.lag.ms", "max.compaction.lag.ms", 1),
+    ("log.cleaner.min.cleanable.ratio", "min.cleanable.dirty.ratio", 1),
+    ("log.cleaner.min.compaction.lag.ms", "min.compaction.lag.ms", 1),
+    ("log.flush.interval.messages", "flush.messages", 1),
+    ("log.index.interval.bytes", "index.interval.bytes", 1),
+    ("log.index.size.max.bytes", "segment.index.bytes", 1),
+    ("log.message.timestamp.after.max.ms", "message.timestamp.after.max.ms", 1),
+    ("log.message.timestamp.before.max.ms", "message.timestamp.before.max.ms", 1),
+    ("log.message.timestamp.type", "message.timestamp.type", 1),
+    ("log.retention.bytes", "retention.bytes", 1),
+    // What is said in a finer unit counts more, so it comes later.
+    ("log.retention.hours", "retention.ms", 3_600_000),
+    ("log.retention.minutes", "retention.ms", 60_000),
+    ("log.retention.ms", "retention.ms", 1),
+    ("log.roll.hours", "segment.ms", 3_600_000),
+    ("log.roll.ms", "segment.ms", 1),
+    ("log.segment.bytes", "segment.bytes", 1),
+    ("log.segment.delete.delay.ms", "file.delete.delay.ms", 1),
+    ("message.max.bytes", "max.message.bytes", 1),
+];
+
+/// Why settings that Kafka knows are without effect here, by the beginnings of their names; the first that fits counts.
+const WITHOUT_EFFECT: [(&str, &str); 22] = [
+    ("node.id", "the one node is 1"),
+    ("broker.", "the one node is 1, and in no rack"),
+    ("process.roles", "the one node is broker and controller"),
+    ("controller.", "there is one node, and no quorum of controllers"),
+    ("metadata.", "there is one node, and no quorum of controllers"),
+    ("inter.broker.", "there is one node"),
+    ("replica.", "one node has no replicas"),
+    ("replication.", "one node has no replicas"),
+    ("default.replication.factor", "one node has no replicas"),
+    ("min.insync.replicas", "one node has no replicas"),
+    ("unclean.leader.", "one node has no replicas"),
+    ("offsets.topic.replication.factor", "one node has no replicas"),
+    ("transaction.state.log.replication.factor", "one node has no replicas"),
+    ("transaction.state.log.min.isr", "one node has no replicas"),
+    ("share.", "there are no share groups"),
+    ("group.share.", "there are no share groups"),
+    ("num.", "threads follow the machine's cores"),
+    ("background.threads", "threads follow the machine's cores"),
+    ("ssl.", "connections are plain"),
+    ("sasl.", "connections are plain"),
+    ("remote.log.", "there is no tiered storage"),
+    ("quota.", "there are no quotas"),
+];
+
+/// What a file of settings says.
+#[derive(Clone, Default)]
+pub struct BrokerConfig {
+    /// What concerns topics and the log.
+    pub broker: BrokerSettings,
+    /// What connections may take.
+    pub server: ServerSettings,
+    /// `listeners`; empty if nothing was said.
+    pub listeners: Vec<Listener>,
+    /// `log.dirs`.
+    pub data: Option<PathBuf>,
+    /// What has no effect, and why, a line each.
+    pub warnings: Vec<String>,
+}
+
+fn refuse(name: &str, what: impl Into<String>) -> BrokerError {
+    BrokerError::Setting { name: name.to_owned(), what: what.into() }
+}
+
+impl BrokerConfig {
+    /// Reads a file of settings; see [`BrokerConfig::parse`].
+    ///
+    /// # Errors
+    /// When the file cannot be read, and as there.
+    pub fn read(file: &Path) -> Result<Self, BrokerError> {
+        let text = Disk::new().read(file).map_err(BrokerError::io("read", file))?;
+        Self::parse(file, &String::from_utf8_lossy(&text))
+    }
+
+    /// Reads a properties file, or a TOML file if its name ends so.
+    ///
+    /// # Errors
+    /// When a line is no setting, a name is unknown (with the nearest one), or a value is not allowed.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, BrokerError> {
+        let settings = match file.extension().is_some_and(|extension| extension == "toml") {
+            true => read_toml(file, text)?,
+            false => read_properties(file, text)?,
+        };
+        let mut config = BrokerConfig::default();
+        for (name, value) in &settings {
+            config.set(name, value)?;
+        }
+        for (name, topic_name, factor) in TOPIC_DEFAULTS {
+            let Some(value) = settings.get(name) else { continue };
+            let value = match value.parse::<i64>() {
+                Ok(number) if factor > 1 && number >= 0 => number.saturating_mul(factor).to_string(),
+                _ => value.clone(),
+            };
+            config.broker.topic_defaults.insert(topic_name.to_owned(), value);
+        }
+        check_topic_settings(&config.broker.topic_defaults)?;
+        if let Some(advertised) = settings.get("advertised.listeners") {
+            config.advertise(advertised)?;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), BrokerError> {
+        match name {
+            "listeners" => {
+                let listeners = value.split(',').map(str::trim).filter(|one| !one.starts_with("CONTROLLER:"));
+                let parsed = listeners.map(|one| one.parse().map_err(|error| refuse(name, format!("{error}"))));
+                self.listeners = parsed.collect::<Result<_, _>>()?;
+            }
+            "advertised.listeners" => {}
+            "log.dirs" | "log.dir" => {
+                if value.contains(',') {
+                    return Err(refuse(name, "one folder holds the log; name one"));
+                }
+                self.data = Some(value.into());
+            }
+            "num.partitions" => self.broker.default_partitions = number(name, value, 1)?,
+            "offsets.topic.num.partitions" => self.broker.offsets_partitions = number(name, value, 1)?,
+            "auto.create.topics.enable" => {
+                self.broker.auto_create_topics = match value {
+                    "true" => true,
+                    "false" => false,
+                    other => return Err(refuse(name, format!("{other:?} is neither true nor false"))),
+                };
+            }
+            "log.retention.check.interval.ms" => self.broker.maintenance_interval = Some(millis(name, value)?),
+            "log.cleaner.dedupe.buffer.size" => self.broker.compaction_memory_bytes = number(name, value, 1 << 20)?,
+            "socket.request.max.bytes" => self.server.max_request_bytes = number(name, value, 1)?,
+            "queued.max.request.bytes" => {
+                if number::<i64>(name, value, -1)? > 0 {
+                    self.server.request_memory_bytes = number(name, value, 1)?;
+                }
+            }
+            "max.connections" => self.server.max_connections = number(name, value, 1)?,
+            "connections.max.idle.ms" => self.server.max_idle = millis(name, value)?,
+            _ if TOPIC_DEFAULTS.iter().any(|(known, ..)| *known == name) => {}
+            _ if known::KNOWN.contains(&name) || name.starts_with("listener.name.") => {
+                let reason = WITHOUT_EFFECT.iter().find(|(beginning, _)| name.starts_with(beginning));
+                let reason = reason.map_or("it is not built yet", |(_, reason)| reason);
+                self.warnings.push(format!("setting {name} has no effect: {reason}"));
+            }
+            _ => {
+                let nearest = nearest_name(name, known::KNOWN).unwrap_or_default();
+                return Err(refuse(name, format!("is unknown; did you mean {nearest}?")));
+            }
+        }
+        Ok(())
+    }
+
+    fn advertise(&mut self, value: &str) -> Result<(), BrokerError> {
+        const NAME: &str = "advertised.listeners";
+        for advertised in value.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+            let advertised: Listener = advertised.parse().map_err(|error| refuse(NAME, format!("{error}")))?;
+            let Some(listener) = self.listeners.iter_mut().find(|listener| listener.name == advertised.name) else {
+                return Err(refuse(NAME, format!("{} is none of the listeners", advertised.name)));
+            };
+            listener.advertised = Some((advertised.host, advertised.port));
+        }
+        Ok(())
+    }
+}
+
+fn number<T: FromStr + PartialOrd + std::fmt::Display>(name: &str, value: &str, least: T) -> Result<T, BrokerError> {
+    let number = value.parse::<T>().ok().filter(|number| *number >= least);
+    number.ok_or_else(|| refuse(name, format!("{value:?} is not a number of at least {least}")))
+}
+
+fn millis(name: &str, value: &str) -> Result<Duration, BrokerError> {
+    Ok(Duration::from_millis(number(name, value, 1)?))
+}
+
+fn read_properties(file: &Path, text: &str) -> Result<BTreeMap<String, String>, BrokerError> {
+    let mut settings = BTreeMap::new();
+    for line in property_lines(text) {
+        let (name, value) = line.map_err(|wrong| {
+            refuse(&file.display().to_string(), format!("line {} is not name=value: {:?}", wrong.number, wrong.line))
+        })?;
+        settings.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(settings)
+}
+
+fn read_toml(file: &Path, text: &str) -> Result<BTreeMap<String, String>, BrokerError> {
+    let table: toml::Table =
+        text.parse().map_err(|error| refuse(&file.display().to_string(), format!("is no TOML: {error}")))?;
+    let mut settings = BTreeMap::new();
+    flatten("", &table, &mut settings);
+    Ok(settings)
+}
+
+/// A dotted key is a table in a table to TOML.
+fn flatten(prefix: &str, table: &toml::Table, settings: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            toml::Value::Table(inner) => flatten(&name, inner, settings),
+            toml::Value::String(text) => drop(settings.insert(name, text.clone())),
+            toml::Value::Array(items) => {
+                let text = |item: &toml::Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+                settings.insert(name, items.iter().map(text).collect::<Vec<_>>().join(","));
+            }
+            other => drop(settings.insert(name, other.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Result<BrokerConfig, String> {
+        BrokerConfig::parse(Path::new(name), text).map_err(|error| error.to_string())
+    }
+
+    const PROPERTIES: &str = "
+        # as Apache Kafka ships it
+        process.roles=broker,controller
+        node.id=1
+        listeners=PLAINTEXT://:9092,CONTROLLER://:9093
+        advertised.listeners=PLAINTEXT://log.example:9092,
+        num.network.threads=3
+        log.dirs=/tmp/kraft-combined-logs
+        num.partitions=3
+        log.retention.hours=24
+        log.retention.ms=5000
+        auto.create.topics.enable=false
+    ";
+
+    #[test]
+    fn apaches_own_file_is_read() {
+        let config = read("server.properties", PROPERTIES).unwrap();
+        assert_eq!(config.listeners.len(), 1);
+        assert_eq!(config.listeners[0].advertised, Some(("log.example".to_owned(), 9092)));
+        assert_eq!(config.data.as_deref(), Some(Path::new("/tmp/kraft-combined-logs")));
+        assert_eq!((config.broker.default_partitions, config.broker.auto_create_topics), (3, false));
+        assert_eq!(config.broker.topic_defaults["retention.ms"], "5000", "the finer unit counts");
+        assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+        assert!(config.warnings[2].contains("process.roles"), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn toml_says_the_same() {
+        let text =
+            "num.partitions = 3\nlisteners = [\"127.0.0.1:0\", \"INSIDE://:9093\"]\n[log]\nretention.hours = 1\n";
+        let config = read("broker.toml", text).unwrap();
+        assert_eq!((config.broker.default_partitions, config.listeners.len()), (3, 2));
+        assert_eq!(config.broker.topic_defaults["retention.ms"], "3600000");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let error = |text| read("server.properties", text).err().unwrap();
+        assert!(error("num.partition=1").contains("did you mean num.partitions?"));
+        assert!(error("num.partitions=0").contains("at least 1"));
+        assert!(error("log.cleanup.policy=shred").contains("none of delete, compact"));
+        assert!(error("just words").contains("line 1 is not name=value"));
+        assert!(error("listeners=9092").contains("HOST:PORT"));
+    }
+}

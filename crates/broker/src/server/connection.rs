@@ -1,0 +1,196 @@
+//! One connection: requests are read, answered and written one after the other, so that responses keep the order of requests.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tidewater_log::Extent;
+use tidewater_protocol::messages::{ApiKey, ProduceResponse, RequestKind, ResponseKind};
+use tidewater_protocol::{
+    Caller, FrameError, LENGTH_BYTES, Part, RequestContext, RequestHead, read_request, write_fetch_response,
+    write_response,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+
+use super::{State, fetch};
+use crate::{api, dispatch};
+
+/// Bytes that are read at once while no larger request is on its way.
+const READ_BYTES: usize = 16 << 10;
+/// Room that is made for a large request at once; more as it fills.
+const GROW_BYTES: usize = 1 << 20;
+/// Requests of this size and less are not counted against the memory of all.
+const SMALL_REQUEST_BYTES: usize = 64 << 10;
+
+/// Why a connection was closed before the client did it.
+#[derive(Debug, Error)]
+pub(super) enum Closed {
+    #[error("a request claims {length} bytes; at most {limit} are taken")]
+    TooLarge { length: i64, limit: usize },
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("a request with acks=0 failed, which cannot be told")]
+    Unacknowledged,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Requests that come in, as frames.
+struct Incoming {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+/// A frame, and its share of the memory of all.
+struct Frame {
+    bytes: Bytes,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// Serves a connection until the client closes it, it is idle for too long, or the server stops.
+pub(super) async fn serve(
+    state: &State,
+    stream: TcpStream,
+    caller: Caller,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Closed> {
+    stream.set_nodelay(true)?;
+    let caller = Arc::new(caller);
+    let mut incoming = Incoming { stream, buffer: BytesMut::new() };
+    loop {
+        let frame = tokio::select! {
+            frame = timeout(state.settings.max_idle, incoming.next(state)) => frame,
+            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let Ok(frame) = frame else { return Ok(()) };
+        let Some(frame) = frame? else { return Ok(()) };
+        let parts = match read_request(frame.bytes.clone()) {
+            Ok((head, request)) => {
+                let context =
+                    RequestContext { version: head.version, caller: caller.clone(), client_id: head.client_id.clone() };
+                answer(state, &context, &head, request, &mut stopped).await?
+            }
+            // So that a client of a later version can fall back.
+            Err(FrameError::UnknownVersion { key: ApiKey::ApiVersions, correlation, .. }) => {
+                let head = RequestHead { key: ApiKey::ApiVersions, version: 0, correlation, client_id: None };
+                let response = ResponseKind::ApiVersions(api::api_versions::unsupported());
+                whole(write_response(&head, &response)?)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        incoming.write(parts).await?;
+        drop(frame);
+    }
+}
+
+fn whole(response: BytesMut) -> Vec<Part<Extent>> {
+    vec![Part::Bytes(response.freeze())]
+}
+
+/// The response to a request; nothing for one that wants none.
+async fn answer(
+    state: &State,
+    context: &RequestContext,
+    head: &RequestHead,
+    request: RequestKind,
+    stopped: &mut watch::Receiver<bool>,
+) -> Result<Vec<Part<Extent>>, Closed> {
+    match request {
+        RequestKind::Fetch(request) => {
+            let found = fetch::wait(&state.shared, context, &request, stopped).await;
+            Ok(write_fetch_response(head, found.response, found.bodies)?)
+        }
+        RequestKind::Produce(request) if request.acks == 0 => {
+            let response = api::produce::handle(&state.shared, context, request);
+            if has_error(&response) { Err(Closed::Unacknowledged) } else { Ok(Vec::new()) }
+        }
+        request => {
+            let unknown = || FrameError::UnknownKey { key: head.key as i16 };
+            let response = dispatch(&state.shared, context, request).ok_or_else(unknown)?;
+            Ok(whole(write_response(head, &response)?))
+        }
+    }
+}
+
+fn has_error(response: &ProduceResponse) -> bool {
+    response.responses.iter().flat_map(|topic| &topic.partition_responses).any(|partition| partition.error_code != 0)
+}
+
+impl Incoming {
+    /// The next frame, without its length; `None` when the client has closed.
+    async fn next(&mut self, state: &State) -> Result<Option<Frame>, Closed> {
+        while self.buffer.len() < LENGTH_BYTES {
+            if self.buffer.is_empty() {
+                // A connection that waits holds no memory.
+                self.buffer = BytesMut::new();
+                self.stream.readable().await?;
+            }
+            self.buffer.reserve(READ_BYTES);
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
+        }
+        let claimed = i32::from_be_bytes([self.buffer[0], self.buffer[1], self.buffer[2], self.buffer[3]]);
+        let limit = state.settings.max_request_bytes;
+        let length = usize::try_from(claimed).ok().filter(|length| *length <= limit);
+        let length = length.ok_or(Closed::TooLarge { length: claimed.into(), limit })?;
+        let end = LENGTH_BYTES + length;
+        let mut memory: Option<OwnedSemaphorePermit> = None;
+        while self.buffer.len() < end {
+            let missing = end - self.buffer.len();
+            if self.buffer.capacity() == self.buffer.len() {
+                let grow = missing.min(GROW_BYTES.max(self.buffer.len()));
+                if length > SMALL_REQUEST_BYTES {
+                    // Memory for as much as may come, not for what is claimed.
+                    let kib = u32::try_from(grow / 1024).unwrap_or(u32::MAX).max(1);
+                    let share = state.memory.clone().acquire_many_owned(kib).await.map_err(io::Error::other)?;
+                    match &mut memory {
+                        Some(memory) => memory.merge(share),
+                        None => memory = Some(share),
+                    }
+                }
+                self.buffer.reserve(grow);
+            }
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
+        }
+        let mut frame = self.buffer.split_to(end).freeze();
+        let bytes = frame.split_off(LENGTH_BYTES);
+        Ok(Some(Frame { bytes, _memory: memory }))
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        match self.stream.read_buf(&mut self.buffer).await {
+            // A client that goes away need not say so.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
+            other => other,
+        }
+    }
+
+    async fn write(&mut self, parts: Vec<Part<Extent>>) -> io::Result<()> {
+        for part in parts {
+            match part {
+                Part::Bytes(bytes) => self.stream.write_all(&bytes).await?,
+                Part::Body(extent) => send(&self.stream, &extent).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends records from their file.
+async fn send(stream: &TcpStream, extent: &Extent) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < extent.length() {
+        match stream.async_io(Interest::WRITABLE, || extent.send(stream, sent)).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => sent += more,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Fetches that wait until there is enough: woken by appends, not by a timer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewater_protocol::RequestContext;
+use tidewater_protocol::messages::FetchRequest;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::api::fetch::{Found, find, partitions};
+use crate::broker::Shared;
+use crate::topics::SharedPartition;
+
+/// The longest wait, whatever is asked for.
+const WAIT_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Is woken by appends to some partitions, as long as it lives.
+struct Watch {
+    wake: Arc<Notify>,
+    partitions: Vec<Arc<SharedPartition>>,
+}
+
+impl Watch {
+    fn of(partitions: Vec<Arc<SharedPartition>>) -> Self {
+        let wake = Arc::new(Notify::new());
+        partitions.iter().for_each(|partition| partition.watch(&wake));
+        Watch { wake, partitions }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.partitions.iter().for_each(|partition| partition.unwatch(&self.wake));
+    }
+}
+
+/// What a fetch finds, at the latest when it has waited for as long as it wants to.
+pub(super) async fn wait(
+    shared: &Shared,
+    context: &RequestContext,
+    request: &FetchRequest,
+    stopped: &mut watch::Receiver<bool>,
+) -> Found {
+    let least = usize::try_from(request.min_bytes).unwrap_or(0);
+    let is_enough = |found: &Found| found.has_error || found.bytes >= least;
+    let found = find(shared, context, request);
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_LIMIT);
+    if is_enough(&found) || wait.is_zero() || found.bodies.is_empty() {
+        return found;
+    }
+    let deadline = Instant::now() + wait;
+    let watch = Watch::of(partitions(shared, context, request));
+    loop {
+        // After the watch began: what came before it is found.
+        let found = find(shared, context, request);
+        if is_enough(&found) {
+            return found;
+        }
+        tokio::select! {
+            woken = timeout_at(deadline, watch.wake.notified()) => {
+                if woken.is_err() {
+                    return find(shared, context, request);
+                }
+            }
+            _ = stopped.wait_for(|stop| *stop) => return found,
+        }
+    }
+}

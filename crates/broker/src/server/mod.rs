@@ -1,0 +1,157 @@
+//! The broker on the network: listeners, and a task for each connection.
+
+mod connection;
+mod fetch;
+mod listener;
+
+pub use listener::{Listener, ListenerError};
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewater_protocol::{Caller, Principal};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::broker::{Endpoint, Shared};
+use crate::{Broker, BrokerError};
+
+/// What connections may take.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// `socket.request.max.bytes`: the largest request. Default 100 MiB.
+    pub max_request_bytes: usize,
+    /// Memory of all requests that are larger than a few KiB, together. Default 256 MiB.
+    pub request_memory_bytes: usize,
+    /// `max.connections`: further ones are closed at once. Default 20,000.
+    pub max_connections: usize,
+    /// `connections.max.idle.ms`: a connection without a request for so long is closed. Default 10 minutes.
+    pub max_idle: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        ServerSettings {
+            max_request_bytes: 100 << 20,
+            request_memory_bytes: 256 << 20,
+            max_connections: 20_000,
+            max_idle: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What all connections share.
+pub(crate) struct State {
+    shared: Arc<Shared>,
+    settings: ServerSettings,
+    /// A permit for each connection.
+    connections: Arc<Semaphore>,
+    /// A permit for each KiB of a request.
+    memory: Arc<Semaphore>,
+}
+
+/// A broker that listens. It ends when it is stopped, not when it is dropped.
+pub struct Server {
+    addresses: BTreeMap<String, SocketAddr>,
+    stop: watch::Sender<bool>,
+    listeners: JoinSet<()>,
+}
+
+impl Server {
+    /// Binds the listeners and serves those who connect. A port of 0 is one that is free; see [`Server::addresses`].
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub async fn start(broker: &Broker, listeners: &[Listener], settings: ServerSettings) -> Result<Self, BrokerError> {
+        let mut bound = Vec::new();
+        for listener in listeners {
+            let address = listener.address();
+            let socket = TcpListener::bind(&address)
+                .await
+                .map_err(|source| BrokerError::Bind { listener: listener.to_string(), source })?;
+            let local = socket.local_addr().map_err(BrokerError::io("ask for the address of", address.clone()))?;
+            broker.shared.set_endpoint(&listener.name, listener.endpoint(local));
+            bound.push((listener.name.clone(), local, socket));
+        }
+        let kib = |bytes: usize| (bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
+        let state = Arc::new(State {
+            shared: broker.shared.clone(),
+            connections: Arc::new(Semaphore::new(settings.max_connections)),
+            memory: Arc::new(Semaphore::new(kib(settings.request_memory_bytes))),
+            settings,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut addresses = BTreeMap::new();
+        for (name, local, socket) in bound {
+            tasks.spawn(accept(state.clone(), name.as_str().into(), socket, stopped.clone()));
+            addresses.insert(name, local);
+        }
+        Ok(Server { addresses, stop, listeners: tasks })
+    }
+
+    /// Where it listens, by the listeners' names.
+    pub fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
+        &self.addresses
+    }
+
+    /// Takes no more connections, lets requests at work be answered, and closes.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        while self.listeners.join_next().await.is_some() {}
+    }
+}
+
+/// How long a listener rests when the system gives it no connection, as when files run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+async fn accept(state: Arc<State>, name: Arc<str>, socket: TcpListener, mut stopped: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(listener = &*name, %error, "a connection could not be taken");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = state.connections.clone().try_acquire_owned() else {
+            tracing::warn!(listener = &*name, %peer, "closed: there are max.connections already");
+            continue;
+        };
+        let caller = Caller { principal: Principal::anonymous(), listener: Some(name.clone()), host: Some(peer.ip()) };
+        let (state, stopped) = (state.clone(), stopped.clone());
+        connections.spawn(async move {
+            serve(&state, stream, caller, stopped).await;
+            drop(permit);
+        });
+    }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(state: &State, stream: TcpStream, caller: Caller, stopped: watch::Receiver<bool>) {
+    let peer = caller.host;
+    if let Err(error) = connection::serve(state, stream, caller, stopped).await {
+        state.shared.complain(|| tracing::warn!(?peer, %error, "a connection was closed"));
+    }
+}
+
+impl Listener {
+    fn endpoint(&self, local: SocketAddr) -> Endpoint {
+        match &self.advertised {
+            Some((host, port)) => Endpoint { host: host.clone(), port: *port },
+            None if local.ip().is_unspecified() => Endpoint { host: "localhost".to_owned(), port: local.port() },
+            None => Endpoint { host: self.host.clone(), port: local.port() },
+        }
+    }
+}

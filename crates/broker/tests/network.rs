@@ -1,0 +1,328 @@
+//! The broker over TCP, as bytes: what Apache Kafka 4.3.1 was seen to answer to the same.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tidewater_broker::{Broker, BrokerSettings, Listener, Server, ServerSettings};
+use tidewater_protocol::messages::*;
+use tidewater_protocol::{Batch, BatchBuilder, Compression, ResponseError, StrBytes};
+use tidewater_types::{Headers, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use kafka_protocol::protocol::{Decodable, Encodable};
+
+/// A broker with a listener, and what it writes to.
+struct Running {
+    broker: Broker,
+    server: Server,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    async fn start() -> Self {
+        Self::start_with(ServerSettings::default()).await
+    }
+
+    async fn start_with(settings: ServerSettings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::open(folder.path(), BrokerSettings::default()).unwrap();
+        let listener: Listener = "127.0.0.1:0".parse().unwrap();
+        let server = Server::start(&broker, &[listener], settings).await.unwrap();
+        Running { broker, server, _folder: folder }
+    }
+
+    async fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(self.server.addresses()["PLAINTEXT"]).await.unwrap();
+        Connection { stream, next: 0 }
+    }
+
+    async fn stop(self) {
+        self.server.stop().await;
+        self.broker.close().unwrap();
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    next: i32,
+}
+
+fn name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+impl Connection {
+    /// Writes a request; gives its number.
+    async fn send<R: Encodable>(&mut self, key: ApiKey, version: i16, request: &R) -> i32 {
+        self.next += 1;
+        let header = RequestHeader::default()
+            .with_request_api_key(key as i16)
+            .with_request_api_version(version)
+            .with_correlation_id(self.next)
+            .with_client_id(Some(StrBytes::from_static_str("test")));
+        let mut body = BytesMut::new();
+        header.encode(&mut body, key.request_header_version(version)).unwrap();
+        request.encode(&mut body, version).unwrap();
+        self.write(&body).await;
+        self.next
+    }
+
+    /// Writes a frame.
+    async fn write(&mut self, frame: &[u8]) {
+        let mut out = BytesMut::new();
+        out.put_u32(frame.len() as u32);
+        out.put_slice(frame);
+        self.stream.write_all(&out).await.unwrap();
+    }
+
+    /// Reads a frame; `None` if the connection was closed.
+    async fn read(&mut self) -> Option<Bytes> {
+        let length = self.stream.read_u32().await.ok()?;
+        let mut frame = vec![0; length as usize];
+        self.stream.read_exact(&mut frame).await.ok()?;
+        Some(frame.into())
+    }
+
+    /// Reads the response to a request of that number.
+    async fn receive<R: Decodable>(&mut self, key: ApiKey, version: i16, number: i32) -> R {
+        let mut frame = self.read().await.unwrap();
+        let header = ResponseHeader::decode(&mut frame, key.response_header_version(version)).unwrap();
+        assert_eq!(header.correlation_id, number);
+        let response = R::decode(&mut frame, version).unwrap();
+        assert!(frame.is_empty());
+        response
+    }
+
+    async fn call<Q: Encodable, R: Decodable>(&mut self, key: ApiKey, version: i16, request: Q) -> R {
+        let number = self.send(key, version, &request).await;
+        self.receive(key, version, number).await
+    }
+
+    async fn produce(&mut self, version: i16, topic: &TopicPlace, values: &[&str]) -> i16 {
+        let number = self.send(ApiKey::Produce, version, &produce(version, topic, values, -1)).await;
+        let response: ProduceResponse = self.receive(ApiKey::Produce, version, number).await;
+        response.responses[0].partition_responses[0].error_code
+    }
+
+    /// Makes a topic by asking for it; gives its id.
+    async fn topic(&mut self, topic: &str) -> TopicPlace {
+        let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(name(topic)));
+        let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
+        let response: MetadataResponse = self.call(ApiKey::Metadata, 12, request).await;
+        assert_eq!(response.topics[0].error_code, 0);
+        assert_eq!(response.brokers.len(), 1);
+        TopicPlace { name: topic.to_owned(), id: response.topics[0].topic_id }
+    }
+}
+
+struct TopicPlace {
+    name: String,
+    id: uuid::Uuid,
+}
+
+fn batch(values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for value in values {
+        builder.push(Timestamp(1), Some(b"k"), Some(value.as_bytes()), &Headers::EMPTY);
+    }
+    builder.finish().unwrap()
+}
+
+fn produce(version: i16, topic: &TopicPlace, values: &[&str], acks: i16) -> ProduceRequest {
+    use produce_request::{PartitionProduceData, TopicProduceData};
+    let data = PartitionProduceData::default().with_records(Some(batch(values)));
+    let mut of_topic = TopicProduceData::default().with_partition_data(vec![data]);
+    match version {
+        13.. => of_topic.topic_id = topic.id,
+        _ => of_topic.name = name(&topic.name),
+    }
+    ProduceRequest::default().with_acks(acks).with_timeout_ms(1000).with_topic_data(vec![of_topic])
+}
+
+fn fetch(version: i16, topic: &TopicPlace, offset: i64) -> FetchRequest {
+    use fetch_request::{FetchPartition, FetchTopic};
+    let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
+    let mut of_topic = FetchTopic::default().with_partitions(vec![partition]);
+    match version {
+        13.. => of_topic.topic_id = topic.id,
+        _ => of_topic.topic = name(&topic.name),
+    }
+    FetchRequest::default().with_max_bytes(1 << 20).with_session_epoch(-1).with_topics(vec![of_topic])
+}
+
+fn values(response: &FetchResponse) -> Vec<String> {
+    let mut records = response.responses[0].partitions[0].records.clone().unwrap_or_default();
+    let mut values = Vec::new();
+    while let Ok(batch) = Batch::parse(&records) {
+        for record in batch.records(1 << 20).unwrap().iter() {
+            values.push(String::from_utf8_lossy(record.unwrap().value.unwrap()).into_owned());
+        }
+        records = records.slice(batch.len()..);
+    }
+    values
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_go_in_and_come_out_in_every_version() {
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    let mut expected = Vec::new();
+    for version in 3..=13 {
+        let value = format!("version {version}");
+        assert_eq!(connection.produce(version, &topic, &[&value]).await, 0);
+        expected.push(value);
+    }
+    for version in 4..=18 {
+        let response: FetchResponse = connection.call(ApiKey::Fetch, version, fetch(version, &topic, 0)).await;
+        assert_eq!(values(&response), expected, "version {version}");
+        let response: FetchResponse = connection.call(ApiKey::Fetch, version, fetch(version, &topic, 9)).await;
+        assert_eq!(values(&response), expected[9..], "version {version}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_waits_for_records_and_is_answered_in_order() {
+    let running = Running::start().await;
+    let (mut reader, mut writer) = (running.connect().await, running.connect().await);
+    let topic = writer.topic("news").await;
+    // The second request is there before the first one can be answered.
+    let waiting = fetch(12, &topic, 0).with_max_wait_ms(60_000).with_min_bytes(1);
+    let first = reader.send(ApiKey::Fetch, 12, &waiting).await;
+    let second = reader.send(ApiKey::ApiVersions, 0, &ApiVersionsRequest::default()).await;
+    assert_eq!(writer.produce(9, &topic, &["hello"]).await, 0);
+    let response: FetchResponse = reader.receive(ApiKey::Fetch, 12, first).await;
+    assert_eq!(values(&response), ["hello"]);
+    let _: ApiVersionsResponse = reader.receive(ApiKey::ApiVersions, 0, second).await;
+    // One that asks for more than comes is answered when its time is over.
+    let patient = fetch(12, &topic, 0).with_max_wait_ms(50).with_min_bytes(1 << 20);
+    let response: FetchResponse = reader.call(ApiKey::Fetch, 12, patient).await;
+    assert_eq!(values(&response), ["hello"]);
+    // A server that stops does not wait for those who wait.
+    reader.send(ApiKey::Fetch, 12, &fetch(12, &topic, 1).with_max_wait_ms(60_000).with_min_bytes(1)).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_batch_comes_whole_and_others_as_far_as_they_fit() {
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    let long = "x".repeat(1000);
+    for _ in 0..3 {
+        assert_eq!(connection.produce(9, &topic, &[&long]).await, 0);
+    }
+    for (max_bytes, whole) in [(0, 1), (1500, 1), (2500, 2), (1 << 20, 3)] {
+        let request = fetch(12, &topic, 0).with_max_bytes(max_bytes);
+        let response: FetchResponse = connection.call(ApiKey::Fetch, 12, request).await;
+        assert_eq!(values(&response).len(), whole, "max bytes {max_bytes}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_known_is_refused_as_kafka_does() {
+    let running = Running::start().await;
+    // A later version of ApiVersions is answered in the first one, and the connection goes on.
+    let mut connection = running.connect().await;
+    connection.write(&[0, 18, 0, 99, 0, 0, 0, 7, 0, 4, b't', b'e', b's', b't', 0]).await;
+    let mut frame = connection.read().await.unwrap();
+    assert_eq!(ResponseHeader::decode(&mut frame, 0).unwrap().correlation_id, 7);
+    let response = ApiVersionsResponse::decode(&mut frame, 0).unwrap();
+    assert_eq!(response.error_code, ResponseError::UnsupportedVersion.code());
+    assert_eq!(response.api_keys.iter().map(|version| version.api_key).collect::<Vec<_>>(), [18]);
+    let response: ApiVersionsResponse = connection.call(ApiKey::ApiVersions, 3, named_client()).await;
+    assert!(response.api_keys.iter().any(|version| version.api_key == 1 && version.max_version == 18));
+    // Any other unknown key or version, and what is no request, closes it.
+    for frame in [&[0, 3, 0, 99, 0, 0, 0, 7, 0, 0][..], &[0x7f, 0xff, 0, 0, 0, 0, 0, 7, 0, 0], &[1, 2, 3], &[]] {
+        let mut connection = running.connect().await;
+        connection.write(frame).await;
+        assert!(connection.read().await.is_none(), "{frame:?}");
+    }
+    running.stop().await;
+}
+
+fn named_client() -> ApiVersionsRequest {
+    let text = StrBytes::from_static_str("test");
+    ApiVersionsRequest::default().with_client_software_name(text.clone()).with_client_software_version(text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lengths_that_lie_take_no_memory_and_others_are_served_on() {
+    let settings = ServerSettings { max_request_bytes: 1 << 20, max_connections: 3, ..ServerSettings::default() };
+    let running = Running::start_with(settings).await;
+    let mut other = running.connect().await;
+    let topic = other.topic("news").await;
+    for claimed in [u32::MAX, i32::MAX as u32, (1 << 20) + 1] {
+        let mut connection = running.connect().await;
+        connection.stream.write_u32(claimed).await.unwrap();
+        assert!(connection.read().await.is_none(), "{claimed} bytes");
+    }
+    // Half a frame, and nothing more.
+    let mut half = running.connect().await;
+    half.stream.write_all(&[0, 0, 1, 0, 0, 3]).await.unwrap();
+    assert_eq!(other.produce(9, &topic, &["on"]).await, 0);
+    // One connection too many is closed at once.
+    let _third = running.connect().await;
+    let mut fourth = running.connect().await;
+    assert!(fourth.read().await.is_none());
+    assert_eq!(other.produce(9, &topic, &["and on"]).await, 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_acknowledgement_there_is_no_response_and_a_failure_closes() {
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    connection.send(ApiKey::Produce, 9, &produce(9, &topic, &["quiet"], 0)).await;
+    let response: FetchResponse = connection.call(ApiKey::Fetch, 12, fetch(12, &topic, 0)).await;
+    assert_eq!(values(&response), ["quiet"]);
+    let nowhere = TopicPlace { name: "nowhere".to_owned(), id: uuid::Uuid::nil() };
+    connection.send(ApiKey::Produce, 9, &produce(9, &nowhere, &["lost"], 0)).await;
+    assert!(connection.read().await.is_none());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_that_lie_are_refused_with_kafkas_code() {
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    let good = batch(&["a", "b"]);
+    let broken = |at: usize, byte: u8, mend: bool| {
+        let mut bytes = good.to_vec();
+        bytes[at] ^= byte;
+        if mend {
+            let crc = crc32c::crc32c(&bytes[21..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        }
+        Bytes::from(bytes)
+    };
+    let corrupt = ResponseError::CorruptMessage.code();
+    let invalid = ResponseError::InvalidRecord.code();
+    let cases = [
+        ("a bit of a record", broken(70, 1, false), corrupt),
+        ("a length beyond the end", broken(10, 0x40, false), invalid),
+        ("a length of almost nothing", broken(11, good[11], false), corrupt),
+        ("the last offset delta", broken(26, 2, true), invalid),
+        ("the number of records", broken(60, 4, true), invalid),
+        ("a base offset", broken(7, 1, false), invalid),
+        ("two batches", [good.clone(), good.clone()].concat().into(), invalid),
+        ("a control batch", broken(22, 0x20, true), invalid),
+        ("a length of a record", broken(61, 2, true), invalid),
+        ("an unknown codec", broken(22, 7, true), -1),
+        ("records that are not packed", broken(22, 1, true), -1),
+        ("nothing", Bytes::new(), invalid),
+    ];
+    for (what, records, code) in cases {
+        let mut request = produce(9, &topic, &[], 1);
+        request.topic_data[0].partition_data[0].records = Some(records);
+        let response: ProduceResponse = connection.call(ApiKey::Produce, 9, request).await;
+        assert_eq!(response.responses[0].partition_responses[0].error_code, code, "{what}");
+    }
+    assert_eq!(connection.produce(9, &topic, &["still here"]).await, 0);
+    running.stop().await;
+}
