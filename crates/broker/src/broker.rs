@@ -206,6 +206,7 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
         Request::FindCoordinator(request) => {
             Response::FindCoordinator(api::find_coordinator::handle(shared, context, &request))
         }
+        Request::InitProducerId(request) => Response::InitProducerId(api::init_producer_id::handle(shared, &request)),
         Request::OffsetForLeaderEpoch(request) => {
             Response::OffsetForLeaderEpoch(api::offset_for_leader_epoch::handle(shared, &request))
         }

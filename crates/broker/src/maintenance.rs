@@ -13,6 +13,9 @@ use crate::broker::Shared;
 use crate::folder::CLEANER_POINTS;
 use crate::topics::SharedPartition;
 
+/// `producer.id.expiration.ms`: a producer that has written nothing for so long is forgotten.
+const PRODUCER_EXPIRATION_MS: i64 = 24 * 3600 * 1000;
+
 /// Starts the thread, if the settings want one.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, BrokerError> {
     let Some(interval) = shared.settings.maintenance_interval else { return Ok(None) };
@@ -40,6 +43,7 @@ fn maintain(
 ) -> Result<Option<Offset>, LogError> {
     let plan = {
         let mut log = partition.lock();
+        log.expire_producers(Timestamp(now.0.saturating_sub(PRODUCER_EXPIRATION_MS)));
         log.expire(now)?;
         log.plan_compaction(clean_to, now)
     };

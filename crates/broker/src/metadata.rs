@@ -1,8 +1,10 @@
 //! The log of topics: `__cluster_metadata-0`, a record for each change, replayed when the folder is opened.
 //!
-//! Key: `topic:NAME`. Value: JSON with `version` 1, `id`, `partitions` and `configs`; null when the topic is deleted.
+//! Key: `topic:NAME`. Value: JSON with `version` 1, `id`, `partitions` and `configs`; null when the topic is deleted. The key
+//! `producer-ids` has the first number that was given to no block of producers, as `version` 1 and `next`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ pub(crate) const METADATA_FOLDER: &str = "__cluster_metadata-0";
 const VERSION: u32 = 1;
 const READ_BYTES: usize = 1 << 20;
 const PREFIX: &str = "topic:";
+const PRODUCER_IDS: &str = "producer-ids";
+/// So many numbers of producers are taken at once; what is left of them when a process ends is not given.
+const PRODUCER_ID_BLOCK: i64 = 1000;
 
 /// What is known of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +42,20 @@ impl TopicRecord {
     }
 }
 
+/// The first number that no block of producers has.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct ProducerIdsRecord {
+    version: u32,
+    next: i64,
+}
+
 /// The open log.
 #[derive(Debug)]
-pub(crate) struct MetadataLog(PartitionLog);
+pub(crate) struct MetadataLog {
+    log: PartitionLog,
+    /// The numbers of producers that may be given without a write.
+    producer_ids: Range<i64>,
+}
 
 impl MetadataLog {
     /// Opens the log, and gives all topics.
@@ -49,6 +65,7 @@ impl MetadataLog {
             OpenOptions { config, clean_shutdown: false, recovery_point: Offset::ZERO, log_start: Offset::ZERO };
         let (log, _) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
         let mut topics = BTreeMap::new();
+        let mut next_producer_id = 0;
         let mut next = log.log_start();
         while next < log.log_end() {
             let mut chunk = log.read(next, READ_BYTES)?;
@@ -60,6 +77,12 @@ impl MetadataLog {
                         what: format!("record {} of {METADATA_FOLDER}", record.offset),
                         reason,
                     };
+                    if record.key == Some(PRODUCER_IDS.as_bytes()) {
+                        let ids: ProducerIdsRecord = serde_json::from_slice(record.value.unwrap_or_default())
+                            .map_err(|error| malformed(error.to_string()))?;
+                        next_producer_id = ids.next;
+                        continue;
+                    }
                     let key = record.key.and_then(|key| std::str::from_utf8(key).ok()?.strip_prefix(PREFIX));
                     let name = key.ok_or_else(|| malformed("its key is not topic:NAME".to_owned()))?;
                     match record.value {
@@ -78,7 +101,7 @@ impl MetadataLog {
                 chunk = chunk.slice(batch.len()..);
             }
         }
-        Ok((MetadataLog(log), topics))
+        Ok((MetadataLog { log, producer_ids: next_producer_id..next_producer_id }, topics))
     }
 
     /// Writes a topic, or its deletion.
@@ -86,16 +109,33 @@ impl MetadataLog {
         let value = topic.map(serde_json::to_vec).transpose();
         let value =
             value.map_err(|error| BrokerError::Malformed { what: name.to_owned(), reason: error.to_string() })?;
+        self.append(&format!("{PREFIX}{name}"), value.as_deref(), now)
+    }
+
+    /// A number that no producer has had.
+    pub fn next_producer_id(&mut self, now: Timestamp) -> Result<i64, BrokerError> {
+        if self.producer_ids.is_empty() {
+            let first = self.producer_ids.end;
+            let record = ProducerIdsRecord { version: VERSION, next: first + PRODUCER_ID_BLOCK };
+            let value = serde_json::to_vec(&record)
+                .map_err(|error| BrokerError::Malformed { what: PRODUCER_IDS.to_owned(), reason: error.to_string() })?;
+            self.append(PRODUCER_IDS, Some(&value), now)?;
+            self.producer_ids = first..record.next;
+        }
+        Ok(self.producer_ids.next().unwrap_or(self.producer_ids.start))
+    }
+
+    fn append(&mut self, key: &str, value: Option<&[u8]>, now: Timestamp) -> Result<(), BrokerError> {
         let mut builder = BatchBuilder::new(Compression::None);
-        builder.push(now, Some(format!("{PREFIX}{name}").as_bytes()), value.as_deref(), &Headers::EMPTY);
+        builder.push(now, Some(key.as_bytes()), value, &Headers::EMPTY);
         let batch = builder.finish().map_err(|error| tidewater_log::LogError::Batch(error.into()))?;
-        let appended = self.0.append(batch, now)?;
-        self.0.raise_high_watermark(appended.next);
+        let appended = self.log.append(batch, now)?;
+        self.log.raise_high_watermark(appended.next);
         Ok(())
     }
 
     pub fn close(&mut self) -> Result<(), BrokerError> {
-        self.0.close()?;
+        self.log.close()?;
         Ok(())
     }
 }

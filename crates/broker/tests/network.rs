@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use tidewater_broker::{Broker, BrokerSettings, Listener, Server, ServerSettings};
 use tidewater_protocol::messages::*;
-use tidewater_protocol::{Batch, BatchBuilder, Compression, ResponseError, StrBytes};
+use tidewater_protocol::{Batch, BatchBuilder, Compression, ProducerStamp, ResponseError, StrBytes};
 use tidewater_types::{Headers, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -325,4 +325,57 @@ async fn batches_that_lie_are_refused_with_kafkas_code() {
     }
     assert_eq!(connection.produce(9, &topic, &["still here"]).await, 0);
     running.stop().await;
+}
+
+/// A batch of an idempotent producer.
+fn numbered(id: i64, epoch: i16, base_sequence: i32, values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for value in values {
+        builder.push(Timestamp(1), Some(b"k"), Some(value.as_bytes()), &Headers::EMPTY);
+    }
+    builder.finish_as(ProducerStamp { id, epoch, base_sequence, transactional: false }).unwrap()
+}
+
+impl Connection {
+    /// Sends a numbered batch; gives the error code and the offset.
+    async fn produce_numbered(&mut self, topic: &TopicPlace, batch: Bytes) -> (i16, i64) {
+        let mut request = produce(9, topic, &[], -1);
+        request.topic_data[0].partition_data[0].records = Some(batch);
+        let response: ProduceResponse = self.call(ApiKey::Produce, 9, request).await;
+        let partition = &response.responses[0].partition_responses[0];
+        (partition.error_code, partition.base_offset)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_sent_again_is_written_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    let (gap, fenced) = (ResponseError::OutOfOrderSequenceNumber.code(), ResponseError::InvalidProducerEpoch.code());
+    for round in 0..3 {
+        let broker = Broker::open(folder.path(), BrokerSettings::default()).unwrap();
+        let listener: Listener = "127.0.0.1:0".parse().unwrap();
+        let server = Server::start(&broker, &[listener], ServerSettings::default()).await.unwrap();
+        let running = Running { server, broker, _folder: tempfile::tempdir().unwrap() };
+        let mut connection = running.connect().await;
+        let topic = connection.topic("news").await;
+        let request = InitProducerIdRequest::default().with_transactional_id(None);
+        let response: InitProducerIdResponse = connection.call(ApiKey::InitProducerId, 4, request).await;
+        assert_eq!((response.error_code, response.producer_epoch), (0, 0));
+        assert!(!ids.contains(&response.producer_id.0), "each has a number of its own");
+        ids.push(response.producer_id.0);
+        if round == 0 {
+            assert_eq!(connection.produce_numbered(&topic, numbered(ids[0], 0, 0, &["a", "b"])).await, (0, 0));
+            assert_eq!(connection.produce_numbered(&topic, numbered(ids[0], 0, 2, &["c"])).await, (0, 2));
+        }
+        // What was written last is known after a close and after a crash.
+        assert_eq!(connection.produce_numbered(&topic, numbered(ids[0], 0, 2, &["c"])).await, (0, 2), "round {round}");
+        assert_eq!(connection.produce_numbered(&topic, numbered(ids[0], 0, 9, &["d"])).await.0, gap);
+        assert_eq!(connection.produce_numbered(&topic, numbered(ids[0], -1, 3, &["d"])).await.0, fenced);
+        if round == 0 {
+            running.stop().await;
+        } else {
+            running.server.stop().await;
+        }
+    }
 }

@@ -7,6 +7,8 @@ use thiserror::Error;
 use tidewater_protocol::BatchError;
 use tidewater_types::Offset;
 
+use crate::ProducerError;
+
 /// Why a log could not be opened, written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -43,6 +45,9 @@ pub enum LogError {
     /// A record has a null key in a compacted topic.
     #[error("a record without a key cannot go to a compacted topic")]
     KeyRequired,
+    /// An idempotent producer's batch does not follow its last one.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
     /// The offset is not in this log.
     #[error("offset {offset} is not in the log, which holds {start} to {end}")]
     OffsetOutOfRange {

@@ -18,11 +18,12 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tidewater_env::{Disk, DiskFile};
 use tidewater_protocol::{
-    Batch, Body, HEADER_LENGTH, UNPACK_LIMIT_BYTES, batch_length, patch_base_offset, patch_leader_epoch,
-    patch_max_timestamp,
+    Batch, Body, HEADER_LENGTH, NO_PRODUCER_ID, UNPACK_LIMIT_BYTES, batch_length, patch_base_offset,
+    patch_leader_epoch, patch_max_timestamp,
 };
 use tidewater_types::{Offset, Timestamp};
 
+use crate::producers::Producers;
 use crate::recovery::{self, Recovered};
 use crate::segment::{Segment, SegmentFiles};
 use crate::{LogConfig, LogError, TimestampType};
@@ -194,6 +195,9 @@ pub struct PartitionLog {
     leader_epoch: i32,
     /// Whether `leader-epoch-checkpoint` says so.
     epoch_is_noted: bool,
+    producers: Producers,
+    /// Whether there is a snapshot of the producers.
+    has_snapshot: bool,
     records_since_sync: u64,
     /// How many of the last closed segments were not synced.
     unsynced: usize,
@@ -217,6 +221,7 @@ impl PartitionLog {
         let log_start = options.log_start.clamp(first, active.next_offset);
         segments.iter_mut().for_each(Segment::release);
         let noted_epoch = recovery::read_leader_epoch(disk, folder)?;
+        let (producers, has_snapshot) = recovery::read_producers(disk, folder, &segments, &active, &options)?;
         let log = PartitionLog {
             folder: folder.to_owned(),
             disk: disk.clone(),
@@ -227,6 +232,8 @@ impl PartitionLog {
             active,
             leader_epoch: noted_epoch.unwrap_or(0),
             epoch_is_noted: noted_epoch.is_some(),
+            producers,
+            has_snapshot,
             records_since_sync: 0,
             unsynced: 0,
             stopped: None,
@@ -298,6 +305,13 @@ impl PartitionLog {
             return Err(LogError::Stopped { path: self.folder.clone(), reason: reason.clone() });
         }
         let batches = self.check(&records)?;
+        if let [batch] = &batches[..]
+            && batch.producer_id() != NO_PRODUCER_ID
+            && let Some(written) = self.producers.check(batch)?
+        {
+            // It was written, and the producer has not heard of it.
+            return Ok(Appended { first: written.first(), next: written.next(), append_time: None });
+        }
         let first = self.log_end();
         // Sole owners hand their buffer over; shared bytes are copied once, since the header is written to.
         let mut next = first;
@@ -319,7 +333,8 @@ impl PartitionLog {
         let buffer = buffer.freeze();
         if let Err(error) = self.write(&buffer, &lengths) {
             self.stopped = Some(error.to_string());
-            let _ = self.active.truncate(first); // The next start cuts the tail if this fails too.
+            // The next start cuts the tail if this fails too, and reads of producers what is left.
+            let _ = self.active.truncate(first);
             return Err(error);
         }
         Ok(Appended { first, next, append_time })
@@ -365,6 +380,7 @@ impl PartitionLog {
             let batch = Batch::parse(&raw)?;
             self.roll_if_due(&batch)?;
             self.active.append(&raw, &batch, self.config.index_interval_bytes)?;
+            self.producers.note(&batch);
             self.records_since_sync += batch.record_count() as u64;
             at += length;
         }
@@ -397,7 +413,21 @@ impl PartitionLog {
         closed.release();
         self.closed.push(Arc::new(closed));
         self.unsynced += 1;
+        self.write_snapshot()
+    }
+
+    /// Writes down what is known of producers, so that the log need not be read for it when it is opened.
+    fn write_snapshot(&mut self) -> Result<(), LogError> {
+        if self.has_snapshot || !self.producers.is_empty() {
+            recovery::write_producers(&self.disk, &self.folder, self.log_end(), &self.producers)?;
+            self.has_snapshot = true;
+        }
         Ok(())
+    }
+
+    /// Forgets producers that have written nothing since a time.
+    pub fn expire_producers(&mut self, before: Timestamp) {
+        self.producers.expire(before);
     }
 
     /// Where to read from `offset` on. Reading stops at the high watermark.
@@ -493,6 +523,7 @@ impl PartitionLog {
             return Err(LogError::Stopped { path: self.folder.clone(), reason: reason.clone() });
         }
         self.active.close()?;
+        self.write_snapshot()?;
         self.sync()?;
         Ok(self.log_end())
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tidewater_env::Disk;
 use tidewater_types::Offset;
 
-use crate::segment::{Segment, SegmentFiles};
+use crate::producers::Producers;
+use crate::segment::{BatchScan, Segment, SegmentFiles, segment_file_name};
 use crate::{LogError, OpenOptions};
 
 const LEADER_EPOCH_FILE: &str = "leader-epoch-checkpoint";
@@ -163,4 +164,76 @@ pub(crate) fn write_leader_epoch(disk: &Disk, folder: &Path, epoch: i32, start: 
     let path = leader_epoch_file(folder);
     let file = disk.open(&path).map_err(LogError::io("create", &path))?;
     file.write_at(format!("0\n1\n{epoch} {start}\n").as_bytes(), 0).map_err(LogError::io("write", &path))
+}
+
+const SNAPSHOT: &str = "snapshot";
+
+/// The snapshots of producers in a folder, the latest first.
+fn snapshots(disk: &Disk, folder: &Path) -> Result<Vec<(Offset, PathBuf)>, LogError> {
+    let mut found = Vec::new();
+    for path in disk.list(folder).map_err(LogError::io("list", folder))? {
+        let is_snapshot = path.extension().is_some_and(|extension| extension == SNAPSHOT);
+        let offset = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        if let Some(offset) = offset.filter(|_| is_snapshot) {
+            found.push((Offset(offset), path));
+        }
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(found)
+}
+
+/// What is known of producers at the end of the log, by the latest snapshot and the batches behind it; and whether there is one.
+///
+/// A log that was closed in good order, or has gone on to another segment, has one if there were producers.
+pub(crate) fn read_producers(
+    disk: &Disk,
+    folder: &Path,
+    closed: &[Segment],
+    active: &Segment,
+    options: &OpenOptions,
+) -> Result<(Producers, bool), LogError> {
+    let end = active.next_offset;
+    let mut from = if options.clean_shutdown { end } else { active.base };
+    let (mut producers, mut has_snapshot) = (Producers::default(), false);
+    for (offset, path) in snapshots(disk, folder)? {
+        let read = disk.read(&path).map_err(LogError::io("read", &path))?;
+        match Producers::from_snapshot(&read).filter(|_| offset <= end) {
+            Some(read) => {
+                (producers, from, has_snapshot) = (read, offset, true);
+                break;
+            }
+            // A crash has cut it, or the log behind which it stands. What is before it in the log says the same.
+            None => {
+                from = closed.first().map_or(active.base, |first| first.base);
+                disk.remove_file(&path).map_err(LogError::io("remove", &path))?;
+            }
+        }
+    }
+    for segment in closed.iter().chain([active]).filter(|segment| segment.next_offset > from) {
+        let path = segment.files.log();
+        let position = segment.position_before(from.max(segment.base));
+        let mut scan = BatchScan::new(&segment.log, &path, position, segment.size);
+        while let Some(batch) = scan.next_batch()? {
+            let batch = batch?;
+            if batch.base_offset() >= from {
+                producers.note(&batch);
+            }
+        }
+    }
+    Ok((producers, has_snapshot))
+}
+
+/// Writes a snapshot, and removes those before it, but for the last one.
+pub(crate) fn write_producers(
+    disk: &Disk,
+    folder: &Path,
+    offset: Offset,
+    producers: &Producers,
+) -> Result<(), LogError> {
+    let path = folder.join(segment_file_name(offset, SNAPSHOT));
+    disk.write_atomically(&path, &producers.to_snapshot()).map_err(LogError::io("write", &path))?;
+    for (_, path) in snapshots(disk, folder)?.into_iter().skip(2) {
+        disk.remove_file(&path).map_err(LogError::io("remove", path))?;
+    }
+    Ok(())
 }

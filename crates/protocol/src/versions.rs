@@ -7,7 +7,7 @@ use kafka_protocol::messages::ApiKey;
 /// What is answered, by key, with the versions that are advertised.
 ///
 /// Produce begins at 0, as in Apache Kafka: clients built on an old librdkafka look for it, though nobody sends a version before 3.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 17] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 18] = [
     (ApiKey::Produce, 0..=13),
     (ApiKey::Fetch, 4..=18),
     (ApiKey::ListOffsets, 1..=10),
@@ -19,6 +19,7 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 17] = [
     (ApiKey::CreateTopics, 2..=7),
     (ApiKey::DeleteTopics, 1..=6),
     (ApiKey::DeleteRecords, 0..=2),
+    (ApiKey::InitProducerId, 0..=5),
     (ApiKey::OffsetForLeaderEpoch, 2..=4),
     (ApiKey::DescribeConfigs, 1..=4),
     (ApiKey::CreatePartitions, 0..=3),

@@ -11,6 +11,7 @@ pub(crate) mod describe_topic_partitions;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
@@ -18,7 +19,7 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 
-use tidewater_log::LogError;
+use tidewater_log::{LogError, ProducerError};
 use tidewater_protocol::messages::TopicName;
 use tidewater_protocol::{BatchError, ResponseError, StrBytes};
 
@@ -32,6 +33,8 @@ pub(crate) fn error_code(error: &LogError) -> i16 {
         LogError::Batch(BatchError::BadMagic(_)) => ResponseError::UnsupportedForMessageFormat,
         LogError::Batch(BatchError::BadRecords { .. }) | LogError::KeyRequired => ResponseError::InvalidRecord,
         LogError::Batch(_) => ResponseError::CorruptMessage,
+        LogError::Producer(ProducerError::Fenced { .. }) => ResponseError::InvalidProducerEpoch,
+        LogError::Producer(ProducerError::OutOfOrder { .. }) => ResponseError::OutOfOrderSequenceNumber,
         LogError::BatchTooLarge { .. } => ResponseError::MessageTooLarge,
         LogError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
         _ => ResponseError::KafkaStorageError,

@@ -1,0 +1,295 @@
+//! What a partition knows of idempotent producers: their epochs, and their last batches, by which repeats are found.
+//!
+//! A producer numbers its records. A batch that was written already is told by its numbers and not written again; one that
+//! leaves a gap is refused, and so is one of an earlier epoch. The rules are those of Apache Kafka 4.3.
+//!
+//! The state is kept in snapshots, in Kafka's format: version 1 (2), CRC-32C of what follows (4), count (4), then for each
+//! producer its id (8), epoch (2), last sequence number (4), last offset (8), offset delta (4), timestamp (8), the
+//! coordinator's epoch (4), and the first offset of its open transaction (8), or −1.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use thiserror::Error;
+use tidewater_protocol::{Batch, NO_PRODUCER_ID};
+use tidewater_types::{Offset, Timestamp};
+
+/// So many batches of a producer are known.
+const KNOWN_BATCHES: usize = 5;
+const SNAPSHOT_VERSION: u16 = 1;
+/// Version, CRC, count.
+const SNAPSHOT_HEADER: usize = 10;
+const SNAPSHOT_ENTRY: usize = 46;
+const NO_EPOCH: i16 = -1;
+const NONE: i64 = -1;
+
+/// Why a producer's batch is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ProducerError {
+    /// Another one of the same id has begun a later epoch.
+    #[error("producer {id} has epoch {epoch}, but {current} has begun; it was fenced, and must begin anew")]
+    Fenced {
+        /// The producer.
+        id: i64,
+        /// Its epoch.
+        epoch: i16,
+        /// The latest.
+        current: i16,
+    },
+    /// Records before it are missing.
+    #[error("producer {id}, epoch {epoch}: sequence number {found} does not follow {last}")]
+    OutOfOrder {
+        /// The producer.
+        id: i64,
+        /// Its epoch.
+        epoch: i16,
+        /// The number of the first record.
+        found: i32,
+        /// The last number that was written.
+        last: i32,
+    },
+}
+
+/// A batch that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    first_sequence: i32,
+    last_sequence: i32,
+    last_offset: Offset,
+    offset_delta: i32,
+    timestamp: Timestamp,
+}
+
+impl Written {
+    fn of(batch: &Batch) -> Self {
+        let delta = batch.last_offset_delta();
+        Written {
+            first_sequence: batch.base_sequence(),
+            last_sequence: advance(batch.base_sequence(), delta),
+            last_offset: batch.last_offset(),
+            offset_delta: delta,
+            timestamp: batch.max_timestamp(),
+        }
+    }
+
+    /// Offset of its first record.
+    pub fn first(&self) -> Offset {
+        Offset(self.last_offset.0 - i64::from(self.offset_delta))
+    }
+
+    /// Offset behind its last record.
+    pub fn next(&self) -> Offset {
+        self.last_offset.next()
+    }
+}
+
+/// A sequence number some records on; behind the largest comes 0.
+fn advance(sequence: i32, by: i32) -> i32 {
+    ((i64::from(sequence) + i64::from(by)) & i64::from(i32::MAX)) as i32
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Producer {
+    epoch: i16,
+    batches: VecDeque<Written>,
+    last_timestamp: Timestamp,
+}
+
+/// The producers of a partition, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Producers(BTreeMap<i64, Producer>);
+
+impl Producers {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a producer's batch may be written now; or the same one, if it was written before.
+    pub fn check(&self, batch: &Batch) -> Result<Option<Written>, ProducerError> {
+        let (id, epoch, first) = (batch.producer_id(), batch.producer_epoch(), batch.base_sequence());
+        let Some(producer) = self.0.get(&id) else { return Ok(None) };
+        let last = producer.batches.back().map(|written| written.last_sequence);
+        if epoch == producer.epoch {
+            let new = Written::of(batch);
+            let same = |known: &&Written| {
+                (known.first_sequence, known.last_sequence) == (new.first_sequence, new.last_sequence)
+            };
+            if let Some(written) = producer.batches.iter().find(same) {
+                return Ok(Some(*written));
+            }
+        }
+        if epoch < producer.epoch {
+            return Err(ProducerError::Fenced { id, epoch, current: producer.epoch });
+        }
+        // A new epoch begins at 0; in the same one, a number follows the one before.
+        let expected = if epoch > producer.epoch { Some(0) } else { last.map(|last| advance(last, 1)) };
+        match expected {
+            Some(expected) if expected != first => {
+                Err(ProducerError::OutOfOrder { id, epoch, found: first, last: last.unwrap_or(-1) })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes notice of a batch in the log.
+    pub fn note(&mut self, batch: &Batch) {
+        if batch.producer_id() == NO_PRODUCER_ID {
+            return;
+        }
+        let producer =
+            self.0.entry(batch.producer_id()).or_insert_with(|| Producer { epoch: NO_EPOCH, ..Producer::default() });
+        if producer.epoch != batch.producer_epoch() {
+            producer.epoch = batch.producer_epoch();
+            producer.batches.clear();
+        }
+        producer.last_timestamp = batch.max_timestamp();
+        if batch.is_control() {
+            return;
+        }
+        if producer.batches.len() == KNOWN_BATCHES {
+            producer.batches.pop_front();
+        }
+        producer.batches.push_back(Written::of(batch));
+    }
+
+    /// Forgets producers that have written nothing since a time.
+    pub fn expire(&mut self, before: Timestamp) {
+        self.0.retain(|_, producer| producer.last_timestamp >= before);
+    }
+
+    /// The state as a file holds it; of each producer the last batch.
+    pub fn to_snapshot(&self) -> Vec<u8> {
+        let mut entries = Vec::with_capacity(4 + self.0.len() * SNAPSHOT_ENTRY);
+        entries.extend_from_slice(&(self.0.len() as u32).to_be_bytes());
+        for (id, producer) in &self.0 {
+            let last = producer.batches.back();
+            entries.extend_from_slice(&id.to_be_bytes());
+            entries.extend_from_slice(&producer.epoch.to_be_bytes());
+            entries.extend_from_slice(&last.map_or(-1, |last| last.last_sequence).to_be_bytes());
+            entries.extend_from_slice(&last.map_or(NONE, |last| last.last_offset.0).to_be_bytes());
+            entries.extend_from_slice(&last.map_or(0, |last| last.offset_delta).to_be_bytes());
+            entries.extend_from_slice(&producer.last_timestamp.0.to_be_bytes());
+            entries.extend_from_slice(&(-1i32).to_be_bytes());
+            entries.extend_from_slice(&NONE.to_be_bytes());
+        }
+        let mut out = Vec::with_capacity(SNAPSHOT_HEADER + entries.len());
+        out.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
+        out.extend_from_slice(&crc32c::crc32c(&entries).to_be_bytes());
+        out.extend_from_slice(&entries);
+        out
+    }
+
+    /// Reads a snapshot; `None` if it is damaged, or of a version that is not known.
+    pub fn from_snapshot(bytes: &[u8]) -> Option<Self> {
+        let (version, rest) = bytes.split_first_chunk::<2>()?;
+        let (crc, entries) = rest.split_first_chunk::<4>()?;
+        if u16::from_be_bytes(*version) != SNAPSHOT_VERSION || u32::from_be_bytes(*crc) != crc32c::crc32c(entries) {
+            return None;
+        }
+        let (count, mut entries) = entries.split_first_chunk::<4>()?;
+        let mut producers = Producers::default();
+        for _ in 0..u32::from_be_bytes(*count) {
+            let (entry, rest) = entries.split_first_chunk::<SNAPSHOT_ENTRY>()?;
+            entries = rest;
+            let long = |at: usize| entry[at..at + 8].iter().fold(0i64, |all, byte| all << 8 | i64::from(*byte));
+            let int = |at: usize| entry[at..at + 4].iter().fold(0i32, |all, byte| all << 8 | i32::from(*byte));
+            let (last_sequence, last_offset, offset_delta) = (int(10), long(14), int(22));
+            let timestamp = Timestamp(long(26));
+            let written = Written {
+                // Kafka, too, tells the first number from the last one and the delta.
+                first_sequence: advance(last_sequence, -offset_delta),
+                last_sequence,
+                last_offset: Offset(last_offset),
+                offset_delta,
+                timestamp,
+            };
+            let batches = if last_offset == NONE { VecDeque::new() } else { [written].into() };
+            let epoch = i16::from_be_bytes([entry[8], entry[9]]);
+            producers.0.insert(long(0), Producer { epoch, batches, last_timestamp: timestamp });
+        }
+        entries.is_empty().then_some(producers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewater_protocol::{BatchBuilder, Compression, ProducerStamp, patch_base_offset};
+    use tidewater_types::Headers;
+
+    /// A batch of a producer at an offset.
+    fn batch(id: i64, epoch: i16, base_sequence: i32, records: usize, offset: i64) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for _ in 0..records {
+            builder.push(Timestamp(5), None, Some(b"v"), &Headers::EMPTY);
+        }
+        let stamp = ProducerStamp { id, epoch, base_sequence, transactional: false };
+        let mut bytes = builder.finish_as(stamp).unwrap().to_vec();
+        patch_base_offset(&mut bytes, Offset(offset));
+        Batch::parse(&bytes.into()).unwrap()
+    }
+
+    fn written(batches: &[Batch]) -> Producers {
+        let mut producers = Producers::default();
+        batches.iter().for_each(|batch| producers.note(batch));
+        producers
+    }
+
+    #[test]
+    fn numbers_follow_each_other_and_repeats_are_known() {
+        let batches: Vec<_> = (0..7).map(|n| batch(1, 0, 2 * n, 2, 10 * i64::from(n))).collect();
+        let producers = written(&batches);
+        assert_eq!(producers.check(&batch(1, 0, 14, 1, 0)), Ok(None));
+        for n in 2..7 {
+            let known = producers.check(&batches[n]).unwrap().unwrap();
+            assert_eq!((known.first(), known.next()), (Offset(10 * n as i64), Offset(10 * n as i64 + 2)));
+        }
+        // The sixth from the end is forgotten, and looks like a gap.
+        let gap = |found| Err(ProducerError::OutOfOrder { id: 1, epoch: 0, found, last: 13 });
+        assert_eq!(producers.check(&batches[1]), gap(2));
+        assert_eq!(producers.check(&batch(1, 0, 15, 1, 0)), gap(15));
+        assert_eq!(producers.check(&batch(1, 0, 12, 1, 0)), gap(12), "half of a batch");
+    }
+
+    #[test]
+    fn epochs_begin_at_nought_and_fence() {
+        let producers = written(&[batch(1, 3, 7, 1, 0)]);
+        assert_eq!(producers.check(&batch(1, 4, 0, 1, 0)), Ok(None));
+        let gap = ProducerError::OutOfOrder { id: 1, epoch: 4, found: 8, last: 7 };
+        assert_eq!(producers.check(&batch(1, 4, 8, 1, 0)), Err(gap));
+        let fenced = ProducerError::Fenced { id: 1, epoch: 2, current: 3 };
+        assert_eq!(producers.check(&batch(1, 2, 8, 1, 0)), Err(fenced));
+        assert_eq!(producers.check(&batch(2, 9, 77, 1, 0)), Ok(None), "an unknown one begins anywhere");
+    }
+
+    #[test]
+    fn behind_the_largest_number_comes_nought() {
+        let producers = written(&[batch(1, 0, i32::MAX - 1, 3, 0)]);
+        assert_eq!(producers.check(&batch(1, 0, 1, 1, 0)), Ok(None));
+        let known = producers.check(&batch(1, 0, i32::MAX - 1, 3, 0)).unwrap().unwrap();
+        assert_eq!(known.next(), Offset(3));
+    }
+
+    #[test]
+    fn a_snapshot_has_the_last_batch_of_each() {
+        let producers = written(&[batch(1, 0, 0, 2, 0), batch(1, 0, 2, 3, 2), batch(7, 2, 5, 1, 5)]);
+        let bytes = producers.to_snapshot();
+        assert_eq!(bytes.len(), SNAPSHOT_HEADER + 2 * SNAPSHOT_ENTRY);
+        let read = Producers::from_snapshot(&bytes).unwrap();
+        assert_eq!(read, written(&[batch(1, 0, 2, 3, 2), batch(7, 2, 5, 1, 5)]));
+        for cut in 0..bytes.len() {
+            assert_eq!(Producers::from_snapshot(&bytes[..cut]), None);
+        }
+        let mut damaged = bytes.clone();
+        damaged[20] ^= 1;
+        assert_eq!(Producers::from_snapshot(&damaged), None);
+    }
+
+    #[test]
+    fn those_that_are_long_gone_are_forgotten() {
+        let mut producers = written(&[batch(1, 0, 0, 1, 0)]);
+        producers.expire(Timestamp(5));
+        assert!(!producers.is_empty());
+        producers.expire(Timestamp(6));
+        assert!(producers.is_empty());
+    }
+}
