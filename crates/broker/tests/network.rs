@@ -379,3 +379,18 @@ async fn a_batch_that_is_sent_again_is_written_once() {
         }
     }
 }
+
+/// The page lists what is answered, in those versions.
+#[test]
+fn the_page_has_every_request_that_is_answered() {
+    let page = include_str!("../../../docs/broker.md");
+    let supported: Vec<String> = tidewater_protocol::supported_versions()
+        .map(|(key, versions)| format!("| {key:?} | {} to {} |", versions.start(), versions.end()))
+        .collect();
+    let table = page.split("| request |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    assert_eq!(rows.len(), supported.len());
+    for (row, expected) in rows.iter().zip(&supported) {
+        assert!(row.starts_with(expected.as_str()), "{row} is not {expected}");
+    }
+}

@@ -141,3 +141,43 @@ fn an_address_is_not_taken_for_a_folder() {
     assert!(text(&process.stderr).contains("kafka://localhost:9092 is an address"), "{}", text(&process.stderr));
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
 }
+
+/// The broker says where it listens, and ends in good order when it is asked to.
+#[test]
+fn a_broker_serves_until_it_is_told_to_end() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let config = folder.path().join("server.properties");
+    std::fs::write(&config, "listeners=PLAINTEXT://127.0.0.1:0\nnum.partitions=3\nnum.io.threads=8\n").unwrap();
+    let mut broker = Command::new(env!("CARGO_BIN_EXE_tidewater"))
+        .args(["broker", "--data", data.to_str().unwrap(), "--config", config.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(broker.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+    let address = said.strip_prefix("PLAINTEXT listens at ").unwrap().split(',').next().unwrap();
+    // ApiVersions, version 0.
+    let mut connection = std::net::TcpStream::connect(address).unwrap();
+    connection.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff]).unwrap();
+    let mut head = [0; 10];
+    connection.read_exact(&mut head).unwrap();
+    assert_eq!(head[4..10], [0, 0, 0, 7, 0, 0], "the number of the request, and no error");
+    assert!(Command::new("kill").arg(broker.id().to_string()).status().unwrap().success());
+    let ended = broker.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", text(&ended.stderr));
+    assert!(text(&ended.stderr).contains("num.io.threads has no effect: threads follow"), "{}", text(&ended.stderr));
+    assert!(data.join("log/.kafka_cleanshutdown").exists());
+}
+
+#[test]
+fn a_brokers_setting_that_nobody_knows_is_named_with_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("broker.toml");
+    std::fs::write(&config, "num.partition = 3\n").unwrap();
+    let output = tidewater(&folder.path().join("data"), &["broker", "--config", config.to_str().unwrap()], "");
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("did you mean num.partitions?"), "{}", text(&output.stderr));
+}
