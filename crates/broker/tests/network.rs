@@ -260,6 +260,15 @@ async fn lengths_that_lie_take_no_memory_and_others_are_served_on() {
         connection.stream.write_u32(claimed).await.unwrap();
         assert!(connection.read().await.is_none(), "{claimed} bytes");
     }
+    // A thousand million topics in ten bytes.
+    for body in [
+        &[0, 3, 0, 4, 0, 0, 0, 7, 0xff, 0xff, 0x3b, 0x9a, 0xca, 0, 0][..],
+        &[0, 3, 0, 12, 0, 0, 0, 7, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 7, 0],
+    ] {
+        let mut connection = running.connect().await;
+        connection.write(body).await;
+        assert!(connection.read().await.is_none());
+    }
     // Half a frame, and nothing more.
     let mut half = running.connect().await;
     half.stream.write_all(&[0, 0, 1, 0, 0, 3]).await.unwrap();

@@ -6,6 +6,7 @@ use kafka_protocol::messages::{ApiKey, FetchResponse, RequestHeader, RequestKind
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use thiserror::Error;
 
+use crate::shape::fault;
 use crate::versions::versions_of;
 
 /// Length of a frame's length.
@@ -93,6 +94,9 @@ pub fn read_request(mut frame: Bytes) -> Result<(RequestHead, RequestKind), Fram
     }
     let malformed = |error: anyhow::Error| FrameError::Malformed { key, version, reason: format!("{error:#}") };
     let header = RequestHeader::decode(&mut frame, key.request_header_version(version)).map_err(malformed)?;
+    if let Some(what) = fault(number, version, &frame) {
+        return Err(FrameError::Malformed { key, version, reason: what.to_owned() });
+    }
     let request = RequestKind::decode(key, &mut frame, version).map_err(malformed)?;
     Ok((RequestHead { key, version, correlation, client_id: header.client_id }, request))
 }

@@ -22,6 +22,7 @@ mod batch;
 mod compression;
 mod door;
 mod frame;
+mod shape;
 mod varint;
 mod versions;
 
