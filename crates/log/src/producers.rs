@@ -239,9 +239,9 @@ mod tests {
         let batches: Vec<_> = (0..7).map(|n| batch(1, 0, 2 * n, 2, 10 * i64::from(n))).collect();
         let producers = written(&batches);
         assert_eq!(producers.check(&batch(1, 0, 14, 1, 0)), Ok(None));
-        for n in 2..7 {
-            let known = producers.check(&batches[n]).unwrap().unwrap();
-            assert_eq!((known.first(), known.next()), (Offset(10 * n as i64), Offset(10 * n as i64 + 2)));
+        for batch in &batches[2..] {
+            let known = producers.check(batch).unwrap().unwrap();
+            assert_eq!((known.first(), known.next()), (batch.base_offset(), batch.next_offset()));
         }
         // The sixth from the end is forgotten, and looks like a gap.
         let gap = |found| Err(ProducerError::OutOfOrder { id: 1, epoch: 0, found, last: 13 });
