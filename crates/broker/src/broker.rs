@@ -206,6 +206,16 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
         Request::FindCoordinator(request) => {
             Response::FindCoordinator(api::find_coordinator::handle(shared, context, &request))
         }
+        Request::DescribeLogDirs(request) => {
+            Response::DescribeLogDirs(api::describe_log_dirs::handle(shared, &request))
+        }
+        Request::DescribeProducers(request) => {
+            Response::DescribeProducers(api::describe_producers::handle(shared, &request))
+        }
+        Request::ElectLeaders(request) => Response::ElectLeaders(api::elect_leaders::handle(shared, &request)),
+        Request::ListPartitionReassignments(_) => {
+            Response::ListPartitionReassignments(api::list_partition_reassignments::handle())
+        }
         Request::InitProducerId(request) => Response::InitProducerId(api::init_producer_id::handle(shared, &request)),
         Request::OffsetForLeaderEpoch(request) => {
             Response::OffsetForLeaderEpoch(api::offset_for_leader_epoch::handle(shared, &request))

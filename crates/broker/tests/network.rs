@@ -380,6 +380,12 @@ async fn a_batch_that_is_sent_again_is_written_once() {
         // What was written last is known after a close and after a crash.
         assert_eq!(connection.produce_numbered(&topic, numbered(ids[0], 0, 2, &["c"])).await, (0, 2), "round {round}");
         assert_eq!(connection.produce_numbered(&topic, numbered(ids[0], 0, 9, &["d"])).await.0, gap);
+        let wanted = describe_producers_request::TopicRequest::default().with_name(name("news"));
+        let request = DescribeProducersRequest::default().with_topics(vec![wanted.with_partition_indexes(vec![0, 7])]);
+        let described: DescribeProducersResponse = connection.call(ApiKey::DescribeProducers, 0, request).await;
+        let [here, nowhere] = &described.topics[0].partitions[..] else { panic!("{described:?}") };
+        let active: Vec<_> = here.active_producers.iter().map(|one| (one.producer_id.0, one.last_sequence)).collect();
+        assert_eq!((active, nowhere.error_code), (vec![(ids[0], 2)], ResponseError::UnknownTopicOrPartition.code()));
         assert_eq!(connection.produce_numbered(&topic, numbered(ids[0], -1, 3, &["d"])).await.0, fenced);
         if round == 0 {
             running.stop().await;
@@ -387,6 +393,36 @@ async fn a_batch_that_is_sent_again_is_written_once() {
             running.server.stop().await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_one_node_is_answered() {
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    connection.topic("other").await;
+    assert_eq!(connection.produce(9, &topic, &["a"]).await, 0);
+    let wanted = describe_log_dirs_request::DescribableLogDirTopic::default().with_topic(name("news"));
+    let request = DescribeLogDirsRequest::default().with_topics(Some(vec![wanted.with_partitions(vec![0])]));
+    let response: DescribeLogDirsResponse = connection.call(ApiKey::DescribeLogDirs, 4, request).await;
+    let [only] = &response.results[0].topics[..] else { panic!("{response:?}") };
+    assert_eq!(only.partitions[0].partition_size, batch(&["a"]).len() as i64);
+    let request = DescribeLogDirsRequest::default().with_topics(None);
+    let response: DescribeLogDirsResponse = connection.call(ApiKey::DescribeLogDirs, 4, request).await;
+    assert_eq!(response.results[0].topics.len(), 2);
+    let of = |topic: &str| {
+        elect_leaders_request::TopicPartitions::default().with_topic(name(topic)).with_partitions(vec![0])
+    };
+    let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![of("news"), of("nowhere")]));
+    let response: ElectLeadersResponse = connection.call(ApiKey::ElectLeaders, 2, request).await;
+    let codes: Vec<i16> =
+        response.replica_election_results.iter().map(|topic| topic.partition_result[0].error_code).collect();
+    assert_eq!(codes, [ResponseError::ElectionNotNeeded.code(), ResponseError::UnknownTopicOrPartition.code()]);
+    let request = ListPartitionReassignmentsRequest::default().with_topics(None);
+    let response: ListPartitionReassignmentsResponse =
+        connection.call(ApiKey::ListPartitionReassignments, 0, request).await;
+    assert!(response.topics.is_empty());
+    running.stop().await;
 }
 
 /// The page lists what is answered, in those versions.

@@ -21,6 +21,6 @@ pub use config::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 pub use error::LogError;
 pub use inspect::{Inspected, inspect};
 pub use partition::{Appended, Extent, FoundOffset, OpenOptions, PartitionLog, ReadSlice};
-pub use producers::ProducerError;
+pub use producers::{ActiveProducer, ProducerError};
 pub use recovery::Recovered;
 pub use segment::{SegmentFiles, segment_file_name};

@@ -23,7 +23,7 @@ use tidewater_protocol::{
 };
 use tidewater_types::{Offset, Timestamp};
 
-use crate::producers::Producers;
+use crate::producers::{ActiveProducer, Producers};
 use crate::recovery::{self, Recovered};
 use crate::segment::{Segment, SegmentFiles};
 use crate::{LogConfig, LogError, TimestampType};
@@ -423,6 +423,11 @@ impl PartitionLog {
             self.has_snapshot = true;
         }
         Ok(())
+    }
+
+    /// The idempotent producers that have written lately.
+    pub fn producers(&self) -> impl Iterator<Item = ActiveProducer> {
+        self.producers.active()
     }
 
     /// Forgets producers that have written nothing since a time.

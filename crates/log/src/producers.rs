@@ -94,6 +94,19 @@ struct Producer {
     last_timestamp: Timestamp,
 }
 
+/// A producer, as others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its number.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The number of its last record, or −1.
+    pub last_sequence: i32,
+    /// The time of its last batch.
+    pub last_timestamp: Timestamp,
+}
+
 /// The producers of a partition, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Producers(BTreeMap<i64, Producer>);
@@ -149,6 +162,15 @@ impl Producers {
             producer.batches.pop_front();
         }
         producer.batches.push_back(Written::of(batch));
+    }
+
+    pub fn active(&self) -> impl Iterator<Item = ActiveProducer> {
+        self.0.iter().map(|(&id, producer)| ActiveProducer {
+            id,
+            epoch: producer.epoch,
+            last_sequence: producer.batches.back().map_or(-1, |last| last.last_sequence),
+            last_timestamp: producer.last_timestamp,
+        })
     }
 
     /// Forgets producers that have written nothing since a time.

@@ -7,7 +7,7 @@ use kafka_protocol::messages::ApiKey;
 /// What is answered, by key, with the versions that are advertised.
 ///
 /// Produce begins at 0, as in Apache Kafka: clients built on an old librdkafka look for it, though nobody sends a version before 3.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 18] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 22] = [
     (ApiKey::Produce, 0..=13),
     (ApiKey::Fetch, 4..=18),
     (ApiKey::ListOffsets, 1..=10),
@@ -22,9 +22,13 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 18] = [
     (ApiKey::InitProducerId, 0..=5),
     (ApiKey::OffsetForLeaderEpoch, 2..=4),
     (ApiKey::DescribeConfigs, 1..=4),
+    (ApiKey::DescribeLogDirs, 1..=4),
     (ApiKey::CreatePartitions, 0..=3),
+    (ApiKey::ElectLeaders, 0..=2),
     (ApiKey::IncrementalAlterConfigs, 0..=1),
+    (ApiKey::ListPartitionReassignments, 0..=0),
     (ApiKey::DescribeCluster, 0..=2),
+    (ApiKey::DescribeProducers, 0..=0),
     (ApiKey::DescribeTopicPartitions, 0..=0),
 ];
 

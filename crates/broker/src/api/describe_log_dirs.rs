@@ -1,0 +1,44 @@
+//! DescribeLogDirs: the one folder, with how large its partitions are.
+
+use std::collections::BTreeMap;
+
+use tidewater_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use tidewater_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+
+use super::{text, topic_name};
+use crate::broker::Shared;
+
+/// What is not known of the volume.
+const UNKNOWN_BYTES: i64 = -1;
+
+pub(crate) fn handle(shared: &Shared, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    let wanted: Option<BTreeMap<String, &[i32]>> = request
+        .topics
+        .as_ref()
+        .map(|topics| topics.iter().map(|topic| (topic.topic.to_string(), &topic.partitions[..])).collect());
+    let mut topics = Vec::new();
+    for (name, topic) in shared.topics().iter() {
+        let numbers = match &wanted {
+            None => None,
+            Some(wanted) => match wanted.get(name) {
+                Some(numbers) => Some(*numbers),
+                None => continue,
+            },
+        };
+        let is_wanted = |number: i32| numbers.is_none_or(|numbers| numbers.contains(&number));
+        let partitions = topic.partitions.iter().zip(0..).filter(|(_, number)| is_wanted(*number));
+        let partitions = partitions.map(|(partition, number)| {
+            let size = i64::try_from(partition.lock().size()).unwrap_or(i64::MAX);
+            DescribeLogDirsPartition::default().with_partition_index(number).with_partition_size(size)
+        });
+        topics.push(DescribeLogDirsTopic::default().with_name(topic_name(name)).with_partitions(partitions.collect()));
+    }
+    let folder = DescribeLogDirsResult::default()
+        .with_log_dir(text(shared.folder.path.display().to_string()))
+        .with_total_bytes(UNKNOWN_BYTES)
+        .with_usable_bytes(UNKNOWN_BYTES)
+        .with_topics(topics);
+    DescribeLogDirsResponse::default().with_results(vec![folder])
+}

@@ -1,0 +1,27 @@
+//! ElectLeaders: the one node leads everything already. Asked about all partitions, that is nothing to tell.
+
+use tidewater_protocol::ResponseError;
+use tidewater_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
+use tidewater_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
+
+use super::text;
+use crate::broker::Shared;
+
+pub(crate) fn handle(shared: &Shared, request: &ElectLeadersRequest) -> ElectLeadersResponse {
+    let results = request.topic_partitions.iter().flatten().map(|topic| {
+        let open = shared.topic(&topic.topic);
+        let partitions = topic.partitions.iter().map(|&number| {
+            let is_there = open.as_ref().is_some_and(|open| open.partition(number).is_some());
+            let code = match is_there {
+                true => ResponseError::ElectionNotNeeded,
+                false => ResponseError::UnknownTopicOrPartition,
+            };
+            PartitionResult::default()
+                .with_partition_id(number)
+                .with_error_code(code.code())
+                .with_error_message(Some(text(code.to_string())))
+        });
+        ReplicaElectionResult::default().with_topic(topic.topic.clone()).with_partition_result(partitions.collect())
+    });
+    ElectLeadersResponse::default().with_replica_election_results(results.collect())
+}
