@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use tidewater_state::{
-    Backend, ChangelogSink, KeyRange, MemoryBackend, Retention, Store, StoreKind, StoreMemory, StoreSpec, session_key,
+    Backend, ChangelogSink, KeyRange, MemoryBackend, Retention, Store, StoreHeaders, StoreKind, StoreMemory, StoreSpec,
+    session_key, write_headers,
 };
 use tidewater_types::{Headers, Offset, RecordContext, Timestamp};
 
@@ -156,16 +157,43 @@ const RETENTION_MS: i64 = 200_000;
 /// Half the retention, as in Kafka Streams.
 const SEGMENT_MS: i64 = 100_000;
 
-fn window_spec() -> StoreSpec {
+/// What stands before the values of a store.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    Plain,
+    Timestamped,
+    Headers,
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    prop_oneof![Just(Layout::Plain), Just(Layout::Timestamped), Just(Layout::Headers)]
+}
+
+/// A value as the store holds it.
+fn in_layout(spec: &StoreSpec, value: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    if spec.is_timestamped() {
+        out.extend_from_slice(&7i64.to_be_bytes());
+    }
+    if spec.headers == StoreHeaders::Kept {
+        write_headers(&Headers::EMPTY, &mut out);
+    }
+    out.extend_from_slice(&[value; 3]);
+    out
+}
+
+fn window_spec(layout: Layout) -> StoreSpec {
     let retention = Retention { ms: RETENTION_MS };
-    let kind = StoreKind::Window { timestamped: false, retention, size_ms: 10_000, duplicates: false };
-    StoreSpec::new("w", kind)
+    let timestamped = !matches!(layout, Layout::Plain);
+    let kind = StoreKind::Window { timestamped, retention, size_ms: 10_000, duplicates: false };
+    let headers = if matches!(layout, Layout::Headers) { StoreHeaders::Kept } else { StoreHeaders::Dropped };
+    StoreSpec { headers, ..StoreSpec::new("w", kind) }
 }
 
 /// Runs the steps against a window store and a model: what is found never depends on when a commit happens, nor on what is in
 /// memory.
-fn run_windows(backend: &mut dyn Backend, row_bytes: usize, lasting: bool, steps: &[WindowStep]) {
-    let spec = window_spec();
+fn run_windows(backend: &mut dyn Backend, layout: Layout, row_bytes: usize, lasting: bool, steps: &[WindowStep]) {
+    let spec = window_spec(layout);
     let memory = StoreMemory { row_bytes, ..SMALL };
     let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
     let mut model: BTreeMap<(u8, i64), Vec<u8>> = BTreeMap::new();
@@ -176,7 +204,7 @@ fn run_windows(backend: &mut dyn Backend, row_bytes: usize, lasting: bool, steps
             WindowStep::Put(key, at, value) => {
                 newest = newest.max(at);
                 let is_kept = at.div_euclid(SEGMENT_MS) >= (newest - RETENTION_MS).div_euclid(SEGMENT_MS);
-                let value = value.map(|value| vec![value; 3]);
+                let value = value.map(|value| in_layout(&spec, value));
                 let kept = store.put_window(&[key], at, value.as_deref(), &context(), &mut Log::default()).unwrap();
                 assert_eq!(kept, is_kept);
                 match value {
@@ -231,13 +259,16 @@ fn session_step() -> impl Strategy<Value = SessionStep> {
     ]
 }
 
-fn session_spec() -> StoreSpec {
-    StoreSpec::new("sessions", StoreKind::Session { retention: Retention { ms: RETENTION_MS } })
+/// Sessions have no timestamps beside their ends.
+fn session_spec(layout: Layout) -> StoreSpec {
+    let spec = StoreSpec::new("sessions", StoreKind::Session { retention: Retention { ms: RETENTION_MS } });
+    let headers = if matches!(layout, Layout::Headers) { StoreHeaders::Kept } else { StoreHeaders::Dropped };
+    StoreSpec { headers, ..spec }
 }
 
 /// Runs the steps against a session store and a model, in which sessions stand by key, end and start.
-fn run_sessions(backend: &mut dyn Backend, steps: &[SessionStep]) {
-    let spec = session_spec();
+fn run_sessions(backend: &mut dyn Backend, layout: Layout, steps: &[SessionStep]) {
+    let spec = session_spec(layout);
     let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), SMALL);
     let mut model: BTreeMap<(u8, i64, i64), Vec<u8>> = BTreeMap::new();
     let mut newest = -1;
@@ -246,7 +277,7 @@ fn run_sessions(backend: &mut dyn Backend, steps: &[SessionStep]) {
             SessionStep::Put(key, start, end, value) => {
                 newest = newest.max(end);
                 let is_kept = end.div_euclid(SEGMENT_MS) >= (newest - RETENTION_MS).div_euclid(SEGMENT_MS);
-                let value = value.map(|value| vec![value; 3]);
+                let value = value.map(|value| in_layout(&spec, value));
                 let full = session_key(&[key], start, end);
                 assert_eq!(store.put(&full, value.as_deref(), &context(), &mut Log::default()).unwrap(), is_kept);
                 match value {
@@ -288,13 +319,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn sessions_in_memory(steps in proptest::collection::vec(session_step(), 1..120)) {
-        run_sessions(&mut MemoryBackend, &steps);
+    fn sessions_in_memory(steps in proptest::collection::vec(session_step(), 1..120), layout in layout()) {
+        run_sessions(&mut MemoryBackend, layout, &steps);
     }
 
     #[test]
-    fn windows_in_memory(steps in proptest::collection::vec(window_step(), 1..120)) {
-        run_windows(&mut MemoryBackend, 0, false, &steps);
+    fn windows_in_memory(steps in proptest::collection::vec(window_step(), 1..120), layout in layout()) {
+        run_windows(&mut MemoryBackend, layout, 0, false, &steps);
     }
 
     #[test]
@@ -316,18 +347,20 @@ mod rocks {
             steps in proptest::collection::vec(window_step(), 1..120),
             // None, a few, and all of them.
             row_bytes in prop_oneof![Just(0), Just(40_000), Just(1 << 20)],
+            layout in layout(),
         ) {
             let folder = tempfile::tempdir().unwrap();
             let memory = RocksMemory::new(8 << 20);
-            let mut backend = RocksBackend::open(folder.path(), &[&window_spec()], &memory).unwrap();
-            run_windows(&mut backend, row_bytes, true, &steps);
+            let mut backend = RocksBackend::open(folder.path(), &[&window_spec(layout)], &memory).unwrap();
+            run_windows(&mut backend, layout, row_bytes, true, &steps);
         }
 
         #[test]
-        fn sessions_in_rocksdb(steps in proptest::collection::vec(session_step(), 1..120)) {
+        fn sessions_in_rocksdb(steps in proptest::collection::vec(session_step(), 1..120), layout in layout()) {
             let folder = tempfile::tempdir().unwrap();
             let memory = RocksMemory::new(8 << 20);
-            run_sessions(&mut RocksBackend::open(folder.path(), &[&session_spec()], &memory).unwrap(), &steps);
+            let mut backend = RocksBackend::open(folder.path(), &[&session_spec(layout)], &memory).unwrap();
+            run_sessions(&mut backend, layout, &steps);
         }
 
         #[test]
