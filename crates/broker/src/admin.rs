@@ -106,6 +106,7 @@ impl Shared {
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, Some(&record), self.now()).map_err(storage)?;
         let topic = Arc::new(topic);
+        self.topic_names.write().unwrap_or_else(PoisonError::into_inner).insert(record.id, name.to_owned());
         topics.insert(name.to_owned(), topic.clone());
         Ok(topic)
     }
@@ -216,6 +217,7 @@ impl Shared {
         }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = topics.remove(name) else { return Ok(false) };
+        self.topic_names.write().unwrap_or_else(PoisonError::into_inner).remove(&topic.record.id);
         let mut renamed = Vec::new();
         for (number, partition) in topic.partitions.iter().enumerate() {
             let mut log = partition.lock();

@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub folder: DataFolder,
     pub settings: BrokerSettings,
     pub topics: RwLock<BTreeMap<String, Arc<OpenTopic>>>,
+    /// The names of topics by their ids; changed while the topics are locked.
+    pub topic_names: RwLock<BTreeMap<Uuid, String>>,
     pub metadata: Mutex<MetadataLog>,
     pub offsets: Mutex<GroupOffsets>,
     watchers: Mutex<Vec<Weak<dyn Fn() + Send + Sync>>>,
@@ -116,7 +118,9 @@ impl Broker {
             // Those of topics whose deletion a kill interrupted.
             offsets.retain_topics(|name| topics.get(name).map(|topic| topic.record.id));
         }
+        let topic_names = topics.iter().map(|(name, topic)| (topic.record.id, name.clone())).collect();
         let shared = Arc::new(Shared {
+            topic_names: RwLock::new(topic_names),
             folder,
             settings,
             topics: RwLock::new(topics),
@@ -258,8 +262,9 @@ impl Shared {
     }
 
     pub fn topic_by_id(&self, id: Uuid) -> Option<(String, Arc<OpenTopic>)> {
-        let topics = self.topics();
-        topics.iter().find(|(_, topic)| topic.record.id == id).map(|(name, topic)| (name.clone(), topic.clone()))
+        let name = self.topic_names.read().unwrap_or_else(PoisonError::into_inner).get(&id)?.clone();
+        let topic = self.topic(&name).filter(|topic| topic.record.id == id)?;
+        Some((name, topic))
     }
 
     /// What a topic's settings make, over those that the broker gives all topics.
