@@ -10,10 +10,11 @@ use super::text;
 
 /// From this version on, a client says its name and version.
 const NAMES_CLIENT: i16 = 3;
-/// `metadata.version` of Apache Kafka 4.3, by which clients tell what a cluster can do.
-const METADATA_VERSION: i16 = 29;
-/// Features beside it, with the highest level that Apache Kafka 4.3 has and the one that is in force here.
-const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("transaction.version", 2)];
+/// The one feature that is in force, and the levels of it that Apache Kafka 4.3 has. Those of groups and transactions are not
+/// named before there are any: clients would take them to be there.
+const METADATA_VERSION: &str = "metadata.version";
+const LEAST_METADATA_VERSION: i16 = 7;
+const NEWEST_METADATA_VERSION: i16 = 30;
 
 pub(crate) fn handle(context: &RequestContext, request: &ApiVersionsRequest) -> ApiVersionsResponse {
     let is_legal = |name: &str| {
@@ -46,17 +47,17 @@ fn supported() -> ApiVersionsResponse {
             .with_min_version(*versions.start())
             .with_max_version(*versions.end())
     });
-    let features = || FEATURES.into_iter().chain([("metadata.version", METADATA_VERSION)]);
-    let supported = features().map(|(name, level)| {
-        let least = if name == "metadata.version" { level } else { 0 };
-        SupportedFeatureKey::default().with_name(text(name)).with_min_version(least).with_max_version(level)
-    });
-    let finalized = features().map(|(name, level)| {
-        FinalizedFeatureKey::default().with_name(text(name)).with_min_version_level(level).with_max_version_level(level)
-    });
+    let supported = SupportedFeatureKey::default()
+        .with_name(text(METADATA_VERSION))
+        .with_min_version(LEAST_METADATA_VERSION)
+        .with_max_version(NEWEST_METADATA_VERSION);
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(text(METADATA_VERSION))
+        .with_min_version_level(NEWEST_METADATA_VERSION)
+        .with_max_version_level(NEWEST_METADATA_VERSION);
     ApiVersionsResponse::default()
         .with_api_keys(versions.collect())
-        .with_supported_features(supported.collect())
+        .with_supported_features(vec![supported])
         .with_finalized_features_epoch(0)
-        .with_finalized_features(finalized.collect())
+        .with_finalized_features(vec![finalized])
 }
