@@ -26,7 +26,7 @@ impl Workload {
 }
 
 const IN: Topic<String, String> = Topic::new("in");
-const TABLE: Topic<String, String> = Topic::new("in-table");
+pub const TABLE: Topic<String, String> = Topic::new("in-table");
 const LEFT: Topic<String, String> = Topic::new("in-left");
 const RIGHT: Topic<String, String> = Topic::new("in-right");
 const SEEN_FOR: std::time::Duration = seconds(30);

@@ -43,7 +43,7 @@ fn side_effects(builder: &StreamsBuilder) {
     let clicks = builder.stream(&CLICKS).peek(|user, page| println!("{user} went to {page}"));
     clicks.for_each(|user, _| println!("{user}"));
     clicks.print("clicks").named("printer");
-    let errors = Printed::to(std::io::stderr(), "users").mapped(|user: &String, _: &String| user.clone());
+    let errors = Printed::to(std::io::stderr()).label("users").mapped(|user: &String, _: &String| user.clone());
     clicks.print(errors);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidewater_types::Offset;
 
-use crate::{Committed, Engine, MemoryEngine, StateError, StoreSpec};
+use crate::{Committed, Engine, StateError, StoreSpec};
 
 /// What a commit makes last of one store.
 #[derive(Debug, Default)]
@@ -41,13 +41,13 @@ pub trait Backend: Send {
     fn close(&mut self) -> Result<(), StateError>;
 }
 
-/// Engines in memory: nothing lasts.
+/// Stores are in memory: nothing lasts.
 #[derive(Debug, Default)]
 pub struct MemoryBackend;
 
 impl Backend for MemoryBackend {
     fn open(&mut self, _: &StoreSpec) -> Result<Engine, StateError> {
-        Ok(Engine::Memory(MemoryEngine::default()))
+        Ok(Engine::Memory)
     }
 
     fn commit(&mut self, _: Vec<StoreWrites<'_>>, _: &BTreeMap<String, Offset>) -> Result<(), StateError> {

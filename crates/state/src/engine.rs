@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::{MemoryEngine, StateError};
+use crate::StateError;
 
 /// A stretch of keys, by bytes: from `from` on, up to but without `to`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// The bottom of a store.
 pub enum Engine {
-    /// A sorted map, which takes writes at once; after a roll-back it is restored from the changelog.
-    Memory(MemoryEngine),
+    /// Nothing: the store's rows are all there is. After a roll-back it is restored from the changelog.
+    Memory,
     /// What was committed, through [`crate::Backend::commit`]; writes wait in the store until then.
     Committed(Box<dyn Committed>),
     /// What another task commits: a global store, seen by the tasks that read it.
@@ -64,7 +64,7 @@ impl Engine {
     /// Hands the value of `key` to `read`, if there is one.
     pub(crate) fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
         match self {
-            Engine::Memory(engine) => Ok(engine.get(key).map(read)),
+            Engine::Memory => Ok(None),
             Engine::Committed(engine) => get_from(&**engine, key, read),
             Engine::ReadOnly(engine) => get_from(&**engine, key, read),
         }
@@ -73,7 +73,7 @@ impl Engine {
     /// How many entries there are, about.
     pub(crate) fn approximate_count(&self) -> Result<u64, StateError> {
         match self {
-            Engine::Memory(engine) => Ok(engine.count()),
+            Engine::Memory => Ok(0),
             Engine::Committed(engine) => engine.approximate_count(),
             Engine::ReadOnly(engine) => engine.approximate_count(),
         }
@@ -82,7 +82,7 @@ impl Engine {
     /// Visits the entries of a range in the order of their keys' bytes, or backwards.
     pub(crate) fn scan(&self, range: &KeyRange, reverse: bool, visit: Visit<'_>) -> Result<(), StateError> {
         match self {
-            Engine::Memory(engine) => engine.scan(range, reverse, visit),
+            Engine::Memory => Ok(()),
             Engine::Committed(engine) => engine.scan(range, reverse, visit),
             Engine::ReadOnly(engine) => engine.scan(range, reverse, visit),
         }

@@ -7,15 +7,14 @@
 //!   get <── rows in memory <────────────────────────────────────────────────────────────────── engine
 //! ```
 //!
-//! The [`Engine`] is a sorted map in memory, or a column family of RocksDB. Record cache, unwritten rows and lately read ones
-//! lie in one slab. Stores hold bytes; the typed handles that programs use stand in the `streams` crate.
+//! The [`Engine`] is a column family of RocksDB. Record cache, unwritten rows and lately read ones lie in one slab; a store in memory
+//! has all its rows there, and no engine. Stores hold bytes; the typed handles that programs use stand in the `streams` crate.
 
 mod backend;
 mod engine;
 mod error;
 mod filter;
 mod headers;
-mod memory;
 mod recency;
 #[cfg(feature = "rocksdb")]
 mod rocks;
@@ -34,7 +33,6 @@ pub use backend::{Backend, MemoryBackend, StoreWrites};
 pub use engine::{Committed, Engine, KeyRange, NewestTime, Visit};
 pub use error::StateError;
 pub use headers::{split_headers, write_headers};
-pub use memory::MemoryEngine;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksBackend, RocksMemory};
 pub use rows::{DirtyEntry, RowBytes};

@@ -212,7 +212,7 @@ fn family<'a>(db: &'a DB, store: &str) -> Result<&'a ColumnFamily, StateError> {
 impl Backend for RocksBackend {
     fn open(&mut self, spec: &StoreSpec) -> Result<Engine, StateError> {
         if spec.in_memory {
-            return Ok(Engine::Memory(crate::MemoryEngine::default()));
+            return Ok(Engine::Memory);
         }
         let newest_time = self.newest_time(&spec.name)?;
         Ok(Engine::Committed(Box::new(RocksEngine { db: self.db.clone(), store: spec.name.clone(), newest_time })))

@@ -15,6 +15,9 @@
 //! - An *unwritten* row is in the changelog, and not yet in the engine.
 //!
 //! A row that is dirty over an unwritten value keeps that value below, for those who read past the record cache.
+//!
+//! For a store in memory there is no engine: its rows are all there is. A clean row stays until it is deleted, and one that is dirty
+//! keeps what it was below.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
@@ -98,6 +101,9 @@ pub(crate) enum Known<'a> {
     Value(Option<&'a [u8]>),
 }
 
+/// A row's key, and its value if it is not deleted.
+pub(crate) type RowRef<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// The rows of one store. No order of a hash table is ever seen.
 #[derive(Debug)]
 pub(crate) struct Rows {
@@ -131,6 +137,8 @@ pub(crate) struct Rows {
     cache_bytes: usize,
     /// Clean rows go while all are of more bytes.
     budget_bytes: usize,
+    /// Whether there is an engine that has what the rows do not.
+    has_engine: bool,
     hand: usize,
 }
 
@@ -229,8 +237,19 @@ impl Rows {
             unwritten_bytes: 0,
             cache_bytes,
             budget_bytes: cache_bytes + row_bytes,
+            has_engine: true,
             hand: 0,
         }
+    }
+
+    /// Rows that have no engine below.
+    pub fn without_engine(cache_bytes: usize, suffix: Option<usize>) -> Self {
+        Rows { budget_bytes: usize::MAX, has_engine: false, ..Rows::new(cache_bytes, 0, suffix) }
+    }
+
+    /// What is known of a key that has no row.
+    fn absent(&self) -> Known<'static> {
+        if self.has_engine { Known::Nothing } else { Known::Value(None) }
     }
 
     fn row(&self, slot: u32) -> &Row {
@@ -266,7 +285,7 @@ impl Rows {
     /// The newest value.
     pub fn get(&mut self, key: &[u8]) -> Known<'_> {
         match self.find(key) {
-            None => Known::Nothing,
+            None => self.absent(),
             Some(slot) => {
                 let row = self.row_mut(slot);
                 row.was_read = true;
@@ -288,11 +307,11 @@ impl Rows {
 
     /// The value as it went downstream last.
     pub fn get_flushed(&self, key: &[u8]) -> Known<'_> {
-        let Some(slot) = self.look_up(key) else { return Known::Nothing };
+        let Some(slot) = self.look_up(key) else { return self.absent() };
         let row = self.row(slot);
         match &row.below {
             Some(below) => Known::Value(below.as_deref()),
-            None if row.dirty != 0 || row.is_leaving => Known::Nothing,
+            None if row.dirty != 0 || row.is_leaving => self.absent(),
             None => Known::Value(row.value()),
         }
     }
@@ -313,9 +332,10 @@ impl Rows {
             Some((_, number, _)) => number + 1,
             None => 1,
         };
+        let is_only_here = !is_new && !self.has_engine;
         let row = self.row_mut(slot);
         let was_dirty = row.dirty != 0;
-        if row.is_unwritten && !was_dirty && row.below.is_none() {
+        if (row.is_unwritten || is_only_here && !row.is_leaving) && !was_dirty && row.below.is_none() {
             row.below = Some(Box::new(row.value().map(SmallVec::from_slice)));
         }
         row.dirty = number;
@@ -334,9 +354,13 @@ impl Rows {
         is_new
     }
 
-    /// Writes a value that is in the changelog, and is to be written into the engine.
+    /// Writes a value that is in the changelog, and is to be written into the engine if there is one.
     pub fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let slot = self.find(key).unwrap_or_else(|| self.insert(key));
+        let found = self.find(key);
+        if !self.has_engine && value.is_none() {
+            return found.into_iter().for_each(|slot| self.delete(slot));
+        }
+        let slot = found.unwrap_or_else(|| self.insert(key));
         let row = self.row_mut(slot);
         row.is_leaving = false;
         let was_unwritten = row.is_unwritten;
@@ -347,20 +371,28 @@ impl Rows {
             row.below = None;
             self.change(slot, value);
         }
-        if !was_unwritten {
+        if !was_unwritten && self.has_engine {
             self.row_mut(slot).is_unwritten = true;
             self.unwritten.push(slot);
             self.unwritten_bytes += self.row(slot).bytes();
         }
     }
 
-    /// Notes that the engine has a row's value now; for engines that take writes at once.
-    pub fn written(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let Some(slot) = self.find(key) else { return };
+    /// Deletes what a row has below the record cache; there is no engine.
+    fn delete(&mut self, slot: u32) {
         let row = self.row_mut(slot);
-        row.is_leaving = false;
+        (row.below, row.is_leaving) = (None, false);
         if row.dirty == 0 {
-            self.change(slot, value);
+            self.remove(slot);
+        }
+    }
+
+    /// Deletes the clean rows that a rule tells; there is no engine.
+    pub fn sweep(&mut self, is_dead: impl Fn(&[u8]) -> bool) {
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].as_ref().is_some_and(|row| row.is_clean() && is_dead(&row.key)) {
+                self.remove(slot as u32);
+            }
         }
     }
 
@@ -465,8 +497,12 @@ impl Rows {
     /// Takes the dirty row that was written first; `None` if there is none. It is to be written, or all rolled back.
     pub fn next_dirty(&mut self) -> Option<DirtyEntry> {
         // One that was not written deletes what is not there: the row is as the engine has it.
-        if let Some(row) = self.leaving.take().and_then(|slot| self.slots[slot as usize].as_mut()) {
-            row.is_leaving = false;
+        if let Some(slot) = self.leaving.take()
+            && let Some(row) = &mut self.slots[slot as usize]
+            && std::mem::take(&mut row.is_leaving)
+            && (row.is_deleted && row.dirty == 0 && !self.has_engine)
+        {
+            self.remove(slot);
         }
         while let Some((slot, number, context)) = self.order.get_mut(self.left) {
             self.left += 1;
@@ -495,9 +531,20 @@ impl Rows {
         self.unwritten_bytes
     }
 
-    /// How many values the engine does not have.
+    /// How many values the engine does not have, those left out that wait in the record cache alone.
     pub fn unwritten_values(&self) -> u64 {
-        self.unwritten.iter().filter(|&&slot| !self.row(slot).is_deleted).count() as u64
+        if self.has_engine {
+            return self.unwritten.iter().filter(|&&slot| !self.row(slot).is_deleted).count() as u64;
+        }
+        let dirty = self.order[self.left..].iter().filter_map(|(slot, number, _)| {
+            self.slots[*slot as usize].as_ref().filter(|row| row.dirty == *number && row.below.is_none())
+        });
+        (self.index.len() - dirty.count()) as u64
+    }
+
+    /// Whether the record cache has room for all rows.
+    pub fn has_room(&self) -> bool {
+        self.bytes <= self.cache_bytes
     }
 
     /// What the engine does not have, in the order of the keys.
@@ -538,10 +585,7 @@ impl Rows {
     }
 
     /// The rows of a range in the order of their keys; `None` values hide what the engine has.
-    pub fn range(&mut self, range: &KeyRange) -> Vec<(&[u8], Option<&[u8]>)> {
-        if range.is_empty() {
-            return Vec::new();
-        }
+    pub fn range<'a>(&'a mut self, range: &'a KeyRange) -> impl DoubleEndedIterator<Item = RowRef<'a>> {
         self.is_sorted_used = true;
         let slots = &self.slots;
         let sorted = self.sorted.get_or_insert_with(|| {
@@ -549,13 +593,19 @@ impl Rows {
                 slots.iter().enumerate().filter_map(|(slot, row)| Some((row.as_ref()?.key.clone(), slot as u32)));
             rows.collect()
         });
-        let to = range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let slots = sorted.range::<[u8], _>((Bound::Included(&*range.from), to)).map(|(_, slot)| *slot);
-        slots.filter_map(|slot| self.slots[slot as usize].as_ref()).map(|row| (&*row.key, row.value())).collect()
+        // An empty range may not be asked of a map.
+        let from = if range.is_empty() { Bound::Unbounded } else { Bound::Included(&*range.from) };
+        let to = match (&range.to, range.is_empty()) {
+            (_, true) => Bound::Excluded(&[][..]),
+            (Some(to), _) => Bound::Excluded(&**to),
+            (None, _) => Bound::Unbounded,
+        };
+        let found = sorted.range::<[u8], _>((from, to)).filter_map(|(_, slot)| slots[*slot as usize].as_ref());
+        found.map(|row| (&*row.key, row.value()))
     }
 
     /// The rows of a range whose keys begin with `prefix` and end in a time behind it, in order.
-    pub fn chain(&mut self, prefix_bytes: &[u8], range: &KeyRange) -> Vec<(&[u8], Option<&[u8]>)> {
+    pub fn chain(&mut self, prefix_bytes: &[u8], range: &KeyRange) -> Vec<RowRef<'_>> {
         let Some(suffix) = self.suffix else { return Vec::new() };
         self.is_prefix_used = true;
         if self.by_prefix.is_none() {
@@ -670,6 +720,35 @@ mod tests {
     }
 
     #[test]
+    fn without_an_engine_rows_are_all_there_is() {
+        let mut rows = Rows::without_engine(1000, None);
+        assert_eq!(rows.get(b"a"), Known::Value(None));
+        rows.write(b"a", Some(b"1"));
+        rows.write(b"b", Some(b"2"));
+        rows.put(b"a", None, context(1));
+        rows.put(b"c", Some(b"3"), context(2));
+        rows.put(b"d", None, context(3));
+        assert_eq!((rows.unwritten_values(), rows.get(b"a")), (2, Known::Value(None)));
+        assert_eq!(rows.get_flushed(b"a"), Known::Value(Some(b"1")));
+        assert_eq!(rows.get_flushed(b"c"), Known::Value(None));
+        let taken = std::iter::from_fn(|| {
+            let entry = rows.next_dirty()?;
+            // What is not there is not deleted.
+            (&*entry.key != b"d").then(|| rows.write(&entry.key, entry.value.as_deref()));
+            Some(entry.key)
+        });
+        assert_eq!(taken.count(), 3);
+        let keys: Vec<_> = rows.range(&KeyRange::all()).map(|(key, _)| key.to_vec()).collect();
+        assert_eq!(keys, [b"b", b"c"]);
+        assert_eq!((rows.slots.iter().flatten().count(), rows.unwritten_values()), (2, 2));
+        assert_eq!(rows.range(&KeyRange { from: b"c".to_vec(), to: Some(b"b".to_vec()) }).count(), 0);
+        rows.sweep(|key| key == b"b");
+        assert_eq!(rows.get(b"b"), Known::Value(None));
+        rows.all_written();
+        assert_eq!(rows.get(b"c"), Known::Value(Some(b"3")));
+    }
+
+    #[test]
     fn a_chain_has_the_rows_of_one_prefix_by_time() {
         let mut rows = Rows::new(10_000, 0, Some(1));
         for key in [b"a3", b"b1"] {
@@ -680,10 +759,9 @@ mod tests {
             rows.write(key, Some(key));
         }
         let range = KeyRange::inclusive(b"a2".to_vec(), b"a9".to_vec());
-        let keys =
-            |found: Vec<(&[u8], Option<&[u8]>)>| found.into_iter().map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
+        let keys = |found: Vec<RowRef<'_>>| found.into_iter().map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
         assert_eq!(keys(rows.chain(b"a", &range)), [b"a2", b"a3"]);
-        assert_eq!(keys(rows.range(&KeyRange::all())), [b"a1", b"a2", b"a3", b"b1"]);
+        assert_eq!(keys(rows.range(&KeyRange::all()).collect()), [b"a1", b"a2", b"a3", b"b1"]);
         rows.committed();
         assert!(rows.by_prefix.is_some() && rows.sorted.is_some(), "both were asked for since the last commit");
         rows.committed();

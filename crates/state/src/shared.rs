@@ -3,14 +3,15 @@
 //! Writes wait in the writing store until its commit puts them into the shared map, under a lock that readers share.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tidewater_types::Offset;
 
 use crate::backend::StoreWrites;
-use crate::{Backend, Committed, Engine, KeyRange, MemoryEngine, NewestTime, StateError, StoreSpec, Visit};
+use crate::{Backend, Committed, Engine, KeyRange, NewestTime, StateError, StoreSpec, Visit};
 
-type Shared = Arc<RwLock<MemoryEngine>>;
+type Shared = Arc<RwLock<BTreeMap<Vec<u8>, Vec<u8>>>>;
 
 /// Shared engines in memory, beside those of another backend for stores that last.
 pub struct SharedBackend {
@@ -41,7 +42,10 @@ impl Backend for SharedBackend {
         for writes in in_memory {
             let mut map = self.in_memory[writes.store].write().unwrap_or_else(PoisonError::into_inner);
             for (key, value) in writes.entries {
-                map.put(key, value);
+                match value {
+                    Some(value) => map.insert(key.to_vec(), value.to_vec()),
+                    None => map.remove(key),
+                };
             }
         }
         match &mut self.lasting {
@@ -86,11 +90,19 @@ impl Committed for SharedMap {
     }
 
     fn scan(&self, range: &KeyRange, reverse: bool, visit: Visit<'_>) -> Result<(), StateError> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).scan(range, reverse, visit)
+        if range.is_empty() {
+            return Ok(());
+        }
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let to = range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut entries = map.range::<[u8], _>((Bound::Included(range.from.as_slice()), to));
+        let mut visit = |(key, value): (&Vec<u8>, &Vec<u8>)| visit(key, value).is_continue();
+        let _ = if reverse { entries.rev().all(&mut visit) } else { entries.all(&mut visit) };
+        Ok(())
     }
 
     fn approximate_count(&self) -> Result<u64, StateError> {
-        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).count())
+        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).len() as u64)
     }
 
     fn newest_time(&self) -> NewestTime {

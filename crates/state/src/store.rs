@@ -7,13 +7,14 @@ use tidewater_types::{Headers, RecordContext, Timestamp};
 
 use crate::headers::{split_headers, write_headers};
 use crate::recency::Recency;
-use crate::rows::{Known, Rows};
+use crate::rows::{Known, RowRef, Rows};
 use crate::schema::{SESSION_SUFFIX, WINDOW_SUFFIX};
 use crate::times::WINDOW_BYTES;
 use crate::ttl::Sweep;
 use crate::window::Expiry;
 use crate::{
     DirtyEntry, Engine, KeyRange, NewestTime, RowBytes, StateError, StoreHeaders, StoreKind, StoreSpec, StoreWrites,
+    Visit,
 };
 
 /// Takes the changes of the stores of one task, in order.
@@ -34,16 +35,16 @@ const MAX_WINDOWS: usize = 7 << 15;
 pub struct StoreMemory {
     /// Of a record cache, if the store asks for one.
     pub cache_bytes: usize,
-    /// Of rows that were read or written lately, for an engine that is not in memory itself.
+    /// Of rows that were read or written lately; for a store that is not all in memory.
     pub row_bytes: usize,
 }
 
 /// A store of one task, in bytes.
 pub struct Store {
-    spec: StoreSpec,
+    pub(crate) spec: StoreSpec,
     number: usize,
     pub(crate) engine: Engine,
-    /// The rows in memory; none for a store in memory that asks for no record cache.
+    /// The rows in memory; none for a store that another task writes.
     pub(crate) rows: Option<Rows>,
     is_cached: bool,
     pub(crate) expiry: Option<Expiry>,
@@ -64,24 +65,28 @@ impl Store {
         // A cache has room for one value of a key.
         let is_cached = spec.cached && memory.cache_bytes > 0 && !spec.has_duplicates();
         let newest = match &engine {
-            Engine::Memory(_) => NewestTime::Empty,
+            Engine::Memory => NewestTime::Empty,
             Engine::Committed(engine) => engine.newest_time(),
             Engine::ReadOnly(engine) => engine.newest_time(),
         };
-        let is_committed = matches!(engine, Engine::Committed(_));
+        let is_in_memory = matches!(engine, Engine::Memory);
         let cache_bytes = if is_cached { memory.cache_bytes } else { 0 };
-        let mut row_bytes = if is_committed { memory.row_bytes } else { 0 };
+        let mut row_bytes = memory.row_bytes;
         let mut expiry = Expiry::of(&spec, newest);
-        if matches!(engine, Engine::Committed(_)) && matches!(spec.kind, StoreKind::Window { .. }) {
-            let windows = (memory.row_bytes / INDEX_SHARE / WINDOW_BYTES).clamp(MIN_WINDOWS, MAX_WINDOWS);
+        if matches!(spec.kind, StoreKind::Window { .. }) {
+            let index_bytes = if is_in_memory { usize::MAX } else { memory.row_bytes / INDEX_SHARE };
+            let windows = (index_bytes / WINDOW_BYTES).clamp(MIN_WINDOWS, MAX_WINDOWS);
             row_bytes = row_bytes.saturating_sub(windows * WINDOW_BYTES);
             expiry = expiry.map(|expiry| expiry.with_times(newest, windows));
         }
-        let rows = (is_cached || is_committed).then(|| Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind)));
-        let recency = spec.max_keys.filter(|_| matches!(engine, Engine::Memory(_))).map(Recency::new);
+        let rows = match &engine {
+            Engine::Memory => Some(Rows::without_engine(cache_bytes, time_suffix(&spec.kind))),
+            Engine::Committed(_) => Some(Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind))),
+            Engine::ReadOnly(_) => None,
+        };
+        let recency = spec.max_keys.filter(|_| is_in_memory).map(Recency::new);
         let writes = !matches!(engine, Engine::ReadOnly(_));
-        let sweep =
-            spec.ttl_ms.filter(|_| writes).map(|ttl_ms| Sweep::new(ttl_ms, matches!(engine, Engine::Memory(_))));
+        let sweep = spec.ttl_ms.filter(|_| writes).map(|ttl_ms| Sweep::new(ttl_ms, is_in_memory));
         Store { spec, number, engine, rows, is_cached, expiry, next_sequence: 0, recency, sweep }
     }
 
@@ -246,25 +251,18 @@ impl Store {
         if let (Some(sweep), Some(value)) = (&mut self.sweep, value) {
             sweep.written(value);
         }
-        match (&mut self.engine, &mut self.rows) {
-            (Engine::Memory(engine), rows) => {
-                engine.put(key, value);
-                if let Some(recency) = &mut self.recency {
-                    // What leaves for want of room is not logged: a restore brings it back.
-                    for dropped in recency.written(key, value.is_some()) {
-                        engine.put(&dropped, None);
-                    }
-                }
-                if let Some(rows) = rows {
-                    rows.written(key, value);
-                }
+        let Some(rows) = &mut self.rows else {
+            return Err(StateError::ReadOnly { store: self.spec.name.clone() });
+        };
+        if let Some(recency) = &mut self.recency {
+            // What leaves for want of room is not logged: a restore brings it back.
+            for dropped in recency.written(key, value.is_some()) {
+                rows.write(&dropped, None);
             }
-            (Engine::Committed(_), Some(rows)) => rows.write(key, value),
-            (Engine::Committed(_), None) => unreachable!("writes to a committed engine wait in rows"),
-            (Engine::ReadOnly(_), _) => return Err(StateError::ReadOnly { store: self.spec.name.clone() }),
         }
+        rows.write(key, value);
         if let Some(expiry) = self.expiry.as_mut().filter(|_| !is_noted) {
-            expiry.add(key, self.rows.as_ref().map_or(0, Rows::found), &self.spec.kind);
+            expiry.add(key, rows.found(), &self.spec.kind);
         }
         Ok(true)
     }
@@ -290,7 +288,7 @@ impl Store {
 
     /// The entries of a range in the order of their keys' bytes, or backwards, with what waits in the cache.
     pub fn scan(&mut self, range: &KeyRange, reverse: bool) -> Result<Entries, StateError> {
-        let rows = self.rows.as_mut().map(|rows| rows.range(range)).unwrap_or_default();
+        let rows = self.rows.iter_mut().flat_map(|rows| rows.range(range));
         merge(&self.engine, rows, range, reverse, |_| true)
     }
 
@@ -306,7 +304,7 @@ impl Store {
         let is_cached = self.is_cached;
         let mut rows = self.rows.as_mut().map(|rows| rows.chain(key, range)).unwrap_or_default();
         rows.retain(|(key, _)| is_cached || is_live(key));
-        merge(&self.engine, rows, range, reverse, is_live)
+        merge(&self.engine, rows.into_iter(), range, reverse, is_live)
     }
 
     /// Whether a live entry of one key of a window or session store in a range of full keys is in memory.
@@ -319,19 +317,22 @@ impl Store {
     /// The entries of all keys of a window or session store, with those left out that are not live.
     pub(crate) fn scan_all(&mut self, is_live: impl Fn(&[u8]) -> bool) -> Result<Entries, StateError> {
         let (range, is_cached) = (KeyRange::all(), self.is_cached);
-        let mut rows = self.rows.as_mut().map(|rows| rows.range(&range)).unwrap_or_default();
-        rows.retain(|(key, _)| is_cached || is_live(key));
-        merge(&self.engine, rows, &range, false, is_live)
+        let rows = self.rows.iter_mut().flat_map(|rows| rows.range(&range));
+        merge(&self.engine, rows.filter(|(key, _)| is_cached || is_live(key)), &range, false, &is_live)
     }
 
     /// Visits the entries of a range in the order of their keys' bytes until told to stop, with what waits in the cache.
-    pub fn visit(
-        &mut self,
-        range: &KeyRange,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StateError> {
-        let rows = self.rows.as_mut().map(|rows| rows.range(range)).unwrap_or_default();
+    pub fn visit(&mut self, range: &KeyRange, visit: Visit<'_>) -> Result<(), StateError> {
+        let rows = self.rows.iter_mut().flat_map(|rows| rows.range(range));
         merge_into(&self.engine, rows, range, false, |_| true, visit)
+    }
+
+    /// Visits what the engine has of a range, or what the rows have if there is none.
+    pub(crate) fn scan_written(&mut self, range: &KeyRange, visit: Visit<'_>) -> Result<(), StateError> {
+        match self.engine {
+            Engine::Memory => self.visit(range, visit),
+            Engine::Committed(_) | Engine::ReadOnly(_) => self.engine.scan(range, false, visit),
+        }
     }
 
     /// How many entries there are, about: one that was written lately may count twice, and the record cache is not looked at.
@@ -342,7 +343,7 @@ impl Store {
     /// Visits the keys of all entries, in no order; one that was deleted and one that is written may come as well, and twice.
     pub fn visit_keys(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), StateError> {
         let range = KeyRange::all();
-        for (key, _) in self.rows.as_mut().map(|rows| rows.range(&range)).unwrap_or_default() {
+        for (key, _) in self.rows.iter_mut().flat_map(|rows| rows.range(&range)) {
             visit(key);
         }
         self.engine.scan(&range, false, &mut |key, _| {
@@ -407,19 +408,15 @@ impl Store {
     pub fn unwritten_bytes(&self) -> usize {
         self.rows.as_ref().map_or(0, Rows::unwritten_bytes)
     }
-
-    pub(crate) fn engine(&mut self) -> &mut Engine {
-        &mut self.engine
-    }
 }
 
 /// Keys with values, in order.
 pub(crate) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The rows and the engine's live entries of a range as one; rows hide what the engine has.
-fn merge(
+fn merge<'a>(
     engine: &Engine,
-    rows: Vec<(&[u8], Option<&[u8]>)>,
+    rows: impl DoubleEndedIterator<Item = RowRef<'a>>,
     range: &KeyRange,
     reverse: bool,
     is_live: impl Fn(&[u8]) -> bool,
@@ -433,9 +430,9 @@ fn merge(
 }
 
 /// Visits the rows and the engine's live entries of a range as one, until told to stop.
-fn merge_into(
+fn merge_into<'a>(
     engine: &Engine,
-    rows: Vec<(&[u8], Option<&[u8]>)>,
+    rows: impl DoubleEndedIterator<Item = RowRef<'a>>,
     range: &KeyRange,
     reverse: bool,
     is_live: impl Fn(&[u8]) -> bool,
@@ -444,8 +441,7 @@ fn merge_into(
     if range.is_empty() {
         return Ok(());
     }
-    let mut rows: Box<dyn Iterator<Item = _>> =
-        if reverse { Box::new(rows.into_iter().rev()) } else { Box::new(rows.into_iter()) };
+    let mut rows: Box<dyn Iterator<Item = _>> = if reverse { Box::new(rows.rev()) } else { Box::new(rows) };
     let mut next = rows.next();
     let mut flow = ControlFlow::Continue(());
     engine.scan(range, reverse, &mut |key, value| {

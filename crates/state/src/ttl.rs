@@ -80,7 +80,7 @@ impl Store {
         let (ttl_ms, rows) = (sweep.ttl_ms, SWEEP_ROWS + 2 * std::mem::take(&mut sweep.writes));
         let (from, mut left) = sweep.under_way.take().unwrap_or((Vec::new(), i64::MAX));
         let (mut seen, mut stopped_at, mut old) = (0, None, Vec::new());
-        self.engine.scan(&KeyRange { from, to: None }, false, &mut |key, value| {
+        self.scan_written(&KeyRange { from, to: None }, &mut |key, value| {
             if seen == rows {
                 stopped_at = Some(key.to_vec());
                 return ControlFlow::Break(());

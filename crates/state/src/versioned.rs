@@ -69,7 +69,7 @@ impl Store {
         if let Some(expiry) = &mut self.expiry {
             expiry.note(timestamp);
             if let Some(dead_before) = expiry.sweep_due() {
-                self.sweep(dead_before)?;
+                self.sweep(dead_before);
             }
         }
         let latest = self.get_latest(key)?;

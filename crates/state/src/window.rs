@@ -1,9 +1,7 @@
 //! What is particular to window stores: sequence numbers, retention, and the order of their entries.
 //!
 //! A store remembers the largest window start it was given. What lies `retention` or more behind it is not found any more,
-//! at once; the space comes back in sweeps of an engine in memory, and when RocksDB compacts.
-
-use std::ops::ControlFlow;
+//! at once; the space comes back in sweeps of a store in memory, and when RocksDB compacts.
 
 use smallvec::SmallVec;
 use tidewater_types::RecordContext;
@@ -213,26 +211,18 @@ impl Store {
         let Some(expiry) = self.expiry.as_mut() else { return Ok(true) };
         let live = expiry.note(time);
         if let Some(dead_before) = expiry.sweep_due() {
-            self.sweep(dead_before)?;
+            self.sweep(dead_before);
         }
         Ok(live)
     }
 
-    /// Removes the entries before a time, of an engine in memory; others do so themselves, with a commit.
-    pub(crate) fn sweep(&mut self, dead_before: i64) -> Result<(), StateError> {
-        let kind = self.spec().kind.clone();
-        let Engine::Memory(engine) = self.engine() else { return Ok(()) };
-        let mut dead = Vec::new();
-        engine.scan(&KeyRange::all(), false, &mut |key, _| {
-            if split(key, &kind).is_some_and(|(_, time)| time < dead_before) {
-                dead.push(key.to_vec());
-            }
-            ControlFlow::Continue(())
-        })?;
-        for key in dead {
-            engine.put(&key, None);
+    /// Removes the entries before a time, of a store in memory; others do so themselves, with a commit. A record cache
+    /// still finds them, as long as it has room.
+    pub(crate) fn sweep(&mut self, dead_before: i64) {
+        let Engine::Memory = self.engine else { return };
+        if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.has_room()) {
+            rows.sweep(|key| split(key, &self.spec.kind).is_some_and(|(_, time)| time < dead_before));
         }
-        Ok(())
     }
 
     /// The full key of a put at a window start: with the next sequence number where duplicates are kept, else with 0.

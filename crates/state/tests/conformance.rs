@@ -182,18 +182,28 @@ fn in_layout(spec: &StoreSpec, value: u8) -> Vec<u8> {
     out
 }
 
-fn window_spec(layout: Layout) -> StoreSpec {
+fn window_spec(layout: Layout, cached: bool) -> StoreSpec {
     let retention = Retention { ms: RETENTION_MS };
     let timestamped = !matches!(layout, Layout::Plain);
     let kind = StoreKind::Window { timestamped, retention, size_ms: 10_000, duplicates: false };
     let headers = if matches!(layout, Layout::Headers) { StoreHeaders::Kept } else { StoreHeaders::Dropped };
-    StoreSpec { headers, ..StoreSpec::new("w", kind) }
+    StoreSpec { headers, cached, ..StoreSpec::new("w", kind) }
+}
+
+/// A record cache still finds what retention has passed, as long as there is room: there, times stay within the retention.
+fn in_reach(time: i64, cached: bool) -> i64 {
+    if cached { time % RETENTION_MS } else { time }
+}
+
+fn flush_if_full(store: &mut Store) {
+    if store.is_over_budget() {
+        flush(store, &mut Log::default());
+    }
 }
 
 /// Runs the steps against a window store and a model: what is found never depends on when a commit happens, nor on what is in
 /// memory.
-fn run_windows(backend: &mut dyn Backend, layout: Layout, row_bytes: usize, lasting: bool, steps: &[WindowStep]) {
-    let spec = window_spec(layout);
+fn run_windows(backend: &mut dyn Backend, spec: &StoreSpec, row_bytes: usize, lasting: bool, steps: &[WindowStep]) {
     let memory = StoreMemory { row_bytes, ..SMALL };
     let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
     let mut model: BTreeMap<(u8, i64), Vec<u8>> = BTreeMap::new();
@@ -202,10 +212,12 @@ fn run_windows(backend: &mut dyn Backend, layout: Layout, row_bytes: usize, last
         let live_from = newest - RETENTION_MS + 1;
         match *step {
             WindowStep::Put(key, at, value) => {
+                let at = in_reach(at, spec.cached);
                 newest = newest.max(at);
                 let is_kept = at.div_euclid(SEGMENT_MS) >= (newest - RETENTION_MS).div_euclid(SEGMENT_MS);
-                let value = value.map(|value| in_layout(&spec, value));
+                let value = value.map(|value| in_layout(spec, value));
                 let kept = store.put_window(&[key], at, value.as_deref(), &context(), &mut Log::default()).unwrap();
+                flush_if_full(&mut store);
                 assert_eq!(kept, is_kept);
                 match value {
                     Some(value) if is_kept => drop(model.insert((key, at), value)),
@@ -229,6 +241,7 @@ fn run_windows(backend: &mut dyn Backend, layout: Layout, row_bytes: usize, last
                 assert_eq!(store.has_window(&[key], from, to).unwrap(), !expected.is_empty());
             }
             WindowStep::Commit | WindowStep::Reopen => {
+                flush(&mut store, &mut Log::default());
                 let writes = vec![store.unwritten()];
                 backend.commit(writes, &BTreeMap::new()).unwrap();
                 store.all_written();
@@ -260,26 +273,28 @@ fn session_step() -> impl Strategy<Value = SessionStep> {
 }
 
 /// Sessions have no timestamps beside their ends.
-fn session_spec(layout: Layout) -> StoreSpec {
+fn session_spec(layout: Layout, cached: bool) -> StoreSpec {
     let spec = StoreSpec::new("sessions", StoreKind::Session { retention: Retention { ms: RETENTION_MS } });
     let headers = if matches!(layout, Layout::Headers) { StoreHeaders::Kept } else { StoreHeaders::Dropped };
-    StoreSpec { headers, ..spec }
+    StoreSpec { headers, cached, ..spec }
 }
 
 /// Runs the steps against a session store and a model, in which sessions stand by key, end and start.
-fn run_sessions(backend: &mut dyn Backend, layout: Layout, steps: &[SessionStep]) {
-    let spec = session_spec(layout);
+fn run_sessions(backend: &mut dyn Backend, spec: &StoreSpec, steps: &[SessionStep]) {
     let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), SMALL);
     let mut model: BTreeMap<(u8, i64, i64), Vec<u8>> = BTreeMap::new();
     let mut newest = -1;
     for step in steps {
         match *step {
             SessionStep::Put(key, start, end, value) => {
+                let (start, end) = (in_reach(start, spec.cached), in_reach(start, spec.cached) + (end - start));
+                let end = if spec.cached { end.min(RETENTION_MS - 1) } else { end };
                 newest = newest.max(end);
                 let is_kept = end.div_euclid(SEGMENT_MS) >= (newest - RETENTION_MS).div_euclid(SEGMENT_MS);
-                let value = value.map(|value| in_layout(&spec, value));
+                let value = value.map(|value| in_layout(spec, value));
                 let full = session_key(&[key], start, end);
                 assert_eq!(store.put(&full, value.as_deref(), &context(), &mut Log::default()).unwrap(), is_kept);
+                flush_if_full(&mut store);
                 match value {
                     Some(value) if is_kept => drop(model.insert((key, end, start), value)),
                     None if is_kept => drop(model.remove(&(key, end, start))),
@@ -307,6 +322,7 @@ fn run_sessions(backend: &mut dyn Backend, layout: Layout, steps: &[SessionStep]
                 assert_eq!(found, expected);
             }
             SessionStep::Commit => {
+                flush(&mut store, &mut Log::default());
                 let writes = vec![store.unwritten()];
                 backend.commit(writes, &BTreeMap::new()).unwrap();
                 store.all_written();
@@ -319,13 +335,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn sessions_in_memory(steps in proptest::collection::vec(session_step(), 1..120), layout in layout()) {
-        run_sessions(&mut MemoryBackend, layout, &steps);
+    fn sessions_in_memory(
+        steps in proptest::collection::vec(session_step(), 1..120), layout in layout(), cached: bool,
+    ) {
+        run_sessions(&mut MemoryBackend, &session_spec(layout, cached), &steps);
     }
 
     #[test]
-    fn windows_in_memory(steps in proptest::collection::vec(window_step(), 1..120), layout in layout()) {
-        run_windows(&mut MemoryBackend, layout, 0, false, &steps);
+    fn windows_in_memory(
+        steps in proptest::collection::vec(window_step(), 1..120), layout in layout(), cached: bool,
+    ) {
+        run_windows(&mut MemoryBackend, &window_spec(layout, cached), 0, false, &steps);
     }
 
     #[test]
@@ -348,19 +368,22 @@ mod rocks {
             // None, a few, and all of them.
             row_bytes in prop_oneof![Just(0), Just(40_000), Just(1 << 20)],
             layout in layout(),
+            cached: bool,
         ) {
             let folder = tempfile::tempdir().unwrap();
-            let memory = RocksMemory::new(8 << 20);
-            let mut backend = RocksBackend::open(folder.path(), &[&window_spec(layout)], &memory).unwrap();
-            run_windows(&mut backend, layout, row_bytes, true, &steps);
+            let (memory, spec) = (RocksMemory::new(8 << 20), window_spec(layout, cached));
+            let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
+            run_windows(&mut backend, &spec, row_bytes, true, &steps);
         }
 
         #[test]
-        fn sessions_in_rocksdb(steps in proptest::collection::vec(session_step(), 1..120), layout in layout()) {
+        fn sessions_in_rocksdb(
+            steps in proptest::collection::vec(session_step(), 1..120), layout in layout(), cached: bool,
+        ) {
             let folder = tempfile::tempdir().unwrap();
-            let memory = RocksMemory::new(8 << 20);
-            let mut backend = RocksBackend::open(folder.path(), &[&session_spec(layout)], &memory).unwrap();
-            run_sessions(&mut backend, layout, &steps);
+            let (memory, spec) = (RocksMemory::new(8 << 20), session_spec(layout, cached));
+            let mut backend = RocksBackend::open(folder.path(), &[&spec], &memory).unwrap();
+            run_sessions(&mut backend, &spec, &steps);
         }
 
         #[test]

@@ -316,12 +316,19 @@ where
         Terminal(self.acted_on("KSTREAM-FOREACH-", action, false).handle)
     }
 
-    /// Prints each record as `[label]: key, value`; the stream ends here. A label alone prints to standard output.
+    /// Prints each record as `[label]: key, value`; the stream ends here. A label alone prints to standard output, and so does
+    /// [`Printed::new`], under the name of the stream's processor.
     ///
     /// Keeps nothing and repartitions nothing; nulls go through as far as the types allow them.
     pub fn print(&self, printed: impl Into<Printed<K, V>>) -> Terminal {
-        let print = printed.into().action();
-        Terminal(self.acted_on("KSTREAM-PRINTER-", print, false).handle)
+        let print = Arc::new(printed.into().action());
+        let stream = self.handle.op;
+        let node = maker(move |build| {
+            let (print, name) = (print.clone(), build.facts(stream).name.clone());
+            let action = Arc::new(move |key: &K, value: &V| print(&name, key, value));
+            ForEach { id: build.node, action, forward: false, types: PhantomData }
+        });
+        Terminal(self.op::<K, V>(keeps("KSTREAM-PRINTER-"), self.key.clone(), self.value.clone(), vec![], node).handle)
     }
 
     fn acted_on(
