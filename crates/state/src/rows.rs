@@ -17,7 +17,8 @@
 //! A row that is dirty over an unwritten value keeps that value below, for those who read past the record cache.
 //!
 //! For a store in memory there is no engine: its rows are all there is. A clean row stays until it is deleted, and one that is dirty
-//! keeps what it was below.
+//! keeps what it was below. A *shadow* is a row that the store has let go, for its age or for want of room, and that the record cache
+//! still has; it goes when the cache is full.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
@@ -73,6 +74,11 @@ impl Row {
 
     fn is_clean(&self) -> bool {
         self.dirty == 0 && !self.is_leaving && !self.is_unwritten
+    }
+
+    /// Whether there is nothing below, and nothing to be written either.
+    fn is_shadow(&self) -> bool {
+        self.is_clean() && self.below.as_deref().is_some_and(Option::is_none)
     }
 
     fn bytes(&self) -> usize {
@@ -139,6 +145,7 @@ pub(crate) struct Rows {
     budget_bytes: usize,
     /// Whether there is an engine that has what the rows do not.
     has_engine: bool,
+    shadows: usize,
     hand: usize,
 }
 
@@ -238,13 +245,14 @@ impl Rows {
             cache_bytes,
             budget_bytes: cache_bytes + row_bytes,
             has_engine: true,
+            shadows: 0,
             hand: 0,
         }
     }
 
     /// Rows that have no engine below.
     pub fn without_engine(cache_bytes: usize, suffix: Option<usize>) -> Self {
-        Rows { budget_bytes: usize::MAX, has_engine: false, ..Rows::new(cache_bytes, 0, suffix) }
+        Rows { has_engine: false, ..Rows::new(cache_bytes, 0, suffix) }
     }
 
     /// What is known of a key that has no row.
@@ -333,6 +341,7 @@ impl Rows {
             None => 1,
         };
         let is_only_here = !is_new && !self.has_engine;
+        self.shadows -= usize::from(self.row(slot).is_shadow());
         let row = self.row_mut(slot);
         let was_dirty = row.dirty != 0;
         if (row.is_unwritten || is_only_here && !row.is_leaving) && !was_dirty && row.below.is_none() {
@@ -361,6 +370,7 @@ impl Rows {
             return found.into_iter().for_each(|slot| self.delete(slot));
         }
         let slot = found.unwrap_or_else(|| self.insert(key));
+        self.shadows -= usize::from(self.row(slot).is_shadow());
         let row = self.row_mut(slot);
         row.is_leaving = false;
         let was_unwritten = row.is_unwritten;
@@ -380,6 +390,7 @@ impl Rows {
 
     /// Deletes what a row has below the record cache; there is no engine.
     fn delete(&mut self, slot: u32) {
+        self.shadows -= usize::from(self.row(slot).is_shadow());
         let row = self.row_mut(slot);
         (row.below, row.is_leaving) = (None, false);
         if row.dirty == 0 {
@@ -387,11 +398,28 @@ impl Rows {
         }
     }
 
-    /// Deletes the clean rows that a rule tells; there is no engine.
+    /// Lets a key go that the store has no more, but for the record cache; there is no engine.
+    pub fn let_go(&mut self, key: &[u8]) {
+        if let Some(slot) = self.look_up(key) {
+            self.let_go_at(slot);
+        }
+    }
+
+    fn let_go_at(&mut self, slot: u32) {
+        if self.cache_bytes == 0 {
+            return self.remove(slot);
+        }
+        let was_shadow = self.row(slot).is_shadow();
+        let row = self.row_mut(slot);
+        row.below = Some(Box::new(None));
+        self.shadows += usize::from(row.is_shadow() && !was_shadow);
+    }
+
+    /// Lets the keys go of which a rule holds.
     pub fn sweep(&mut self, is_dead: impl Fn(&[u8]) -> bool) {
         for slot in 0..self.slots.len() {
-            if self.slots[slot].as_ref().is_some_and(|row| row.is_clean() && is_dead(&row.key)) {
-                self.remove(slot as u32);
+            if self.slots[slot].as_ref().is_some_and(|row| is_dead(&row.key)) {
+                self.let_go_at(slot as u32);
             }
         }
     }
@@ -467,20 +495,21 @@ impl Rows {
             sorted.remove(key);
         }
         if let Some(row) = self.slots[slot as usize].take() {
+            self.shadows -= usize::from(row.is_shadow());
             self.bytes -= row.bytes();
         }
         self.free.push(slot);
     }
 
-    /// Lets clean rows go until the budget holds, or the hand has made so many steps.
+    /// Lets clean rows go until the budget holds, or the hand has made so many steps; without an engine, shadows.
     fn make_room(&mut self, steps: usize) {
         for _ in 0..steps {
-            if self.bytes <= self.budget_bytes || self.slots.is_empty() {
+            if !self.has_engine && self.shadows == 0 || self.bytes <= self.budget_bytes || self.slots.is_empty() {
                 return;
             }
             self.hand = (self.hand + 1) % self.slots.len();
             let Some(row) = &mut self.slots[self.hand] else { continue };
-            if !row.is_clean() {
+            if !row.is_clean() || !self.has_engine && !row.is_shadow() {
                 continue;
             }
             if !std::mem::take(&mut row.was_read) || self.budget_bytes == 0 {
@@ -537,14 +566,10 @@ impl Rows {
             return self.unwritten.iter().filter(|&&slot| !self.row(slot).is_deleted).count() as u64;
         }
         let dirty = self.order[self.left..].iter().filter_map(|(slot, number, _)| {
-            self.slots[*slot as usize].as_ref().filter(|row| row.dirty == *number && row.below.is_none())
+            let row = self.slots[*slot as usize].as_ref().filter(|row| row.dirty == *number)?;
+            row.below.as_deref().is_none_or(Option::is_none).then_some(row)
         });
-        (self.index.len() - dirty.count()) as u64
-    }
-
-    /// Whether the record cache has room for all rows.
-    pub fn has_room(&self) -> bool {
-        self.bytes <= self.cache_bytes
+        (self.index.len() - self.shadows - dirty.count()) as u64
     }
 
     /// What the engine does not have, in the order of the keys.
@@ -743,7 +768,16 @@ mod tests {
         assert_eq!((rows.slots.iter().flatten().count(), rows.unwritten_values()), (2, 2));
         assert_eq!(rows.range(&KeyRange { from: b"c".to_vec(), to: Some(b"b".to_vec()) }).count(), 0);
         rows.sweep(|key| key == b"b");
-        assert_eq!(rows.get(b"b"), Known::Value(None));
+        assert_eq!(rows.get(b"b"), Known::Value(Some(b"2")), "the record cache has it");
+        assert_eq!((rows.get_flushed(b"b"), rows.unwritten_values()), (Known::Value(None), 1));
+        rows.let_go(b"b");
+        rows.write(b"b", Some(b"4"));
+        assert_eq!((rows.get_flushed(b"b"), rows.shadows), (Known::Value(Some(b"4")), 0));
+        rows.let_go(b"b");
+        for key in 0..20u8 {
+            rows.write(&[key], Some(&[key]));
+        }
+        assert_eq!((rows.shadows, rows.get(b"b")), (0, Known::Value(None)), "there was no room");
         rows.all_written();
         assert_eq!(rows.get(b"c"), Known::Value(Some(b"3")));
     }

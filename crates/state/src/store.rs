@@ -257,7 +257,7 @@ impl Store {
         if let Some(recency) = &mut self.recency {
             // What leaves for want of room is not logged: a restore brings it back.
             for dropped in recency.written(key, value.is_some()) {
-                rows.write(&dropped, None);
+                rows.let_go(&dropped);
             }
         }
         rows.write(key, value);

@@ -216,11 +216,10 @@ impl Store {
         Ok(live)
     }
 
-    /// Removes the entries before a time, of a store in memory; others do so themselves, with a commit. A record cache
-    /// still finds them, as long as it has room.
+    /// Removes the entries before a time, of a store in memory; others do so themselves, with a commit.
     pub(crate) fn sweep(&mut self, dead_before: i64) {
         let Engine::Memory = self.engine else { return };
-        if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.has_room()) {
+        if let Some(rows) = &mut self.rows {
             rows.sweep(|key| split(key, &self.spec.kind).is_some_and(|(_, time)| time < dead_before));
         }
     }
