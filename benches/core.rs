@@ -2,9 +2,9 @@
 //! each record, those of decoding its key and value among them. What goes through a repartition topic is handed back to the task.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tidewater::prelude::*;
 use tidewater::{Collector, Handlers, Offset, OutRecord, RawRecord, Task, TaskId, TaskOptions, UserError};
 use tidewater_state::MemoryBackend;
@@ -13,28 +13,49 @@ use crate::allocations::allocations;
 use crate::cpu_seconds;
 use crate::workloads::{TABLE, Workload};
 
+const BUFFER_BYTES: usize = 1 << 16;
+/// Records of the input after which the task is handed what it is to read again.
+const STRETCH_RECORDS: usize = 2000;
 /// The end of the names of topics that a task reads again.
 const REPARTITION: &str = "-repartition";
 
 /// Takes records, counts their bytes, and keeps those of repartition topics.
 struct Outputs {
     bytes: usize,
-    again: Sender<(String, RawRecord)>,
+    /// Records of repartition topics so far.
+    sent: i64,
+    /// Keys and values of one stretch of records lie in one piece of memory, as in what is fetched from a log.
+    buffer: BytesMut,
+    again: Again,
 }
+
+/// Records that a task is to read again, by topic.
+type Again = Arc<Mutex<Vec<(String, Vec<RawRecord>)>>>;
 
 impl Collector for Outputs {
     fn send(&mut self, record: OutRecord<'_>) -> Result<(), UserError> {
         self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         if record.topic.ends_with(REPARTITION) {
-            let bytes = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
+            if self.buffer.capacity() < BUFFER_BYTES / 16 {
+                self.buffer = BytesMut::with_capacity(BUFFER_BYTES);
+            }
+            let mut bytes = |bytes: Option<&[u8]>| {
+                self.buffer.extend_from_slice(bytes?);
+                Some(self.buffer.split().freeze())
+            };
             let raw = RawRecord {
-                offset: Offset(0),
+                offset: Offset(self.sent),
                 timestamp: record.timestamp.unwrap_or(Timestamp(0)),
                 key: bytes(record.key),
                 value: bytes(record.value),
                 headers: record.headers.clone(),
             };
-            self.again.send((record.topic.to_string(), raw))?;
+            self.sent += 1;
+            let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+            match again.iter_mut().find(|(topic, _)| **topic == **record.topic) {
+                Some((_, records)) => records.push(raw),
+                None => again.push((record.topic.to_string(), vec![raw])),
+            }
         }
         Ok(())
     }
@@ -43,9 +64,7 @@ impl Collector for Outputs {
 /// A task with what it is to read again.
 struct Core {
     task: Task,
-    again: Receiver<(String, RawRecord)>,
-    /// Next offset of what is read again.
-    offset: i64,
+    again: Again,
 }
 
 /// Records of the input that are worked through between two commits: what comes in 100 ms on the embedded log.
@@ -74,11 +93,11 @@ fn core(topology: &Topology) -> anyhow::Result<Core> {
         global_stores: None,
         executor: None,
     };
-    let (sender, again) = channel();
-    let collector = Box::new(Outputs { bytes: 0, again: sender });
+    let again = Again::default();
+    let collector = Box::new(Outputs { bytes: 0, sent: 0, buffer: BytesMut::new(), again: again.clone() });
     let mut task = Task::new(topology, &topology.whole(), options, Box::new(MemoryBackend), collector)?;
     task.init()?;
-    Ok(Core { task, again, offset: 0 })
+    Ok(Core { task, again })
 }
 
 impl Core {
@@ -89,21 +108,22 @@ impl Core {
         Ok(())
     }
 
-    /// Works through what comes between two commits, and commits.
-    fn round(&mut self, inputs: Vec<(&str, Vec<RawRecord>)>) -> anyhow::Result<()> {
+    /// Works through a stretch of the input.
+    fn stretch(&mut self, inputs: Vec<(&str, Vec<RawRecord>)>) -> anyhow::Result<()> {
         for (topic, records) in inputs {
             self.task.add_records(topic, records)?;
         }
         self.work()?;
-        let mut topics: BTreeMap<String, Vec<RawRecord>> = BTreeMap::new();
-        for (topic, record) in self.again.try_iter() {
-            topics.entry(topic).or_default().push(RawRecord { offset: Offset(self.offset), ..record });
-            self.offset += 1;
+        let mut again = std::mem::take(&mut *self.again.lock().unwrap_or_else(PoisonError::into_inner));
+        for (topic, records) in &mut again {
+            let room = Vec::with_capacity(records.len());
+            self.task.add_records(topic, std::mem::replace(records, room))?;
         }
-        for (topic, records) in topics {
-            self.task.add_records(&topic, records)?;
-        }
-        self.work()?;
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner) = again;
+        self.work()
+    }
+
+    fn commit(&mut self) -> anyhow::Result<()> {
         self.task.flush_caches()?;
         Ok(self.task.commit_stores(&BTreeMap::new())?)
     }
@@ -112,7 +132,8 @@ impl Core {
 /// Works through the records of some topics, side by side; gives CPU seconds and allocations a record of the second half.
 fn run(core: &mut Core, inputs: Vec<(&str, Vec<RawRecord>)>) -> anyhow::Result<(f64, f64)> {
     let all: usize = inputs.iter().map(|(_, records)| records.len()).sum();
-    let step = COMMIT_RECORDS / inputs.len();
+    let step = STRETCH_RECORDS / inputs.len();
+    let mut uncommitted = 0;
     let mut inputs: Vec<_> = inputs.into_iter().map(|(topic, records)| (topic, records.into_iter())).collect();
     let (mut done, mut measured, mut begun) = (0, 0, (cpu_seconds(), allocations()));
     while done < all {
@@ -122,7 +143,12 @@ fn run(core: &mut Core, inputs: Vec<(&str, Vec<RawRecord>)>) -> anyhow::Result<(
         let some: Vec<(&str, Vec<_>)> =
             inputs.iter_mut().map(|(topic, records)| (*topic, records.by_ref().take(step).collect())).collect();
         let count: usize = some.iter().map(|(_, records)| records.len()).sum();
-        core.round(some)?;
+        core.stretch(some)?;
+        uncommitted += count;
+        if uncommitted >= COMMIT_RECORDS || done + count == all {
+            core.commit()?;
+            uncommitted = 0;
+        }
         done += count;
         measured += count;
     }
