@@ -10,11 +10,11 @@ use tidewater_types::{Offset, Partition, TopicPartition};
 use uuid::Uuid;
 
 use crate::BrokerError;
-use crate::broker::{Shared, keyed_batch};
+use crate::broker::Shared;
 use crate::config::check_setting_name;
 use crate::folder::{LOG_STARTS, deleted_folder};
+use crate::groups::OFFSETS_TOPIC;
 use crate::metadata::{METADATA_TOPIC, TopicRecord};
-use crate::offsets::{Committed, GroupOffsets, OFFSETS_TOPIC, partition_of, write_key, write_value};
 use crate::topics::{KnownPoints, OpenTopic, is_legal_name};
 
 /// Why a topic was not made or changed.
@@ -230,7 +230,11 @@ impl Shared {
         self.folder.forget_points(name)?;
         self.metadata.lock().unwrap_or_else(PoisonError::into_inner).write(name, None, self.now())?;
         if let Some(offsets) = topics.get(OFFSETS_TOPIC).cloned() {
-            self.forget_offsets(&offsets, name)?;
+            let forgotten = self.change_groups_over(&offsets, |groups, outside| groups.forget_topic(outside, name));
+            if let Err(error) = forgotten {
+                // They are left out at the next start, since the topic's id is not this one's.
+                tracing::error!(topic = name, %error, "offsets of a deleted topic stay");
+            }
         }
         drop(topics);
         for folder in renamed {
@@ -239,51 +243,7 @@ impl Shared {
         Ok(true)
     }
 
-    /// Deletes what groups have committed for a topic.
-    fn forget_offsets(&self, topic: &OpenTopic, name: &str) -> Result<(), BrokerError> {
-        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        for (group, places) in offsets.of_topic(name) {
-            let deleted = places.iter().map(|place| (place.clone(), None)).collect();
-            self.write_offsets(topic, &mut offsets, &group, deleted)?;
-        }
-        Ok(())
-    }
-
-    /// Writes offsets of a group to `__consumer_offsets`, all in one batch, and then to the table; `None` deletes one.
-    pub fn write_offsets(
-        &self,
-        topic: &OpenTopic,
-        offsets: &mut GroupOffsets,
-        group: &str,
-        commits: Vec<(TopicPartition, Option<Committed>)>,
-    ) -> Result<(), BrokerError> {
-        let now = self.now();
-        let number = partition_of(group, topic.record.partitions);
-        let partition = topic.partition(number).ok_or_else(|| BrokerError::Malformed {
-            what: OFFSETS_TOPIC.to_owned(),
-            reason: format!("it has no partition {number}"),
-        })?;
-        let records: Vec<_> = commits
-            .iter()
-            .map(|(place, committed)| {
-                (write_key(group, place), committed.as_ref().map(|committed| write_value(committed, now)))
-            })
-            .collect();
-        let batch = keyed_batch(&records, now).map_err(tidewater_log::LogError::from)?;
-        {
-            let mut log = partition.lock();
-            let appended = log.append(batch, now)?;
-            log.raise_high_watermark(appended.next);
-            drop(log);
-            partition.wake();
-        }
-        for (place, committed) in commits {
-            offsets.set(group, place, committed);
-        }
-        Ok(())
-    }
-
-    /// The topic of committed offsets, made when the first group commits.
+    /// The topic of groups, made for the first one.
     pub fn offsets_topic(&self) -> Result<Arc<OpenTopic>, TopicError> {
         if let Some(topic) = self.topic(OFFSETS_TOPIC) {
             return Ok(topic);

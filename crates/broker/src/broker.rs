@@ -3,25 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tidewater_env::{Clock, Disk, SystemClock};
 use tidewater_log::LogConfig;
 use tidewater_protocol::messages::{BrokerId, RequestKind, ResponseKind};
-use tidewater_protocol::{Batch, BatchBuilder, BatchError, Compression, Door, RequestContext, Wake};
-use tidewater_types::{Headers, Offset, Timestamp, TopicPartition};
+use tidewater_protocol::{BatchBuilder, BatchError, Compression, Door, RequestContext, Wake};
+use tidewater_types::{Headers, Timestamp, TopicPartition};
 use uuid::Uuid;
 
 use crate::config::topic_config;
 use crate::folder::{DataFolder, LOG_STARTS, RECOVERY_POINTS, deleted_folder};
+use crate::groups::{GroupSettings, Groups, OFFSETS_TOPIC};
 use crate::metadata::{MetadataLog, TopicRecord};
-use crate::offsets::{GroupOffsets, OFFSETS_TOPIC};
 use crate::topics::{KnownPoints, OpenTopic};
-use crate::{BrokerError, api, maintenance};
+use crate::{BrokerError, api, coordinator, maintenance};
 
-const REPLAY_BYTES: usize = 1 << 20;
 /// The one node.
 pub(crate) const NODE: BrokerId = BrokerId(1);
 /// The least time between two lines about what clients do wrong.
@@ -39,6 +38,8 @@ pub struct BrokerSettings {
     pub topic_defaults: BTreeMap<String, String>,
     /// `offsets.topic.num.partitions`. Default 50.
     pub offsets_partitions: i32,
+    /// What groups may be like.
+    pub groups: GroupSettings,
     /// How often retention and compaction look for work. Default 15 s; `None` for never.
     pub maintenance_interval: Option<Duration>,
     /// `log.cleaner.dedupe.buffer.size`: memory of compaction. Default 32 MiB.
@@ -56,6 +57,7 @@ impl Default for BrokerSettings {
             auto_create_topics: true,
             topic_defaults: BTreeMap::new(),
             offsets_partitions: 50,
+            groups: GroupSettings::default(),
             maintenance_interval: Some(Duration::from_secs(15)),
             compaction_memory_bytes: 32 << 20,
             disk: Disk::new(),
@@ -72,7 +74,9 @@ pub(crate) struct Shared {
     /// The names of topics by their ids; changed while the topics are locked.
     pub topic_names: RwLock<BTreeMap<Uuid, String>>,
     pub metadata: Mutex<MetadataLog>,
-    pub offsets: Mutex<GroupOffsets>,
+    pub groups: Mutex<Groups>,
+    /// The thread that tells the groups what has become due.
+    pub groups_thread: OnceLock<Thread>,
     watchers: Mutex<Vec<Weak<dyn Fn() + Send + Sync>>>,
     pub stopping: AtomicBool,
     /// Where clients reach the broker, by the listener that they came through.
@@ -90,7 +94,7 @@ pub(crate) struct Endpoint {
 /// A broker over a data folder. Dropping it without [`Broker::close`] is what a crash is.
 pub struct Broker {
     pub(crate) shared: Arc<Shared>,
-    maintenance: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Broker {
@@ -112,12 +116,13 @@ impl Broker {
             topics.insert(name, Arc::new(topic));
         }
         folder.mark_in_use()?;
-        let mut offsets = GroupOffsets::default();
+        let mut groups = Groups::default();
         if let Some(topic) = topics.get(OFFSETS_TOPIC) {
-            replay_offsets(topic, &mut offsets)?;
+            coordinator::replay(topic, &mut groups)?;
             // Those of topics whose deletion a kill interrupted.
-            offsets.retain_topics(|name| topics.get(name).map(|topic| topic.record.id));
+            groups.retain_topics(|name| topics.get(name).map(|topic| topic.record.id));
         }
+        groups.start(settings.clock.monotonic(), &settings.groups);
         let topic_names = topics.iter().map(|(name, topic)| (topic.record.id, name.clone())).collect();
         let shared = Arc::new(Shared {
             topic_names: RwLock::new(topic_names),
@@ -125,14 +130,17 @@ impl Broker {
             settings,
             topics: RwLock::new(topics),
             metadata: Mutex::new(metadata),
-            offsets: Mutex::new(offsets),
+            groups: Mutex::new(groups),
+            groups_thread: OnceLock::new(),
             watchers: Mutex::new(Vec::new()),
             stopping: AtomicBool::new(false),
             endpoints: RwLock::default(),
             complained: Mutex::default(),
         });
-        let maintenance = maintenance::start(&shared)?;
-        Ok(Broker { shared, maintenance })
+        let mut broker = Broker { shared, threads: Vec::new() };
+        broker.threads.push(coordinator::start(&broker.shared)?);
+        broker.threads.extend(maintenance::start(&broker.shared)?);
+        Ok(broker)
     }
 
     /// The cluster's id, which the folder keeps.
@@ -145,7 +153,7 @@ impl Broker {
     /// # Errors
     /// When the disk refuses; nothing acknowledged is lost then either.
     pub fn close(mut self) -> Result<(), BrokerError> {
-        self.stop_maintenance();
+        self.stop_threads();
         let mut points = BTreeMap::new();
         let mut failed = None;
         for (name, topic) in self.shared.topics().iter() {
@@ -167,9 +175,9 @@ impl Broker {
         self.shared.folder.mark_clean()
     }
 
-    fn stop_maintenance(&mut self) {
+    fn stop_threads(&mut self) {
         self.shared.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
-        if let Some(thread) = self.maintenance.take() {
+        for thread in self.threads.drain(..) {
             thread.thread().unpark();
             let _ = thread.join();
         }
@@ -178,7 +186,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.stop_maintenance();
+        self.stop_threads();
     }
 }
 
@@ -192,7 +200,7 @@ impl Door for Broker {
     }
 }
 
-/// Which request goes where; a fetch does not wait here.
+/// Which request goes where. A fetch does not wait here, and what must wait, as a member that joins its group, is not answered.
 pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: RequestKind) -> Option<ResponseKind> {
     use {RequestKind as Request, ResponseKind as Response};
     Some(match request {
@@ -235,6 +243,14 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
             Response::IncrementalAlterConfigs(api::incremental_alter_configs::handle(shared, &request))
         }
         Request::OffsetCommit(request) => Response::OffsetCommit(api::offset_commit::handle(shared, context, &request)),
+        Request::OffsetDelete(request) => Response::OffsetDelete(api::offset_delete::handle(shared, &request)),
+        Request::Heartbeat(request) => Response::Heartbeat(api::heartbeat::handle(shared, &request)),
+        Request::LeaveGroup(request) => Response::LeaveGroup(api::leave_group::handle(shared, context, &request)),
+        Request::DescribeGroups(request) => {
+            Response::DescribeGroups(api::describe_groups::handle(shared, context, &request))
+        }
+        Request::ListGroups(request) => Response::ListGroups(api::list_groups::handle(shared, &request)),
+        Request::DeleteGroups(request) => Response::DeleteGroups(api::delete_groups::handle(shared, &request)),
         Request::OffsetFetch(request) => Response::OffsetFetch(api::offset_fetch::handle(shared, context, &request)),
         _ => return None,
     })
@@ -328,28 +344,4 @@ pub(crate) fn keyed_batch(records: &[(Vec<u8>, Option<Vec<u8>>)], now: Timestamp
         builder.push(now, Some(key), value.as_deref(), &Headers::EMPTY);
     }
     Ok(builder.finish()?)
-}
-
-fn replay_offsets(topic: &OpenTopic, offsets: &mut GroupOffsets) -> Result<(), BrokerError> {
-    for partition in &topic.partitions {
-        let log = partition.lock();
-        let mut next: Offset = log.log_start();
-        while next < log.log_end() {
-            let mut chunk = log.read(next, REPLAY_BYTES)?;
-            while !chunk.is_empty() {
-                let batch = Batch::parse(&chunk).map_err(tidewater_log::LogError::from)?;
-                if !batch.is_control() {
-                    for record in batch.records(REPLAY_BYTES).map_err(tidewater_log::LogError::from)?.iter() {
-                        let record = record.map_err(tidewater_log::LogError::from)?;
-                        if let Some(key) = record.key {
-                            offsets.replay(key, record.value);
-                        }
-                    }
-                }
-                next = batch.next_offset();
-                chunk = chunk.slice(batch.len()..);
-            }
-        }
-    }
-    Ok(())
 }

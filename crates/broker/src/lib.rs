@@ -1,25 +1,28 @@
 //! The log broker: many partitions in one data folder, with topics, their settings, and the offsets of groups.
 //!
 //! [`Broker`] implements `Door`: what a client can ask for stands in `api/`, one file a request. Topics live in a log of
-//! their own (`__cluster_metadata-0`), offsets in `__consumer_offsets` in Apache Kafka's record format; both are replayed
-//! when the folder is opened.
+//! their own (`__cluster_metadata-0`), groups and their offsets in `__consumer_offsets` in Apache Kafka's record format; both are
+//! replayed when the folder is opened.
 
 mod admin;
 mod api;
 mod broker;
 mod config;
+mod coordinator;
 mod error;
 mod folder;
+mod groups;
 mod maintenance;
 mod metadata;
-mod offsets;
 mod properties;
 mod server;
 mod topics;
+mod wire;
 
 pub use broker::{Broker, BrokerSettings};
 pub use config::parse_topic_settings;
 pub use error::BrokerError;
+pub use groups::GroupSettings;
 pub use properties::BrokerConfig;
 pub use server::{Listener, ListenerError, Server, ServerSettings};
 

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::BrokerError;
 use crate::folder::{DataFolder, kafka_id};
+use crate::groups::OFFSETS_TOPIC;
 use crate::metadata::TopicRecord;
-use crate::offsets::OFFSETS_TOPIC;
 
 /// A partition, shared by all who serve it. The lock is held for an append, or to find where to read, never while reading.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 struct Running {
     broker: Broker,
     server: Server,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -25,11 +25,18 @@ impl Running {
     }
 
     async fn start_with(settings: ServerSettings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = Broker::open(folder.path(), BrokerSettings::default()).unwrap();
+        Self::start_over(BrokerSettings::default(), settings).await
+    }
+
+    async fn start_over(settings: BrokerSettings, server: ServerSettings) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), settings, server).await
+    }
+
+    async fn over(folder: tempfile::TempDir, settings: BrokerSettings, server: ServerSettings) -> Self {
+        let broker = Broker::open(folder.path(), settings).unwrap();
         let listener: Listener = "127.0.0.1:0".parse().unwrap();
-        let server = Server::start(&broker, &[listener], settings).await.unwrap();
-        Running { broker, server, _folder: folder }
+        let server = Server::start(&broker, &[listener], server).await.unwrap();
+        Running { broker, server, folder }
     }
 
     async fn connect(&self) -> Connection {
@@ -365,7 +372,7 @@ async fn a_batch_that_is_sent_again_is_written_once() {
         let broker = Broker::open(folder.path(), BrokerSettings::default()).unwrap();
         let listener: Listener = "127.0.0.1:0".parse().unwrap();
         let server = Server::start(&broker, &[listener], ServerSettings::default()).await.unwrap();
-        let running = Running { server, broker, _folder: tempfile::tempdir().unwrap() };
+        let running = Running { server, broker, folder: tempfile::tempdir().unwrap() };
         let mut connection = running.connect().await;
         let topic = connection.topic("news").await;
         let request = InitProducerIdRequest::default().with_transactional_id(None);
@@ -422,6 +429,114 @@ async fn what_is_asked_of_one_node_is_answered() {
     let response: ListPartitionReassignmentsResponse =
         connection.call(ApiKey::ListPartitionReassignments, 0, request).await;
     assert!(response.topics.is_empty());
+    running.stop().await;
+}
+
+/// A consumer's part in its group.
+struct Member {
+    connection: Connection,
+    id: StrBytes,
+    generation: i32,
+    /// The ids of all members, if it leads.
+    led: Vec<StrBytes>,
+}
+
+impl Member {
+    async fn new(running: &Running) -> Self {
+        let connection = running.connect().await;
+        Member { connection, id: StrBytes::default(), generation: -1, led: Vec::new() }
+    }
+
+    /// Asks to join; the answer may have to wait.
+    async fn send_join(&mut self) -> i32 {
+        let protocol = join_group_request::JoinGroupRequestProtocol::default()
+            .with_name(StrBytes::from_static_str("range"))
+            .with_metadata(Bytes::from_static(b"\0\0\0\0\0\x01\0\x04news\xff\xff\xff\xff"));
+        let request = JoinGroupRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str("readers")))
+            .with_session_timeout_ms(10_000)
+            .with_rebalance_timeout_ms(10_000)
+            .with_member_id(self.id.clone())
+            .with_protocol_type(StrBytes::from_static_str("consumer"))
+            .with_protocols(vec![protocol]);
+        self.connection.send(ApiKey::JoinGroup, 9, &request).await
+    }
+
+    async fn receive_join(&mut self, number: i32) -> i16 {
+        let joined: JoinGroupResponse = self.connection.receive(ApiKey::JoinGroup, 9, number).await;
+        (self.id, self.generation) = (joined.member_id, joined.generation_id);
+        self.led = joined.members.into_iter().map(|member| member.member_id).collect();
+        joined.error_code
+    }
+
+    async fn join(&mut self) -> i16 {
+        let number = self.send_join().await;
+        self.receive_join(number).await
+    }
+
+    async fn send_sync(&mut self) -> i32 {
+        let share = |id: &StrBytes| {
+            sync_group_request::SyncGroupRequestAssignment::default()
+                .with_member_id(id.clone())
+                .with_assignment(Bytes::copy_from_slice(id.as_bytes()))
+        };
+        let request = SyncGroupRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str("readers")))
+            .with_member_id(self.id.clone())
+            .with_generation_id(self.generation)
+            .with_protocol_type(Some(StrBytes::from_static_str("consumer")))
+            .with_protocol_name(Some(StrBytes::from_static_str("range")))
+            .with_assignments(self.led.iter().map(share).collect());
+        self.connection.send(ApiKey::SyncGroup, 5, &request).await
+    }
+
+    async fn heartbeat(&mut self) -> i16 {
+        let request = HeartbeatRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str("readers")))
+            .with_member_id(self.id.clone())
+            .with_generation_id(self.generation);
+        let response: HeartbeatResponse = self.connection.call(ApiKey::Heartbeat, 4, request).await;
+        response.error_code
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_a_group_wait_for_each_other_and_have_their_shares() {
+    let mut settings = BrokerSettings::default();
+    settings.groups.initial_rebalance_delay = std::time::Duration::from_millis(1);
+    let running = Running::start_over(settings, ServerSettings::default()).await;
+    let mut first = Member::new(&running).await;
+    assert_eq!(first.join().await, ResponseError::MemberIdRequired.code());
+    assert_eq!(first.join().await, 0);
+    assert_eq!((first.generation, first.led.len()), (1, 1));
+    // A second one comes: the first hears of it, and both are answered once it has joined again.
+    let mut second = Member::new(&running).await;
+    assert_eq!(second.join().await, ResponseError::MemberIdRequired.code());
+    let waiting = second.send_join().await;
+    while first.heartbeat().await != ResponseError::RebalanceInProgress.code() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(first.join().await, 0);
+    assert_eq!(second.receive_join(waiting).await, 0);
+    assert_eq!((first.generation, first.led.len(), second.led.len()), (2, 2, 0));
+    // The share of the one that does not lead waits for the leader.
+    let (asked, assigned) = (second.send_sync().await, first.send_sync().await);
+    for (member, number) in [(&mut first, assigned), (&mut second, asked)] {
+        let share: SyncGroupResponse = member.connection.receive(ApiKey::SyncGroup, 5, number).await;
+        assert_eq!((share.error_code, &*share.assignment), (0, member.id.as_bytes()));
+        assert_eq!(member.heartbeat().await, 0);
+    }
+    // What is in the log is there again.
+    let Running { broker, server, folder } = running;
+    server.stop().await;
+    broker.close().unwrap();
+    let running = Running::over(folder, BrokerSettings::default(), ServerSettings::default()).await;
+    let mut connection = running.connect().await;
+    let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(StrBytes::from_static_str("readers"))]);
+    let described: DescribeGroupsResponse = connection.call(ApiKey::DescribeGroups, 6, request).await;
+    let members: Vec<_> = described.groups[0].members.iter().map(|member| &*member.member_assignment).collect();
+    assert_eq!((&*described.groups[0].group_state, members.len()), ("Stable", 2));
+    assert!(members.contains(&first.id.as_bytes()) && members.contains(&second.id.as_bytes()));
     running.stop().await;
 }
 

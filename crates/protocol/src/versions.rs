@@ -7,7 +7,7 @@ use kafka_protocol::messages::ApiKey;
 /// What is answered, by key, with the versions that are advertised.
 ///
 /// Produce begins at 0, as in Apache Kafka: clients built on an old librdkafka look for it, though nobody sends a version before 3.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 22] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 30] = [
     (ApiKey::Produce, 0..=13),
     (ApiKey::Fetch, 4..=18),
     (ApiKey::ListOffsets, 1..=10),
@@ -15,6 +15,12 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 22] = [
     (ApiKey::OffsetCommit, 2..=10),
     (ApiKey::OffsetFetch, 1..=10),
     (ApiKey::FindCoordinator, 0..=6),
+    (ApiKey::JoinGroup, 0..=9),
+    (ApiKey::Heartbeat, 0..=4),
+    (ApiKey::LeaveGroup, 0..=5),
+    (ApiKey::SyncGroup, 0..=5),
+    (ApiKey::DescribeGroups, 0..=6),
+    (ApiKey::ListGroups, 0..=5),
     (ApiKey::ApiVersions, 0..=4),
     (ApiKey::CreateTopics, 2..=7),
     (ApiKey::DeleteTopics, 1..=6),
@@ -24,9 +30,11 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 22] = [
     (ApiKey::DescribeConfigs, 1..=4),
     (ApiKey::DescribeLogDirs, 1..=4),
     (ApiKey::CreatePartitions, 0..=3),
+    (ApiKey::DeleteGroups, 0..=2),
     (ApiKey::ElectLeaders, 0..=2),
     (ApiKey::IncrementalAlterConfigs, 0..=1),
     (ApiKey::ListPartitionReassignments, 0..=0),
+    (ApiKey::OffsetDelete, 0..=0),
     (ApiKey::DescribeCluster, 0..=2),
     (ApiKey::DescribeProducers, 0..=0),
     (ApiKey::DescribeTopicPartitions, 0..=0),

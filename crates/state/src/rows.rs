@@ -107,8 +107,14 @@ pub(crate) enum Known<'a> {
     Value(Option<&'a [u8]>),
 }
 
-/// A row's key, and its value if it is not deleted.
-pub(crate) type RowRef<'a> = (&'a [u8], Option<&'a [u8]>);
+/// A row, as a scan finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowRef<'a> {
+    pub key: &'a [u8],
+    /// `None` if it is deleted.
+    pub value: Option<&'a [u8]>,
+    pub is_in_cache: bool,
+}
 
 /// The rows of one store. No order of a hash table is ever seen.
 #[derive(Debug)]
@@ -341,13 +347,14 @@ impl Rows {
             None => 1,
         };
         let is_only_here = !is_new && !self.has_engine;
-        self.shadows -= usize::from(self.row(slot).is_shadow());
-        let row = self.row_mut(slot);
-        let was_dirty = row.dirty != 0;
-        if (row.is_unwritten || is_only_here && !row.is_leaving) && !was_dirty && row.below.is_none() {
-            row.below = Some(Box::new(row.value().map(SmallVec::from_slice)));
-        }
-        row.dirty = number;
+        let was_dirty = self.with(slot, |row| {
+            let was_dirty = row.dirty != 0;
+            if (row.is_unwritten || is_only_here && !row.is_leaving) && !was_dirty && row.below.is_none() {
+                row.below = Some(Box::new(row.value().map(SmallVec::from_slice)));
+            }
+            row.dirty = number;
+            was_dirty
+        });
         if !was_dirty {
             self.dirty_rows += 1;
             self.dirty_bytes += self.row(slot).bytes();
@@ -370,15 +377,13 @@ impl Rows {
             return found.into_iter().for_each(|slot| self.delete(slot));
         }
         let slot = found.unwrap_or_else(|| self.insert(key));
-        self.shadows -= usize::from(self.row(slot).is_shadow());
-        let row = self.row_mut(slot);
-        row.is_leaving = false;
-        let was_unwritten = row.is_unwritten;
-        if row.dirty != 0 {
-            // It was written again meanwhile.
-            row.below = Some(Box::new(value.map(SmallVec::from_slice)));
-        } else {
-            row.below = None;
+        let (was_unwritten, is_dirty) = self.with(slot, |row| {
+            row.is_leaving = false;
+            // It may have been written again meanwhile.
+            row.below = (row.dirty != 0).then(|| Box::new(value.map(SmallVec::from_slice)));
+            (row.is_unwritten, row.dirty != 0)
+        });
+        if !is_dirty {
             self.change(slot, value);
         }
         if !was_unwritten && self.has_engine {
@@ -390,17 +395,20 @@ impl Rows {
 
     /// Deletes what a row has below the record cache; there is no engine.
     fn delete(&mut self, slot: u32) {
-        self.shadows -= usize::from(self.row(slot).is_shadow());
-        let row = self.row_mut(slot);
-        (row.below, row.is_leaving) = (None, false);
-        if row.dirty == 0 {
+        let is_dirty = self.with(slot, |row| {
+            (row.below, row.is_leaving) = (None, false);
+            row.dirty != 0
+        });
+        if !is_dirty {
             self.remove(slot);
         }
     }
 
-    /// Lets a key go that the store has no more, but for the record cache; there is no engine.
+    /// Lets a key go that the store has no more, but for the record cache.
     pub fn let_go(&mut self, key: &[u8]) {
-        if let Some(slot) = self.look_up(key) {
+        if self.has_engine {
+            self.write(key, None);
+        } else if let Some(slot) = self.look_up(key) {
             self.let_go_at(slot);
         }
     }
@@ -409,13 +417,31 @@ impl Rows {
         if self.cache_bytes == 0 {
             return self.remove(slot);
         }
-        let was_shadow = self.row(slot).is_shadow();
-        let row = self.row_mut(slot);
-        row.below = Some(Box::new(None));
-        self.shadows += usize::from(row.is_shadow() && !was_shadow);
+        self.with(slot, |row| row.below = Some(Box::new(None)));
+        self.make_room(CLOCK_STEPS);
     }
 
-    /// Lets the keys go of which a rule holds.
+    /// Changes a row, and keeps count of shadows.
+    fn with<R>(&mut self, slot: u32, change: impl FnOnce(&mut Row) -> R) -> R {
+        let row = self.row_mut(slot);
+        let before = row.is_shadow();
+        let result = change(row);
+        let after = row.is_shadow();
+        self.shadows = self.shadows + usize::from(after) - usize::from(before);
+        result
+    }
+
+    /// Whether a row is in the record cache: one that waits to leave it, and others while all have room there.
+    fn is_in_cache(&self, row: &Row) -> bool {
+        self.cache_bytes > 0 && (row.dirty != 0 || row.is_leaving || self.bytes <= self.cache_bytes)
+    }
+
+    /// Whether the row that was found last is in the record cache.
+    pub fn is_found_in_cache(&self) -> bool {
+        self.slots.get(self.found as usize).is_some_and(|row| row.as_ref().is_some_and(|row| self.is_in_cache(row)))
+    }
+
+    /// Lets the keys go of which a rule holds; there is no engine.
     pub fn sweep(&mut self, is_dead: impl Fn(&[u8]) -> bool) {
         for slot in 0..self.slots.len() {
             if self.slots[slot].as_ref().is_some_and(|row| is_dead(&row.key)) {
@@ -525,13 +551,21 @@ impl Rows {
 
     /// Takes the dirty row that was written first; `None` if there is none. It is to be written, or all rolled back.
     pub fn next_dirty(&mut self) -> Option<DirtyEntry> {
-        // One that was not written deletes what is not there: the row is as the engine has it.
+        // One that was not written deletes what is not there, or comes too late for the store: the record cache has it still.
         if let Some(slot) = self.leaving.take()
-            && let Some(row) = &mut self.slots[slot as usize]
-            && std::mem::take(&mut row.is_leaving)
-            && (row.is_deleted && row.dirty == 0 && !self.has_engine)
+            && self.slots[slot as usize].as_ref().is_some_and(|row| row.is_leaving)
         {
-            self.remove(slot);
+            let has_engine = self.has_engine;
+            let is_gone = self.with(slot, |row| {
+                row.is_leaving = false;
+                if !has_engine && row.dirty == 0 {
+                    row.below.get_or_insert_with(|| Box::new(None));
+                }
+                row.is_deleted && row.dirty == 0 && !has_engine
+            });
+            if is_gone {
+                self.remove(slot);
+            }
         }
         while let Some((slot, number, context)) = self.order.get_mut(self.left) {
             self.left += 1;
@@ -596,7 +630,9 @@ impl Rows {
             row.below = None;
         }
         self.unwritten_bytes = 0;
-        self.make_room(2 * self.slots.len());
+        if self.has_engine {
+            self.make_room(2 * self.slots.len());
+        }
     }
 
     /// Lets the orders of rows go that nobody has asked for since the last commit.
@@ -613,7 +649,7 @@ impl Rows {
     pub fn range<'a>(&'a mut self, range: &'a KeyRange) -> impl DoubleEndedIterator<Item = RowRef<'a>> {
         self.is_sorted_used = true;
         let slots = &self.slots;
-        let sorted = self.sorted.get_or_insert_with(|| {
+        self.sorted.get_or_insert_with(|| {
             let rows =
                 slots.iter().enumerate().filter_map(|(slot, row)| Some((row.as_ref()?.key.clone(), slot as u32)));
             rows.collect()
@@ -625,8 +661,9 @@ impl Rows {
             (Some(to), _) => Bound::Excluded(&**to),
             (None, _) => Bound::Unbounded,
         };
-        let found = sorted.range::<[u8], _>((from, to)).filter_map(|(_, slot)| slots[*slot as usize].as_ref());
-        found.map(|row| (&*row.key, row.value()))
+        let this = &*self;
+        let sorted = this.sorted.iter().flat_map(move |sorted| sorted.range::<[u8], _>((from, to)));
+        sorted.filter_map(|(_, slot)| Some(this.row_ref(this.slots[*slot as usize].as_ref()?)))
     }
 
     /// The rows of a range whose keys begin with `prefix` and end in a time behind it, in order.
@@ -647,7 +684,11 @@ impl Rows {
         let chain = chains.find(self.hasher.hash_one(prefix_bytes), |chain| of(chain.first()) == prefix_bytes);
         let Some(chain) = chain else { return Vec::new() };
         let rows = chain.from(|slot| *self.row(slot).key < *range.from).map(|slot| self.row(slot));
-        rows.take_while(|row| range.contains(&row.key)).map(|row| (&*row.key, row.value())).collect()
+        rows.take_while(|row| range.contains(&row.key)).map(|row| self.row_ref(row)).collect()
+    }
+
+    fn row_ref<'a>(&self, row: &'a Row) -> RowRef<'a> {
+        RowRef { key: &row.key, value: row.value(), is_in_cache: self.is_in_cache(row) }
     }
 }
 
@@ -763,7 +804,7 @@ mod tests {
             Some(entry.key)
         });
         assert_eq!(taken.count(), 3);
-        let keys: Vec<_> = rows.range(&KeyRange::all()).map(|(key, _)| key.to_vec()).collect();
+        let keys: Vec<_> = rows.range(&KeyRange::all()).map(|row| row.key.to_vec()).collect();
         assert_eq!(keys, [b"b", b"c"]);
         assert_eq!((rows.slots.iter().flatten().count(), rows.unwritten_values()), (2, 2));
         assert_eq!(rows.range(&KeyRange { from: b"c".to_vec(), to: Some(b"b".to_vec()) }).count(), 0);
@@ -783,6 +824,20 @@ mod tests {
     }
 
     #[test]
+    fn what_leaves_and_is_not_written_is_in_the_record_cache_alone() {
+        let mut rows = Rows::without_engine(1000, None);
+        rows.write(b"a", Some(b"1"));
+        rows.let_go(b"a");
+        rows.put(b"a", None, context(1));
+        rows.put(b"late", Some(b"2"), context(1));
+        assert_eq!(std::iter::from_fn(|| rows.next_dirty()).count(), 2, "neither is written");
+        assert_eq!((rows.slots.iter().flatten().count(), rows.shadows, rows.unwritten_values()), (1, 1, 0));
+        assert_eq!(rows.get_flushed(b"late"), Known::Value(None));
+        rows.put(b"late", Some(b"3"), context(2));
+        assert_eq!(rows.shadows, 0);
+    }
+
+    #[test]
     fn a_chain_has_the_rows_of_one_prefix_by_time() {
         let mut rows = Rows::new(10_000, 0, Some(1));
         for key in [b"a3", b"b1"] {
@@ -793,7 +848,7 @@ mod tests {
             rows.write(key, Some(key));
         }
         let range = KeyRange::inclusive(b"a2".to_vec(), b"a9".to_vec());
-        let keys = |found: Vec<RowRef<'_>>| found.into_iter().map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
+        let keys = |found: Vec<RowRef<'_>>| found.into_iter().map(|row| row.key.to_vec()).collect::<Vec<_>>();
         assert_eq!(keys(rows.chain(b"a", &range)), [b"a2", b"a3"]);
         assert_eq!(keys(rows.range(&KeyRange::all()).collect()), [b"a1", b"a2", b"a3", b"b1"]);
         rows.committed();

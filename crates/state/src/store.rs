@@ -84,8 +84,8 @@ impl Store {
             Engine::Committed(_) => Some(Rows::new(cache_bytes, row_bytes, time_suffix(&spec.kind))),
             Engine::ReadOnly(_) => None,
         };
-        let recency = spec.max_keys.filter(|_| is_in_memory).map(Recency::new);
         let writes = !matches!(engine, Engine::ReadOnly(_));
+        let recency = spec.max_keys.filter(|_| writes).map(Recency::new);
         let sweep = spec.ttl_ms.filter(|_| writes).map(|ttl_ms| Sweep::new(ttl_ms, is_in_memory));
         Store { spec, number, engine, rows, is_cached, expiry, next_sequence: 0, recency, sweep }
     }
@@ -102,7 +102,8 @@ impl Store {
 
     /// Reads the value of a key in the store's own layout.
     pub fn get<R>(&mut self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StateError> {
-        if let Some(recency) = &mut self.recency {
+        // What the record cache answers is no use of the store.
+        if let Some(recency) = self.recency.as_mut().filter(|_| !self.is_cached) {
             recency.used(key);
         }
         let is_live = self.is_live(key);
@@ -113,7 +114,8 @@ impl Store {
         if (is_live || self.is_cached)
             && let Known::Value(value) = rows.get(key)
         {
-            return Ok(value.map(read));
+            let found = value.map(read);
+            return Ok(found.filter(|_| is_live || rows.is_found_in_cache()));
         }
         if !is_live || self.expiry.as_mut().is_some_and(|expiry| !expiry.may_have(key, &self.spec.kind)) {
             return Ok(None);
@@ -254,15 +256,15 @@ impl Store {
         let Some(rows) = &mut self.rows else {
             return Err(StateError::ReadOnly { store: self.spec.name.clone() });
         };
+        rows.write(key, value);
+        if let Some(expiry) = self.expiry.as_mut().filter(|_| !is_noted) {
+            expiry.add(key, rows.found(), &self.spec.kind);
+        }
         if let Some(recency) = &mut self.recency {
             // What leaves for want of room is not logged: a restore brings it back.
             for dropped in recency.written(key, value.is_some()) {
                 rows.let_go(&dropped);
             }
-        }
-        rows.write(key, value);
-        if let Some(expiry) = self.expiry.as_mut().filter(|_| !is_noted) {
-            expiry.add(key, rows.found(), &self.spec.kind);
         }
         Ok(true)
     }
@@ -301,9 +303,8 @@ impl Store {
         reverse: bool,
         is_live: impl Fn(&[u8]) -> bool,
     ) -> Result<Entries, StateError> {
-        let is_cached = self.is_cached;
         let mut rows = self.rows.as_mut().map(|rows| rows.chain(key, range)).unwrap_or_default();
-        rows.retain(|(key, _)| is_cached || is_live(key));
+        rows.retain(|row| row.is_in_cache || is_live(row.key));
         merge(&self.engine, rows.into_iter(), range, reverse, is_live)
     }
 
@@ -311,14 +312,14 @@ impl Store {
     pub(crate) fn has_row(&mut self, key: &[u8], range: &KeyRange, is_live: impl Fn(&[u8]) -> bool) -> bool {
         let of_key = |found: &[u8]| found.len() == range.from.len() && is_live(found);
         let rows = self.rows.as_mut().map(|rows| rows.chain(key, range)).unwrap_or_default();
-        rows.iter().any(|(found, value)| value.is_some() && of_key(found))
+        rows.iter().any(|row| row.value.is_some() && of_key(row.key))
     }
 
     /// The entries of all keys of a window or session store, with those left out that are not live.
     pub(crate) fn scan_all(&mut self, is_live: impl Fn(&[u8]) -> bool) -> Result<Entries, StateError> {
-        let (range, is_cached) = (KeyRange::all(), self.is_cached);
+        let range = KeyRange::all();
         let rows = self.rows.iter_mut().flat_map(|rows| rows.range(&range));
-        merge(&self.engine, rows.filter(|(key, _)| is_cached || is_live(key)), &range, false, &is_live)
+        merge(&self.engine, rows.filter(|row| row.is_in_cache || is_live(row.key)), &range, false, &is_live)
     }
 
     /// Visits the entries of a range in the order of their keys' bytes until told to stop, with what waits in the cache.
@@ -343,8 +344,8 @@ impl Store {
     /// Visits the keys of all entries, in no order; one that was deleted and one that is written may come as well, and twice.
     pub fn visit_keys(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), StateError> {
         let range = KeyRange::all();
-        for (key, _) in self.rows.iter_mut().flat_map(|rows| rows.range(&range)) {
-            visit(key);
+        for row in self.rows.iter_mut().flat_map(|rows| rows.range(&range)) {
+            visit(row.key);
         }
         self.engine.scan(&range, false, &mut |key, _| {
             visit(key);
@@ -401,6 +402,9 @@ impl Store {
 
     /// A commit is over: what was written is in the changelog, though it may not be in the engine yet.
     pub fn committed(&mut self) {
+        if let (Engine::Memory, Some(sweep)) = (&self.engine, &mut self.sweep) {
+            sweep.committed();
+        }
         self.rows.iter_mut().for_each(Rows::committed);
     }
 
@@ -445,13 +449,13 @@ fn merge_into<'a>(
     let mut next = rows.next();
     let mut flow = ControlFlow::Continue(());
     engine.scan(range, reverse, &mut |key, value| {
-        while let Some((row, content)) = next {
-            let order = if reverse { key.cmp(row) } else { row.cmp(key) };
+        while let Some(row) = next {
+            let order = if reverse { key.cmp(row.key) } else { row.key.cmp(key) };
             if order.is_gt() {
                 break;
             }
-            if let Some(content) = content {
-                flow = visit(row, content);
+            if let Some(content) = row.value {
+                flow = visit(row.key, content);
                 if flow.is_break() {
                     return flow;
                 }
@@ -469,9 +473,9 @@ fn merge_into<'a>(
     if flow.is_break() {
         return Ok(());
     }
-    for (key, value) in next.into_iter().chain(rows) {
-        if let Some(value) = value
-            && visit(key, value).is_break()
+    for row in next.into_iter().chain(rows) {
+        if let Some(value) = row.value
+            && visit(row.key, value).is_break()
         {
             break;
         }

@@ -312,7 +312,7 @@ impl Store {
         if reverse {
             windows.reverse();
         }
-        let (is_cached, live_from) = (self.is_cached(), self.windows_from());
+        let live_from = self.windows_from();
         let mut found = Windows::with_capacity(windows.len());
         let mut full = SmallVec::<[u8; 64]>::with_capacity(key.len() + WINDOW_SUFFIX);
         for (start, sequence, slot) in windows {
@@ -321,10 +321,18 @@ impl Store {
             full.extend_from_slice(&start.to_be_bytes());
             full.extend_from_slice(&sequence.to_be_bytes());
             let is_live = start >= live_from;
-            let value = match self.rows.as_mut().map(|rows| rows.get_at(slot, &full)) {
-                Some(Known::Value(value)) => value.filter(|_| is_live || is_cached).map(&mut read),
-                _ if is_live => self.engine.get(&full, &mut read)?,
-                _ => None,
+            let value = match &mut self.rows {
+                Some(rows) => match rows.get_at(slot, &full) {
+                    Known::Value(value) => Some(value.map(&mut read)),
+                    Known::Nothing => None,
+                }
+                .map(|value| value.filter(|_| is_live || rows.is_found_in_cache())),
+                None => None,
+            };
+            let value = match value {
+                Some(value) => value,
+                None if is_live => self.engine.get(&full, &mut read)?,
+                None => None,
             };
             found.extend(value.map(|value| (start, value)));
         }

@@ -191,9 +191,41 @@ proptest! {
         });
     }
 
+    /// What a record cache has before a bounded store is found as it was put; behind it are the keys that left the cache last.
+    #[test]
+    fn bounded_behind_a_cache(puts in puts(), most in 0usize..4, cache_bytes in prop_oneof![Just(1usize), Just(400)]) {
+        let kind = StoreKind::KeyValue { timestamped: false };
+        let spec =
+            StoreSpec { max_keys: Some(most), in_memory: true, cached: true, ..StoreSpec::new("bounded", kind) };
+        let memory = StoreMemory { cache_bytes, row_bytes: 0 };
+        let mut store = Store::new(spec.clone(), 0, MemoryBackend.open(&spec).unwrap(), memory);
+        let (mut log, mut latest, mut flushed) = (Log::default(), BTreeMap::new(), Vec::<(u8, u8)>::new());
+        for (key, time, value, flushes) in puts {
+            let found = store.get(&[key], |raw| raw[0]).unwrap();
+            prop_assert!(found.is_none() || found == latest.get(&key).copied().flatten());
+            let raw = value.map(|value| vec![value]);
+            store.put(&[key], raw.as_deref(), &context(time, Headers::EMPTY), &mut log).unwrap();
+            latest.insert(key, value);
+            prop_assert_eq!(store.get(&[key], |raw| raw[0]).unwrap(), value);
+            while let Some(entry) = (flushes || store.is_over_budget()).then(|| store.next_dirty()).flatten() {
+                flushed.retain(|(of, _)| *of != entry.key[0]);
+                let is_there = store.get_flushed(&entry.key, |_| ()).unwrap().is_some();
+                if entry.value.is_some() || is_there {
+                    store.write_through(&entry.key, entry.value.as_deref(), &entry.context, &mut log).unwrap();
+                }
+                flushed.extend(entry.value.as_ref().map(|value| (entry.key[0], value[0])));
+                flushed.drain(..flushed.len().saturating_sub(most));
+            }
+            for key in 0..3 {
+                let expected = flushed.iter().find(|(of, _)| *of == key).map(|(_, value)| *value);
+                prop_assert_eq!(store.get_flushed(&[key], |raw| raw[0]).unwrap(), expected);
+            }
+        }
+    }
+
     /// The keys that were used last stay.
     #[test]
-    fn bounded(puts in puts(), most in 1usize..4) {
+    fn bounded(puts in puts(), most in 0usize..4) {
         let kind = StoreKind::KeyValue { timestamped: false };
         let spec = StoreSpec { max_keys: Some(most), in_memory: true, ..StoreSpec::new("bounded", kind) };
         let (mut store, mut log) = (open(&mut MemoryBackend, &spec), Log::default());

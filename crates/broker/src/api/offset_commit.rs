@@ -1,7 +1,7 @@
-//! OffsetCommit: written to `__consumer_offsets`, then to the table.
+//! OffsetCommit: by a member of a group in its generation, or for a group without members.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tidewater_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use tidewater_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
@@ -9,16 +9,17 @@ use tidewater_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
 use tidewater_types::{Offset, TopicPartition};
 
-use super::explain;
 use crate::broker::Shared;
-use crate::offsets::{Committed, GROUP_LIMIT_BYTES, METADATA_LIMIT_BYTES, OFFSETS_TOPIC};
+use crate::groups::{Committed, METADATA_LIMIT_BYTES};
 use crate::topics::OpenTopic;
 
+/// From this version on, an unknown group is told as one.
+const UNKNOWN_GROUP: i16 = 9;
 /// From this version on, topics are named by their ids.
 const BY_ID: i16 = 10;
 
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &OffsetCommitRequest) -> OffsetCommitResponse {
-    let group = request.group_id.to_string();
+    let now = shared.now();
     let mut commits = Vec::new();
     let mut refused = BTreeMap::new();
     for topic in &request.topics {
@@ -38,13 +39,10 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
             }
             let topic_id = Some(open.record.id);
             let (offset, leader_epoch) = (Offset(partition.committed_offset), partition.committed_leader_epoch);
-            commits.push((place, Some(Committed { offset, leader_epoch, metadata, topic_id })));
+            commits.push((place, Committed { offset, leader_epoch, metadata, at: now, topic_id }));
         }
     }
-    let code = match write(shared, &group, commits) {
-        Ok(()) => 0,
-        Err(error) => error.code(),
-    };
+    let code = commit(shared, context, request, commits).map_or_else(|error| error.code(), |()| 0);
     let code_of = |place: TopicPartition| refused.get(&place).map_or(code, |error| error.code());
     let topics = request
         .topics
@@ -82,33 +80,26 @@ fn find(
     (name, open)
 }
 
-/// All offsets of a commit go into one batch, so that they are there together or not at all. The table is locked meanwhile,
-/// so that it has the order of the log.
-fn write(
+/// All offsets of a commit are there together or not at all.
+fn commit(
     shared: &Shared,
-    group: &str,
-    mut commits: Vec<(TopicPartition, Option<Committed>)>,
+    context: &RequestContext,
+    request: &OffsetCommitRequest,
+    mut commits: Vec<(TopicPartition, Committed)>,
 ) -> Result<(), ResponseError> {
-    if group.len() > GROUP_LIMIT_BYTES {
-        return Err(ResponseError::InvalidGroupId);
-    }
-    if commits.is_empty() {
-        return Ok(());
-    }
-    let topic = shared.offsets_topic().map_err(|error| {
-        let (code, message) = explain(OFFSETS_TOPIC, error);
-        tracing::error!(group, code = ?code, message, "the topic of offsets cannot be made");
-        ResponseError::CoordinatorNotAvailable
-    })?;
-    // Held to the end: a topic that was deleted since it was looked up, or made anew, must not have these offsets.
-    let topics = shared.topics();
-    commits.retain(|(place, committed)| {
-        let id = committed.as_ref().and_then(|committed| committed.topic_id);
-        topics.get(&*place.topic).is_some_and(|topic| Some(topic.record.id) == id)
+    let (group, instance) = (&*request.group_id.to_string(), request.group_instance_id.as_deref());
+    let member = (&*request.member_id.to_string(), instance, request.generation_id_or_member_epoch);
+    let unknown = match context.version {
+        UNKNOWN_GROUP.. => ResponseError::GroupIdNotFound,
+        _ => ResponseError::IllegalGeneration,
+    };
+    let done = shared.change_groups(|groups, outside, topics| {
+        groups.check_commit(group, member, unknown)?;
+        // A topic that was deleted since it was looked up, or made anew, must not have these offsets.
+        commits.retain(|(place, commit)| {
+            topics.get(&*place.topic).is_some_and(|topic| Some(topic.record.id) == commit.topic_id)
+        });
+        groups.commit(outside, group, commits)
     });
-    let mut offsets = shared.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.write_offsets(&topic, &mut offsets, group, commits).map_err(|error| {
-        tracing::error!(group, %error, "offsets cannot be written");
-        ResponseError::KafkaStorageError
-    })
+    done.flatten()
 }

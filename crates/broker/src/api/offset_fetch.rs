@@ -1,7 +1,6 @@
 //! OffsetFetch: what groups have committed. Up to version 7 a request has one group, and the response its topics at the top.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use tidewater_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use tidewater_protocol::messages::offset_fetch_response::{
@@ -14,7 +13,7 @@ use tidewater_types::TopicPartition;
 
 use super::{text, topic_name};
 use crate::broker::Shared;
-use crate::offsets::Committed;
+use crate::groups::Committed;
 
 /// From this version on, a request has several groups.
 const SEVERAL_GROUPS: i16 = 8;
@@ -50,7 +49,8 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
 }
 
 fn of_group(shared: &Shared, context: &RequestContext, group: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
-    let offsets = shared.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+    let groups = shared.groups();
+    let offsets = groups.offsets();
     let name = group.group_id.to_string();
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
     match &group.topics {

@@ -136,6 +136,19 @@ impl BrokerConfig {
                 self.data = Some(value.into());
             }
             "num.partitions" => self.broker.default_partitions = number(name, value, 1)?,
+            "group.min.session.timeout.ms" => self.broker.groups.min_session_timeout = millis(name, value)?,
+            "group.max.session.timeout.ms" => self.broker.groups.max_session_timeout = millis(name, value)?,
+            "group.initial.rebalance.delay.ms" => {
+                self.broker.groups.initial_rebalance_delay = Duration::from_millis(number(name, value, 0)?);
+            }
+            "group.max.size" => self.broker.groups.max_size = number(name, value, 1)?,
+            "offsets.retention.minutes" => {
+                self.broker.groups.offsets_retention =
+                    Duration::from_secs(number::<u64>(name, value, 1)?.saturating_mul(60));
+            }
+            "offsets.retention.check.interval.ms" => {
+                self.broker.groups.offsets_check_interval = millis(name, value)?;
+            }
             "offsets.topic.num.partitions" => self.broker.offsets_partitions = number(name, value, 1)?,
             "auto.create.topics.enable" => {
                 self.broker.auto_create_topics = match value {

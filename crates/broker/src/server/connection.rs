@@ -35,6 +35,8 @@ pub(super) enum Closed {
     Frame(#[from] FrameError),
     #[error("a request with acks=0 failed, which cannot be told")]
     Unacknowledged,
+    #[error("another request took the place of one that waited")]
+    Replaced,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -107,6 +109,22 @@ async fn answer(
         RequestKind::Produce(request) if request.acks == 0 => {
             let response = api::produce::handle(&state.shared, context, request);
             if has_error(&response) { Err(Closed::Unacknowledged) } else { Ok(Vec::new()) }
+        }
+        RequestKind::JoinGroup(request) => {
+            let joined = tokio::select! {
+                joined = api::join_group::handle(&state.shared, context, &request) => joined,
+                _ = stopped.wait_for(|stop| *stop) => None,
+            };
+            let response = ResponseKind::JoinGroup(joined.ok_or(Closed::Replaced)?);
+            Ok(whole(write_response(head, &response)?))
+        }
+        RequestKind::SyncGroup(request) => {
+            let synced = tokio::select! {
+                synced = api::sync_group::handle(&state.shared, context, &request) => synced,
+                _ = stopped.wait_for(|stop| *stop) => None,
+            };
+            let response = ResponseKind::SyncGroup(synced.ok_or(Closed::Replaced)?);
+            Ok(whole(write_response(head, &response)?))
         }
         request => {
             let unknown = || FrameError::UnknownKey { key: head.key as i16 };
