@@ -204,7 +204,7 @@ fn flush_if_full(store: &mut Store) {
 /// memory.
 fn run_windows(backend: &mut dyn Backend, spec: &StoreSpec, row_bytes: usize, lasting: bool, steps: &[WindowStep]) {
     let memory = StoreMemory { row_bytes, ..SMALL };
-    let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
+    let mut store = Store::new(spec.clone(), 0, backend.open(spec).unwrap(), memory);
     let mut model: BTreeMap<(u8, i64), Vec<u8>> = BTreeMap::new();
     let mut newest = -1;
     for step in steps {
@@ -249,7 +249,7 @@ fn run_windows(backend: &mut dyn Backend, spec: &StoreSpec, row_bytes: usize, la
                 backend.commit(writes, &BTreeMap::new()).unwrap();
                 store.all_written();
                 if lasting && matches!(step, WindowStep::Reopen) {
-                    store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), memory);
+                    store = Store::new(spec.clone(), 0, backend.open(spec).unwrap(), memory);
                 }
             }
         }
@@ -284,7 +284,7 @@ fn session_spec(layout: Layout, cached: bool) -> StoreSpec {
 
 /// Runs the steps against a session store and a model, in which sessions stand by key, end and start.
 fn run_sessions(backend: &mut dyn Backend, spec: &StoreSpec, steps: &[SessionStep]) {
-    let mut store = Store::new(spec.clone(), 0, backend.open(&spec).unwrap(), SMALL);
+    let mut store = Store::new(spec.clone(), 0, backend.open(spec).unwrap(), SMALL);
     let mut model: BTreeMap<(u8, i64, i64), Vec<u8>> = BTreeMap::new();
     let mut newest = -1;
     for step in steps {
