@@ -2,6 +2,7 @@
 //!
 //! It only finds and starts programs, so that it compiles in seconds. Each step says what it does and how long it took.
 
+mod kafka;
 mod setup;
 mod tidy;
 
@@ -19,6 +20,7 @@ cargo xtask COMMAND
   bench log             measures the log: append, fetch, recovery
   bench core            measures the workloads on the task core alone, and its allocations
   bench streams [..]    measures the workloads (--workload W, --threads N, --json FILE)
+  kafka start|stop|tool a real Apache Kafka of one node or three (kafka --help)
   golden PATH...        runs recorded cases of Kafka Streams (files or folders; --show NAME prints one)
 ";
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "test" => setup::check(false).and_then(|()| test(rest)),
         "tidy" => setup::check(false).and_then(|()| tidy::check()),
         "bench" => setup::check(false).and_then(|()| bench(rest)),
+        "kafka" => kafka::command(rest),
         "golden" => setup::check(false).and_then(|()| golden(rest)),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

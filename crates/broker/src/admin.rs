@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tidewater_env::random_id;
@@ -108,11 +109,17 @@ impl Shared {
         let topic = Arc::new(topic);
         self.topic_names.write().unwrap_or_else(PoisonError::into_inner).insert(record.id, name.to_owned());
         topics.insert(name.to_owned(), topic.clone());
+        self.topics_version.fetch_add(1, Ordering::Release);
         Ok(topic)
     }
 
     /// Changes a topic's settings, by name, all together or none.
-    pub fn alter_settings(&self, name: &str, changes: Vec<(String, SettingChange)>) -> Result<(), TopicError> {
+    pub fn alter_settings(
+        &self,
+        name: &str,
+        changes: Vec<(String, SettingChange)>,
+        validate_only: bool,
+    ) -> Result<(), TopicError> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let topic = topics.get(name).ok_or(TopicError::Unknown)?;
         let mut record = topic.record.clone();
@@ -124,6 +131,9 @@ impl Shared {
         }
         let parsed = self.topic_config(&record.configs);
         let config = parsed.map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
+        if validate_only {
+            return Ok(());
+        }
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, Some(&record), self.now()).map_err(storage)?;
         for partition in &topic.partitions {
@@ -162,6 +172,7 @@ impl Shared {
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, Some(&grown.record), self.now()).map_err(storage)?;
         topics.insert(name.to_owned(), Arc::new(grown));
+        self.topics_version.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -217,6 +228,7 @@ impl Shared {
         }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = topics.remove(name) else { return Ok(false) };
+        self.topics_version.fetch_add(1, Ordering::Release);
         self.topic_names.write().unwrap_or_else(PoisonError::into_inner).remove(&topic.record.id);
         let mut renamed = Vec::new();
         for (number, partition) in topic.partitions.iter().enumerate() {
@@ -230,7 +242,8 @@ impl Shared {
         self.folder.forget_points(name)?;
         self.metadata.lock().unwrap_or_else(PoisonError::into_inner).write(name, None, self.now())?;
         if let Some(offsets) = topics.get(OFFSETS_TOPIC).cloned() {
-            let forgotten = self.change_groups_over(&offsets, |groups, outside| groups.forget_topic(outside, name));
+            let forgotten =
+                self.change_groups_over(&offsets, &topics, |groups, outside| groups.forget_topic(outside, name));
             if let Err(error) = forgotten {
                 // They are left out at the next start, since the topic's id is not this one's.
                 tracing::error!(topic = name, %error, "offsets of a deleted topic stay");

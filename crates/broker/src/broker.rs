@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub folder: DataFolder,
     pub settings: BrokerSettings,
     pub topics: RwLock<BTreeMap<String, Arc<OpenTopic>>>,
+    /// Another number whenever a topic is made, grows, or is deleted.
+    pub topics_version: AtomicU64,
     /// The names of topics by their ids; changed while the topics are locked.
     pub topic_names: RwLock<BTreeMap<Uuid, String>>,
     pub metadata: Mutex<MetadataLog>,
@@ -125,6 +127,7 @@ impl Broker {
         groups.start(settings.clock.monotonic(), &settings.groups);
         let topic_names = topics.iter().map(|(name, topic)| (topic.record.id, name.clone())).collect();
         let shared = Arc::new(Shared {
+            topics_version: AtomicU64::new(0),
             topic_names: RwLock::new(topic_names),
             folder,
             settings,
@@ -243,9 +246,26 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
             Response::IncrementalAlterConfigs(api::incremental_alter_configs::handle(shared, &request))
         }
         Request::OffsetCommit(request) => Response::OffsetCommit(api::offset_commit::handle(shared, context, &request)),
+        Request::AlterConfigs(request) => Response::AlterConfigs(api::alter_configs::handle(shared, &request)),
+        Request::AlterPartitionReassignments(request) => {
+            Response::AlterPartitionReassignments(api::alter_partition_reassignments::handle(shared, &request))
+        }
+        Request::ListConfigResources(request) => {
+            Response::ListConfigResources(api::list_config_resources::handle(shared, context, &request))
+        }
+        Request::UpdateFeatures(request) => Response::UpdateFeatures(api::update_features::handle(context, &request)),
+        Request::DescribeQuorum(request) => {
+            Response::DescribeQuorum(api::describe_quorum::handle(shared, context, &request))
+        }
         Request::OffsetDelete(request) => Response::OffsetDelete(api::offset_delete::handle(shared, &request)),
         Request::Heartbeat(request) => Response::Heartbeat(api::heartbeat::handle(shared, &request)),
         Request::LeaveGroup(request) => Response::LeaveGroup(api::leave_group::handle(shared, context, &request)),
+        Request::ConsumerGroupHeartbeat(request) => {
+            Response::ConsumerGroupHeartbeat(api::consumer_group_heartbeat::handle(shared, context, &request))
+        }
+        Request::ConsumerGroupDescribe(request) => {
+            Response::ConsumerGroupDescribe(api::consumer_group_describe::handle(shared, &request))
+        }
         Request::DescribeGroups(request) => {
             Response::DescribeGroups(api::describe_groups::handle(shared, context, &request))
         }
@@ -286,6 +306,11 @@ impl Shared {
     /// What a topic's settings make, over those that the broker gives all topics.
     pub fn topic_config(&self, own: &BTreeMap<String, String>) -> Result<LogConfig, BrokerError> {
         topic_config(&self.settings.topic_defaults, own)
+    }
+
+    /// Where the next record of the log of topics goes.
+    pub fn metadata_end(&self) -> i64 {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner).end().0
     }
 
     pub fn now(&self) -> Timestamp {

@@ -10,11 +10,12 @@ use tidewater_env::{random_id, spawn};
 use tidewater_log::LogError;
 use tidewater_protocol::{Batch, RequestContext, ResponseError};
 use tidewater_types::Offset;
+use uuid::Uuid;
 
 use crate::BrokerError;
 use crate::api::explain;
 use crate::broker::{Shared, keyed_batch};
-use crate::groups::{Client, Groups, Journal, OFFSETS_TOPIC, Outside, Record, partition_of};
+use crate::groups::{Client, Groups, Journal, OFFSETS_TOPIC, Outside, Record, Topics, partition_of};
 use crate::topics::OpenTopic;
 
 const REPLAY_BYTES: usize = 1 << 20;
@@ -51,6 +52,30 @@ impl Journal for OffsetsLog<'_> {
     }
 }
 
+/// The topics as groups see them.
+pub(crate) struct TopicsNow<'a> {
+    pub shared: &'a Shared,
+    pub topics: &'a BTreeMap<String, Arc<OpenTopic>>,
+}
+
+impl Topics for TopicsNow<'_> {
+    fn version(&self) -> u64 {
+        self.shared.topics_version.load(Ordering::Acquire)
+    }
+
+    fn find(&self, name: &str) -> Option<(Uuid, i32)> {
+        self.topics.get(name).map(|topic| (topic.record.id, topic.record.partitions))
+    }
+
+    fn name_of(&self, id: Uuid) -> Option<String> {
+        self.shared.topic_names.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.topics.keys().cloned().collect()
+    }
+}
+
 impl Shared {
     /// The groups, to look at.
     pub fn groups(&self) -> MutexGuard<'_, Groups> {
@@ -71,13 +96,14 @@ impl Shared {
             ResponseError::CoordinatorNotAvailable
         })?;
         let topics = self.topics();
-        Ok(self.change_groups_over(&topic, |groups, outside| change(groups, outside, &topics)))
+        Ok(self.change_groups_over(&topic, &topics, |groups, outside| change(groups, outside, &topics)))
     }
 
     /// Has the groups do something, for one who has locked the topics.
     pub fn change_groups_over<R>(
         &self,
         topic: &OpenTopic,
+        topics: &BTreeMap<String, Arc<OpenTopic>>,
         change: impl FnOnce(&mut Groups, &mut Outside<'_>) -> R,
     ) -> R {
         let mut groups = self.groups();
@@ -88,6 +114,7 @@ impl Shared {
             wall: self.now(),
             settings: &self.settings.groups,
             journal: &mut journal,
+            topics: &TopicsNow { shared: self, topics },
             new_id: &mut random_id,
         };
         let result = change(&mut groups, &mut outside);

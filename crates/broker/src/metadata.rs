@@ -134,6 +134,11 @@ impl MetadataLog {
         Ok(())
     }
 
+    /// Where the next record goes.
+    pub fn end(&self) -> Offset {
+        self.log.log_end()
+    }
+
     pub fn close(&mut self) -> Result<(), BrokerError> {
         self.log.close()?;
         Ok(())

@@ -3,6 +3,8 @@
 //! Up to some version of a record, texts have their length in 2 bytes and arrays and bytes theirs in 4, −1 for null; from it on lengths are
 //! *compact*, a varint of one more than the length with 0 for null, and every structure ends in tagged fields.
 
+use uuid::Uuid;
+
 /// Writes fields.
 #[derive(Debug, Default)]
 pub(crate) struct Writer(Vec<u8>);
@@ -14,6 +16,19 @@ impl Writer {
 
     pub fn finish(self) -> Vec<u8> {
         self.0
+    }
+
+    /// Fields without a version before them, as those of a structure within.
+    pub fn part() -> Self {
+        Writer::default()
+    }
+
+    pub fn i8(&mut self, number: i8) {
+        self.0.extend_from_slice(&number.to_be_bytes());
+    }
+
+    pub fn uuid(&mut self, id: Uuid) {
+        self.0.extend_from_slice(id.as_bytes());
     }
 
     pub fn i16(&mut self, number: i16) {
@@ -65,6 +80,13 @@ impl Writer {
         self.0.extend_from_slice(text.as_bytes());
     }
 
+    pub fn nullable_compact_text(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.compact_text(text),
+            None => self.varint(0),
+        }
+    }
+
     /// Tagged fields, by their tags in ascending order.
     pub fn tagged(&mut self, fields: &[(u32, &[u8])]) {
         self.varint(fields.len() as u32);
@@ -95,6 +117,14 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
+    }
+
+    pub fn i8(&mut self) -> Option<i8> {
+        self.array().map(i8::from_be_bytes)
+    }
+
+    pub fn uuid(&mut self) -> Option<Uuid> {
+        self.array().map(Uuid::from_bytes)
     }
 
     pub fn i16(&mut self) -> Option<i16> {
@@ -145,6 +175,19 @@ impl<'a> Reader<'a> {
     pub fn compact_text(&mut self) -> Option<&'a str> {
         let length = self.compact_length()?;
         std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    pub fn nullable_compact_text(&mut self) -> Option<Option<&'a str>> {
+        match self.varint()?.checked_sub(1) {
+            Some(length) => std::str::from_utf8(self.take(length as usize)?).ok().map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// A compact array, given what reads one of its elements.
+    pub fn compact_array<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.compact_length()?;
+        (0..count).map(|_| read(self)).collect()
     }
 
     /// Hands each tagged field to `read`.

@@ -10,11 +10,11 @@ use super::text;
 
 /// From this version on, a client says its name and version.
 const NAMES_CLIENT: i16 = 3;
-/// The one feature that is in force, and the levels of it that Apache Kafka 4.3 has. Those of groups and transactions are not
-/// named before there are any: clients would take them to be there.
-const METADATA_VERSION: &str = "metadata.version";
-const LEAST_METADATA_VERSION: i16 = 7;
-const NEWEST_METADATA_VERSION: i16 = 30;
+/// From this version on, a level of a feature may be 0; before, features with such a level are left out.
+const LEVEL_ZERO: i16 = 4;
+/// The features that are in force, each with the levels of it that Apache Kafka 4.3 has, by name. Those of transactions and of streams'
+/// groups are not named before there are any: clients would take them to be there.
+pub(super) const FEATURES: [(&str, i16, i16); 2] = [("group.version", 0, 1), ("metadata.version", 7, 30)];
 
 pub(crate) fn handle(context: &RequestContext, request: &ApiVersionsRequest) -> ApiVersionsResponse {
     let is_legal = |name: &str| {
@@ -26,12 +26,12 @@ pub(crate) fn handle(context: &RequestContext, request: &ApiVersionsRequest) -> 
     if context.version >= NAMES_CLIENT && !names.into_iter().all(|name| is_legal(name)) {
         return ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code());
     }
-    supported()
+    supported(context.version)
 }
 
 /// The answer in version 0 to a version that is not known here: the client asks again in one that it finds in it.
 pub(crate) fn unsupported() -> ApiVersionsResponse {
-    let versions = supported().api_keys.into_iter().filter(|version| version.api_key == API_VERSIONS);
+    let versions = supported(0).api_keys.into_iter().filter(|version| version.api_key == API_VERSIONS);
     ApiVersionsResponse::default()
         .with_error_code(ResponseError::UnsupportedVersion.code())
         .with_api_keys(versions.collect())
@@ -40,24 +40,26 @@ pub(crate) fn unsupported() -> ApiVersionsResponse {
 /// The key of this request.
 const API_VERSIONS: i16 = 18;
 
-fn supported() -> ApiVersionsResponse {
+fn supported(version: i16) -> ApiVersionsResponse {
     let versions = supported_versions().map(|(key, versions)| {
         ApiVersion::default()
             .with_api_key(key as i16)
             .with_min_version(*versions.start())
             .with_max_version(*versions.end())
     });
-    let supported = SupportedFeatureKey::default()
-        .with_name(text(METADATA_VERSION))
-        .with_min_version(LEAST_METADATA_VERSION)
-        .with_max_version(NEWEST_METADATA_VERSION);
-    let finalized = FinalizedFeatureKey::default()
-        .with_name(text(METADATA_VERSION))
-        .with_min_version_level(NEWEST_METADATA_VERSION)
-        .with_max_version_level(NEWEST_METADATA_VERSION);
+    let features = FEATURES.into_iter().filter(|(_, least, _)| *least > 0 || version >= LEVEL_ZERO);
+    let supported = features.map(|(name, least, newest)| {
+        SupportedFeatureKey::default().with_name(text(name)).with_min_version(least).with_max_version(newest)
+    });
+    let finalized = FEATURES.into_iter().map(|(name, _, newest)| {
+        FinalizedFeatureKey::default()
+            .with_name(text(name))
+            .with_min_version_level(newest)
+            .with_max_version_level(newest)
+    });
     ApiVersionsResponse::default()
         .with_api_keys(versions.collect())
-        .with_supported_features(vec![supported])
+        .with_supported_features(supported.collect())
         .with_finalized_features_epoch(0)
-        .with_finalized_features(vec![finalized])
+        .with_finalized_features(finalized.collect())
 }

@@ -14,7 +14,7 @@ pub(crate) fn handle(shared: &Shared, request: &IncrementalAlterConfigsRequest) 
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        match alter(shared, resource) {
+        match alter(shared, resource, request.validate_only) {
             Ok(()) => response,
             Err((code, message)) => response.with_error_code(code.code()).with_error_message(Some(text(message))),
         }
@@ -22,14 +22,14 @@ pub(crate) fn handle(shared: &Shared, request: &IncrementalAlterConfigsRequest) 
     IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
 }
 
-fn alter(shared: &Shared, resource: &AlterConfigsResource) -> Result<(), (ResponseError, String)> {
+fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), (ResponseError, String)> {
     if resource.resource_type != TOPIC_RESOURCE {
         return Err((ResponseError::InvalidRequest, "only settings of topics can be changed".to_owned()));
     }
     let changes = resource.configs.iter().map(|config| Ok((config.name.to_string(), change(config)?)));
     let changes = changes.collect::<Result<Vec<_>, _>>()?;
     let name = resource.resource_name.to_string();
-    shared.alter_settings(&name, changes).map_err(|error| explain(&name, error))
+    shared.alter_settings(&name, changes, validate_only).map_err(|error| explain(&name, error))
 }
 
 /// What is asked for, by the numbers of `AlterConfigOp.OpType`.

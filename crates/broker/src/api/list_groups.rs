@@ -7,9 +7,6 @@ use tidewater_protocol::messages::{GroupId, ListGroupsRequest, ListGroupsRespons
 use super::text;
 use crate::broker::Shared;
 
-/// The type of groups of the classic protocol.
-const CLASSIC: &str = "classic";
-
 pub(crate) fn handle(shared: &Shared, request: &ListGroupsRequest) -> ListGroupsResponse {
     let is_wanted = |filter: &[StrBytes], what: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(what))
@@ -17,13 +14,13 @@ pub(crate) fn handle(shared: &Shared, request: &ListGroupsRequest) -> ListGroups
     let groups = shared.groups();
     let listed = groups
         .list()
-        .filter(|(_, _, state)| is_wanted(&request.states_filter, state) && is_wanted(&request.types_filter, CLASSIC))
-        .map(|(name, protocol_type, state)| {
+        .filter(|group| is_wanted(&request.states_filter, group.state) && is_wanted(&request.types_filter, group.kind))
+        .map(|group| {
             ListedGroup::default()
-                .with_group_id(GroupId(text(name)))
-                .with_protocol_type(text(protocol_type))
-                .with_group_state(text(state))
-                .with_group_type(text(CLASSIC))
+                .with_group_id(GroupId(text(group.name)))
+                .with_protocol_type(text(group.protocol_type))
+                .with_group_state(text(group.state))
+                .with_group_type(text(group.kind))
         });
     ListGroupsResponse::default().with_groups(listed.collect())
 }

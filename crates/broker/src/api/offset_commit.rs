@@ -94,7 +94,7 @@ fn commit(
         _ => ResponseError::IllegalGeneration,
     };
     let done = shared.change_groups(|groups, outside, topics| {
-        groups.check_commit(group, member, unknown)?;
+        groups.check_commit(group, member, &commits, unknown)?;
         // A topic that was deleted since it was looked up, or made anew, must not have these offsets.
         commits.retain(|(place, commit)| {
             topics.get(&*place.topic).is_some_and(|topic| Some(topic.record.id) == commit.topic_id)

@@ -52,6 +52,10 @@ fn of_group(shared: &Shared, context: &RequestContext, group: &OffsetFetchReques
     let groups = shared.groups();
     let offsets = groups.offsets();
     let name = group.group_id.to_string();
+    if let Err(error) = groups.check_fetch(&name, group.member_id.as_deref(), group.member_epoch) {
+        let refused = OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
+        return refused.with_error_code(error.code());
+    }
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
     match &group.topics {
         None => {

@@ -24,7 +24,7 @@ use tidewater_protocol::messages::{
 use tidewater_protocol::{ResponseError, StrBytes};
 use tidewater_types::Timestamp;
 
-use super::records::{GroupValue, MemberValue, group_key, group_value};
+use super::records::{GroupValue, MemberValue, Record, group_key, group_value};
 use super::{Client, Outside, Reply, Timer, Timers};
 use crate::wire::Reader;
 
@@ -217,10 +217,10 @@ impl ClassicGroup {
         outside.journal.append(&self.name, vec![(group_key(&self.name), Some(group_value(&self.value())))])
     }
 
-    /// Has a new group written, so that it is there again after a restart.
-    pub fn write_empty(&self, outside: &mut Outside<'_>) -> Result<(), ResponseError> {
+    /// The record of a new group, so that it is there again after a restart.
+    pub fn empty_record(&self) -> Record {
         let empty = GroupValue { since: self.since.0, ..GroupValue::default() };
-        outside.journal.append(&self.name, vec![(group_key(&self.name), Some(group_value(&empty)))])
+        (group_key(&self.name), Some(group_value(&empty)))
     }
 
     fn heartbeat_timer(&self, member: &MemberId) -> Timer {

@@ -3,7 +3,9 @@
 //! All of it is a state machine over the records of `__consumer_offsets`. It reads no clock and touches no disk: it is told the time, and
 //! given a [`Journal`] to write to. What it decides is in the journal before it is told to anybody.
 
+mod assign;
 mod classic;
+mod consumer;
 mod offsets;
 mod records;
 mod timers;
@@ -16,19 +18,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewater_protocol::ResponseError;
+use tidewater_protocol::StrBytes;
 use tidewater_protocol::messages::describe_groups_response::DescribedGroup;
 use tidewater_protocol::messages::leave_group_request::MemberIdentity;
 use tidewater_protocol::messages::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest,
+    JoinGroupResponse, SyncGroupRequest, SyncGroupResponse, consumer_group_describe_response,
 };
 use tidewater_types::{Timestamp, TopicPartition};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use assign::Assignor;
 use classic::{ClassicGroup, refused_join, refused_sync};
+use consumer::{ConsumerGroup, JOINS, LEAVES, LEAVES_FOR_NOW, Refusal};
 pub(crate) use offsets::{Committed, GroupOffsets, METADATA_LIMIT_BYTES};
 use records::{
-    GROUP_LIMIT_BYTES, Key, group_key, offset_key, offset_value, read_group_value, read_key, read_offset_value,
+    Change, GROUP_LIMIT_BYTES, Key, Part, group_key, offset_key, offset_value, read_change, read_group_value, read_key,
+    read_offset_value,
 };
 pub(crate) use records::{OFFSETS_TOPIC, Record, partition_of};
 use timers::Timers;
@@ -44,6 +51,12 @@ pub struct GroupSettings {
     pub initial_rebalance_delay: Duration,
     /// `group.max.size`: members of a group. Default as many as there are.
     pub max_size: usize,
+    /// `group.consumer.session.timeout.ms`: of the consumer protocol. Default 45 s.
+    pub consumer_session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms`. Default 5 s.
+    pub consumer_heartbeat_interval: Duration,
+    /// `group.consumer.max.size`. Default as many as there are.
+    pub consumer_max_size: usize,
     /// `offsets.retention.minutes`: how long offsets of nobody are kept. Default 7 days.
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`. Default 10 minutes.
@@ -57,6 +70,9 @@ impl Default for GroupSettings {
             max_session_timeout: Duration::from_secs(1800),
             initial_rebalance_delay: Duration::from_secs(3),
             max_size: i32::MAX as usize,
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_max_size: i32::MAX as usize,
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             offsets_check_interval: Duration::from_secs(600),
         }
@@ -69,6 +85,19 @@ pub(crate) trait Journal {
     fn append(&mut self, group: &str, records: Vec<Record>) -> Result<(), ResponseError>;
 }
 
+/// The topics that there are.
+pub(crate) trait Topics {
+    /// Another one whenever they change.
+    fn version(&self) -> u64;
+
+    /// A topic's id, and how many partitions it has.
+    fn find(&self, name: &str) -> Option<(Uuid, i32)>;
+
+    fn name_of(&self, id: Uuid) -> Option<String>;
+
+    fn names(&self) -> Vec<String>;
+}
+
 /// What groups are told of the world.
 pub(crate) struct Outside<'a> {
     /// Since some fixed moment.
@@ -76,6 +105,7 @@ pub(crate) struct Outside<'a> {
     pub wall: Timestamp,
     pub settings: &'a GroupSettings,
     pub journal: &'a mut dyn Journal,
+    pub topics: &'a dyn Topics,
     /// Makes the end of a new member's id.
     pub new_id: &'a mut dyn FnMut() -> Uuid,
 }
@@ -100,14 +130,55 @@ enum Timer {
     Sync(Arc<str>),
     /// A member was not heard of.
     Heartbeat(Arc<str>, Arc<str>),
+    /// A member has kept partitions that it must give up.
+    Revocation(Arc<str>, Arc<str>),
     /// Old offsets are looked for.
     Expire,
+}
+
+/// A group, of one of the protocols.
+#[derive(Debug)]
+enum Group {
+    Classic(ClassicGroup),
+    Consumer(ConsumerGroup),
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        match self {
+            Group::Classic(group) => group.is_empty(),
+            Group::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    fn is_subscribed(&self, topic: &str) -> bool {
+        match self {
+            Group::Classic(group) => group.is_subscribed(topic),
+            Group::Consumer(group) => group.is_subscribed(topic),
+        }
+    }
+
+    /// From when on the age of an offset counts that was committed at some time; `None` while offsets are kept.
+    fn offset_age_from(&self, committed: Timestamp) -> Option<Timestamp> {
+        match self {
+            Group::Classic(group) => group.offset_age_from(committed),
+            Group::Consumer(_) => Some(committed),
+        }
+    }
+
+    /// The records that delete it.
+    fn tombstones(&self, name: &str) -> Vec<Record> {
+        match self {
+            Group::Classic(_) => vec![(group_key(name), None)],
+            Group::Consumer(group) => group.tombstones(),
+        }
+    }
 }
 
 /// All groups.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    groups: BTreeMap<Arc<str>, ClassicGroup>,
+    groups: BTreeMap<Arc<str>, Group>,
     offsets: GroupOffsets,
     timers: Timers<Timer>,
 }
@@ -132,9 +203,12 @@ impl Groups {
                 match value.map(read_group_value) {
                     Some(None) => tracing::warn!(group = &*name, "a group in the log cannot be read"),
                     None => drop(self.groups.remove(&name)),
-                    Some(Some(value)) => drop(self.groups.insert(name.clone(), ClassicGroup::of(name, value))),
+                    Some(Some(value)) => {
+                        self.groups.insert(name.clone(), Group::Classic(ClassicGroup::of(name, value)));
+                    }
                 }
             }
+            Some(Key::Consumer(group, part)) => self.replay_consumer(&group, part, value),
             None => {}
         }
     }
@@ -142,7 +216,10 @@ impl Groups {
     /// All records were replayed: time begins to count.
     pub fn start(&mut self, now: Duration, settings: &GroupSettings) {
         for group in self.groups.values() {
-            group.start(now, &mut self.timers);
+            match group {
+                Group::Classic(group) => group.start(now, &mut self.timers),
+                Group::Consumer(group) => group.start(now, settings.consumer_session_timeout, &mut self.timers),
+            }
         }
         self.expire_later(now, settings);
     }
@@ -154,19 +231,40 @@ impl Groups {
         }
     }
 
-    fn get_or_make(&mut self, name: &str, since: Timestamp) -> &mut ClassicGroup {
+    /// Takes a change of a group of the consumer protocol in.
+    fn replay_consumer(&mut self, name: &str, part: Part, value: Option<&[u8]>) {
+        let Some(change) = read_change(part, value) else {
+            tracing::warn!(group = name, "a part of a group in the log cannot be read");
+            return;
+        };
+        let is_end = matches!(change, Change::Epoch(None));
         let name: Arc<str> = name.into();
-        self.groups.entry(name.clone()).or_insert_with(|| ClassicGroup::new(name, since))
+        // A group's first record is its epoch, or a member: a group of the classic protocol that offsets have made gives way.
+        let is_consumer = matches!(self.groups.get(&name), Some(Group::Consumer(_)));
+        if !is_consumer && value.is_some() {
+            self.groups.insert(name.clone(), Group::Consumer(ConsumerGroup::new(name.clone())));
+        }
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(&name) {
+            group.apply(change);
+            if is_end {
+                self.groups.remove(&name);
+            }
+        }
     }
 
-    /// The group of that name, which is made if there is none.
-    fn group(&mut self, outside: &Outside<'_>, name: &str) -> &mut ClassicGroup {
+    /// Has a group of that name, if only for its offsets.
+    fn get_or_make(&mut self, name: &str, since: Timestamp) {
+        let name: Arc<str> = name.into();
+        self.groups.entry(name.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(name, since)));
+    }
+
+    /// Puts a group in, in place of one that has no members.
+    fn put(&mut self, outside: &Outside<'_>, name: &str, group: Group) {
         let is_first = self.groups.is_empty();
-        self.get_or_make(name, outside.wall);
+        self.groups.insert(name.into(), group);
         if is_first {
             self.expire_later(outside.now, outside.settings);
         }
-        self.get_or_make(name, outside.wall)
     }
 
     /// When the next deadline is.
@@ -179,18 +277,20 @@ impl Groups {
         while let Some(due) = self.timers.take_due(outside.now) {
             match due {
                 Timer::Join(group) => {
-                    if let Some(group) = self.groups.get_mut(&group) {
+                    if let Some(Group::Classic(group)) = self.groups.get_mut(&group) {
                         group.join_is_due(outside, &mut self.timers);
                     }
                 }
                 Timer::Sync(group) => {
-                    if let Some(group) = self.groups.get_mut(&group) {
+                    if let Some(Group::Classic(group)) = self.groups.get_mut(&group) {
                         group.sync_is_due(outside, &mut self.timers);
                     }
                 }
-                Timer::Heartbeat(group, member) => {
-                    if let Some(group) = self.groups.get_mut(&group) {
-                        group.heartbeat_is_due(&member, outside, &mut self.timers);
+                Timer::Heartbeat(group, member) | Timer::Revocation(group, member) => {
+                    match self.groups.get_mut(&group) {
+                        Some(Group::Classic(group)) => group.heartbeat_is_due(&member, outside, &mut self.timers),
+                        Some(Group::Consumer(group)) => group.member_is_due(outside, &mut self.timers, &member),
+                        None => {}
                     }
                 }
                 Timer::Expire => {
@@ -225,16 +325,66 @@ impl Groups {
             let _ = reply.send(refused_join(id, error));
             return;
         }
-        if !self.groups.contains_key(name) {
-            let group = self.group(outside, name);
-            if let Err(error) = group.write_empty(outside) {
-                self.groups.remove(name);
-                let _ = reply.send(refused_join(id, error));
-                return;
-            }
+        if let Some(error) = self.make_classic(outside, name).err() {
+            let _ = reply.send(refused_join(id, error));
+            return;
         }
-        if let Some(group) = self.groups.get_mut(name) {
-            group.join(outside, &mut self.timers, request, (version, client), reply);
+        match self.groups.get_mut(name) {
+            Some(Group::Classic(group)) => group.join(outside, &mut self.timers, request, (version, client), reply),
+            _ => drop(reply.send(refused_join(id, ResponseError::InconsistentGroupProtocol))),
+        }
+    }
+
+    /// Makes a group of the classic protocol, unless there is one, or one of another protocol with members.
+    fn make_classic(&mut self, outside: &mut Outside<'_>, name: &str) -> Result<(), ResponseError> {
+        let mut records = match self.groups.get(name) {
+            Some(Group::Consumer(group)) if group.is_empty() => group.tombstones(),
+            Some(_) => return Ok(()),
+            None => Vec::new(),
+        };
+        let group = ClassicGroup::new(name.into(), outside.wall);
+        records.push(group.empty_record());
+        outside.journal.append(name, records)?;
+        self.put(outside, name, Group::Classic(group));
+        Ok(())
+    }
+
+    /// A member of a group of the consumer protocol is there, joins, or leaves.
+    pub fn consumer_heartbeat(
+        &mut self,
+        outside: &mut Outside<'_>,
+        request: &ConsumerGroupHeartbeatRequest,
+        client: Client,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        check_consumer_heartbeat(request)?;
+        let name = &*request.group_id.to_string();
+        let joins = request.member_epoch == JOINS;
+        let mut records = match self.groups.get(name) {
+            Some(Group::Classic(group)) if joins && group.is_empty() => Some(vec![(group_key(name), None)]),
+            None if joins => Some(Vec::new()),
+            _ => None,
+        };
+        if let Some(records) = records.take() {
+            if !records.is_empty() {
+                outside.journal.append(name, records).map_err(|error| (error, String::new()))?;
+                // If what follows fails, there is a group of the same offsets again.
+                self.put(outside, name, Group::Classic(ClassicGroup::new(name.into(), outside.wall)));
+            }
+            let mut group = ConsumerGroup::new(name.into());
+            let response = group.heartbeat(outside, &mut self.timers, request, client)?;
+            // Only now is it in the log.
+            self.put(outside, name, Group::Consumer(group));
+            return Ok(response);
+        }
+        match self.groups.get_mut(name) {
+            Some(Group::Consumer(group)) if matches!(request.member_epoch, LEAVES | LEAVES_FOR_NOW) => {
+                group.leave(outside, &mut self.timers, request)
+            }
+            Some(Group::Consumer(group)) => group.heartbeat(outside, &mut self.timers, request, client),
+            Some(Group::Classic(_)) => {
+                Err((ResponseError::GroupIdNotFound, format!("Group {name} is not a consumer group.")))
+            }
+            None => Err((ResponseError::GroupIdNotFound, format!("Consumer group {name} not found."))),
         }
     }
 
@@ -242,7 +392,9 @@ impl Groups {
     pub fn sync(&mut self, outside: &mut Outside<'_>, request: &SyncGroupRequest, reply: Reply<SyncGroupResponse>) {
         let error = match self.groups.get_mut(&**request.group_id) {
             _ if !is_group_name(&request.group_id) => ResponseError::InvalidGroupId,
-            Some(group) if !group.is_empty() => return group.sync(outside, &mut self.timers, request, reply),
+            Some(Group::Classic(group)) if !group.is_empty() => {
+                return group.sync(outside, &mut self.timers, request, reply);
+            }
             _ => ResponseError::UnknownMemberId,
         };
         let _ = reply.send(refused_sync(error));
@@ -252,8 +404,10 @@ impl Groups {
         if !is_group_name(&request.group_id) {
             return Err(ResponseError::InvalidGroupId);
         }
-        let group = self.groups.get_mut(&**request.group_id).ok_or(ResponseError::UnknownMemberId)?;
-        group.heartbeat(outside, &mut self.timers, request)
+        match self.groups.get_mut(&**request.group_id) {
+            Some(Group::Classic(group)) => group.heartbeat(outside, &mut self.timers, request),
+            _ => Err(ResponseError::UnknownMemberId),
+        }
     }
 
     /// Members leave; each is told whether it was there.
@@ -267,8 +421,8 @@ impl Groups {
             return Err(ResponseError::InvalidGroupId);
         }
         match self.groups.get_mut(group) {
-            Some(group) => Ok(group.leave(outside, &mut self.timers, leaving)),
-            None => Ok(leaving.iter().map(|_| Err(ResponseError::UnknownMemberId)).collect()),
+            Some(Group::Classic(group)) => Ok(group.leave(outside, &mut self.timers, leaving)),
+            _ => Ok(leaving.iter().map(|_| Err(ResponseError::UnknownMemberId)).collect()),
         }
     }
 
@@ -277,13 +431,18 @@ impl Groups {
         &self,
         group: &str,
         (member, instance, generation): (&str, Option<&str>, i32),
+        commits: &[(TopicPartition, Committed)],
         unknown: ResponseError,
     ) -> Result<(), ResponseError> {
         if group.len() > GROUP_LIMIT_BYTES {
             return Err(ResponseError::InvalidGroupId);
         }
         match self.groups.get(group) {
-            Some(group) => group.check_commit(member, instance, generation),
+            Some(Group::Classic(group)) => group.check_commit(member, instance, generation),
+            Some(Group::Consumer(group)) => {
+                let places = commits.iter().map(|(place, commit)| (commit.topic_id, place.partition));
+                group.check_commit(member, generation, places)
+            }
             None if generation < 0 => Ok(()),
             None => Err(unknown),
         }
@@ -301,7 +460,9 @@ impl Groups {
         }
         let records = commits.iter().map(|(place, commit)| (offset_key(group, place), Some(offset_value(commit))));
         outside.journal.append(group, records.collect())?;
-        self.group(outside, group);
+        if !self.groups.contains_key(group) {
+            self.put(outside, group, Group::Classic(ClassicGroup::new(group.into(), outside.wall)));
+        }
         for (place, commit) in commits {
             self.offsets.set(group, place, Some(commit));
         }
@@ -310,6 +471,14 @@ impl Groups {
 
     pub fn offsets(&self) -> &GroupOffsets {
         &self.offsets
+    }
+
+    /// Whether a member may read a group's offsets; −1 for one that does not say its epoch.
+    pub fn check_fetch(&self, group: &str, member: Option<&str>, epoch: i32) -> Result<(), ResponseError> {
+        match self.groups.get(group) {
+            Some(Group::Consumer(group)) => group.check_fetch(member, epoch),
+            Some(Group::Classic(_)) | None => Ok(()),
+        }
     }
 
     /// Forgets the offsets in topics that are not there, or that are others of the same names.
@@ -347,7 +516,9 @@ impl Groups {
         places: &[TopicPartition],
     ) -> Result<Vec<Result<(), ResponseError>>, ResponseError> {
         let found = self.groups.get(group).ok_or(ResponseError::GroupIdNotFound)?;
-        found.check_offset_delete()?;
+        if let Group::Classic(found) = found {
+            found.check_offset_delete()?;
+        }
         let check = |place: &TopicPartition| match found.is_subscribed(&place.topic) {
             true => Err(ResponseError::GroupSubscribedToTopic),
             false => Ok(()),
@@ -367,7 +538,7 @@ impl Groups {
         }
         let places: Vec<TopicPartition> = self.offsets.all(group).map(|(place, _)| place.clone()).collect();
         let mut records: Vec<Record> = places.iter().map(|place| (offset_key(group, place), None)).collect();
-        records.push((group_key(group), None));
+        records.extend(found.tombstones(group));
         outside.journal.append(group, records)?;
         places.into_iter().for_each(|place| self.offsets.set(group, place, None));
         self.groups.remove(group);
@@ -400,14 +571,101 @@ impl Groups {
         }
     }
 
-    /// A group, for administrators.
+    /// A group of the classic protocol, for administrators.
     pub fn describe(&self, group: &str) -> Option<DescribedGroup> {
-        self.groups.get(group).map(ClassicGroup::describe)
+        match self.groups.get(group)? {
+            Group::Classic(group) => Some(group.describe()),
+            Group::Consumer(_) => None,
+        }
     }
 
-    /// The names of all groups, with their protocol types and states.
-    pub fn list(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
-        self.groups.iter().map(|(name, group)| (&**name, group.protocol_type(), group.state().name()))
+    /// A group of the consumer protocol, for administrators.
+    pub fn describe_consumer(
+        &self,
+        group: &str,
+        topics: &dyn Topics,
+    ) -> Result<consumer_group_describe_response::DescribedGroup, Refusal> {
+        match self.groups.get(group) {
+            Some(Group::Consumer(group)) => Ok(group.describe(topics)),
+            Some(Group::Classic(_)) => {
+                Err((ResponseError::GroupIdNotFound, format!("Group {group} is not a consumer group.")))
+            }
+            None => Err((ResponseError::GroupIdNotFound, format!("Group {group} not found."))),
+        }
+    }
+
+    /// All groups.
+    pub fn list(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.groups.iter().map(|(name, group)| match group {
+            Group::Classic(group) => {
+                Listed { name, kind: "classic", protocol_type: group.protocol_type(), state: group.state().name() }
+            }
+            Group::Consumer(group) => {
+                Listed { name, kind: "consumer", protocol_type: "consumer", state: group.state() }
+            }
+        })
+    }
+}
+
+/// A group, in a list of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listed<'a> {
+    pub name: &'a str,
+    /// Its protocol.
+    pub kind: &'static str,
+    /// What its members are.
+    pub protocol_type: &'a str,
+    pub state: &'static str,
+}
+
+/// Whether a heartbeat of the consumer protocol is one, with Apache Kafka's words for what is not.
+fn check_consumer_heartbeat(request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
+    let invalid = |text: &str| Err((ResponseError::InvalidRequest, text.to_owned()));
+    let is_blank = |text: &Option<StrBytes>| text.as_ref().is_some_and(|text| text.trim().is_empty());
+    if request.group_id.trim().is_empty() || request.group_id.len() > GROUP_LIMIT_BYTES {
+        return invalid("GroupId can't be empty.");
+    }
+    if is_blank(&request.instance_id) {
+        return invalid("InstanceId can't be empty.");
+    }
+    if is_blank(&request.rack_id) {
+        return invalid("RackId can't be empty.");
+    }
+    match request.member_epoch {
+        JOINS => {
+            if request.rebalance_timeout_ms == -1 {
+                return invalid("RebalanceTimeoutMs must be provided in first request.");
+            }
+            if request.topic_partitions.as_ref().is_none_or(|owned| !owned.is_empty()) {
+                return invalid("TopicPartitions must be empty when (re-)joining.");
+            }
+            // The former has an empty list for no topics, and one that is not there means that it is as before.
+            if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() {
+                return invalid(
+                    "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
+                );
+            }
+        }
+        1.. | LEAVES if request.member_id.trim().is_empty() => return invalid("MemberId can't be empty."),
+        1.. | LEAVES => {}
+        LEAVES_FOR_NOW => {
+            if request.member_id.trim().is_empty() {
+                return invalid("MemberId can't be empty.");
+            }
+            if request.instance_id.is_none() {
+                return invalid("InstanceId can't be null.");
+            }
+        }
+        _ => return invalid("MemberEpoch is invalid."),
+    }
+    match &request.server_assignor {
+        Some(name) if Assignor::of(name).is_none() => {
+            let known: Vec<&str> = Assignor::ALL.iter().map(|assignor| assignor.name()).collect();
+            let text =
+                format!("ServerAssignor {} is not supported. Supported assignors: {}.", &**name, known.join(", "));
+            Err((ResponseError::UnsupportedAssignor, text))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,14 +4,26 @@
 //! |---|---|
 //! | version 1, group, topic, partition (4) | version 4, offset (8), leader epoch (4), metadata, commit time (8), tag 0: the topic's id |
 //! | version 2, group | version 3, protocol type, generation (4), protocol, leader, time of the state (8), members |
+//! | version 3, group | version 0, epoch (4), tag 0: hash of the subscribed topics (8) |
+//! | version 5, group, member | version 0, instance, rack, client id, client host, topics, regular expression, rebalance timeout (4), assignor |
+//! | version 6, group | version 0, epoch of the target (4), tag 0: its time (8) |
+//! | version 7, group, member | version 0, target: topics with their partitions |
+//! | version 8, group, member | version 0, epoch (4), epoch before (4), state (1), assigned partitions, partitions to give up; tag 0 of a topic: the epochs in which its partitions were assigned |
+//! | version 16, group, regular expression | version 0, topics, version of the topics (8), time (8) |
+//!
+//! Version 2 is of the classic protocol, those from 3 on of the consumer protocol.
 //!
 //! A member: id, instance, client id, client host, rebalance timeout (4), session timeout (4), subscription, assignment. A version is 2 bytes;
-//! key 1 with value 4 is compact; see [`crate::wire`]. A null value deletes. Older versions are read.
+//! value 4 of key 1 and the values of keys from 3 on are compact; see [`crate::wire`]. A null value deletes. Older versions are read.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tidewater_types::{Offset, Timestamp, TopicPartition};
 use uuid::Uuid;
 
+use super::Client;
+use super::assign::Partitions;
 use super::offsets::Committed;
 use crate::wire::{Reader, Writer};
 
@@ -20,8 +32,19 @@ pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The longest name of a group: a length in the record is 16 bits wide, with a sign.
 pub(crate) const GROUP_LIMIT_BYTES: usize = i16::MAX as usize;
 
+/// `MemberState`.
+const STABLE: i8 = 0;
+const UNREVOKED: i8 = 1;
+const UNRELEASED: i8 = 2;
+
 const OFFSET_KEY: i16 = 1;
 const GROUP_KEY: i16 = 2;
+const EPOCH_KEY: i16 = 3;
+const MEMBER_KEY: i16 = 5;
+const TARGET_EPOCH_KEY: i16 = 6;
+const TARGET_KEY: i16 = 7;
+const CURRENT_KEY: i16 = 8;
+const REGEX_KEY: i16 = 16;
 const OFFSET_VALUE: i16 = 4;
 const GROUP_VALUE: i16 = 3;
 /// The tag of the topic's id in an offset's value.
@@ -35,6 +58,74 @@ pub(crate) type Record = (Vec<u8>, Option<Vec<u8>>);
 pub(super) enum Key {
     Offset(String, TopicPartition),
     Group(String),
+    /// Of a group of the consumer protocol.
+    Consumer(String, Part),
+}
+
+/// What of a group of the consumer protocol a record is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Epoch,
+    Member(String),
+    TargetEpoch,
+    Target(String),
+    Current(String),
+    Regex(String),
+}
+
+/// A change of a group of the consumer protocol; `None` deletes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Of the group's epoch, with the hash of the topics that its members subscribe to.
+    Epoch(Option<(i32, i64)>),
+    Member(String, Option<Metadata>),
+    /// With the time.
+    TargetEpoch(Option<(i32, i64)>),
+    Target(String, Option<Partitions>),
+    Current(String, Option<Current>),
+    Regex(String, Option<Resolved>),
+}
+
+/// What a member has said of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Metadata {
+    pub instance: Option<String>,
+    pub rack: Option<String>,
+    pub client: Client,
+    pub topics: BTreeSet<String>,
+    pub regex: Option<String>,
+    pub rebalance_timeout_ms: i32,
+    pub assignor: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum MemberState {
+    #[default]
+    Stable,
+    /// It has yet to give partitions up.
+    Unrevoked,
+    /// Others have yet to give partitions up.
+    Unreleased,
+}
+
+/// Where a member is on its way to its target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Current {
+    pub epoch: i32,
+    pub previous_epoch: i32,
+    pub state: MemberState,
+    /// By topic and partition, with the epoch in which it was assigned.
+    pub assigned: BTreeMap<Uuid, BTreeMap<i32, i32>>,
+    pub revoking: BTreeMap<Uuid, BTreeMap<i32, i32>>,
+}
+
+/// The topics that a regular expression fits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub topics: BTreeSet<String>,
+    /// Of the topics that there were.
+    pub version: i64,
+    pub at: Timestamp,
 }
 
 /// A group of the classic protocol.
@@ -78,8 +169,203 @@ pub(super) fn read_key(key: &[u8]) -> Option<Key> {
             Some(Key::Offset(group, TopicPartition::new(topic, key.i32()?)))
         }
         GROUP_KEY => Some(Key::Group(key.text()?.to_owned())),
-        _ => None,
+        kind => {
+            let group = key.text()?.to_owned();
+            let mut name = || key.text().map(str::to_owned);
+            let part = match kind {
+                EPOCH_KEY => Part::Epoch,
+                MEMBER_KEY => Part::Member(name()?),
+                TARGET_EPOCH_KEY => Part::TargetEpoch,
+                TARGET_KEY => Part::Target(name()?),
+                CURRENT_KEY => Part::Current(name()?),
+                REGEX_KEY => Part::Regex(name()?),
+                _ => return None,
+            };
+            Some(Key::Consumer(group, part))
+        }
     }
+}
+
+/// A change as a record of its group.
+pub(super) fn consumer_record(group: &str, change: &Change) -> Record {
+    let (kind, name) = match change {
+        Change::Epoch(_) => (EPOCH_KEY, None),
+        Change::Member(id, _) => (MEMBER_KEY, Some(id)),
+        Change::TargetEpoch(_) => (TARGET_EPOCH_KEY, None),
+        Change::Target(id, _) => (TARGET_KEY, Some(id)),
+        Change::Current(id, _) => (CURRENT_KEY, Some(id)),
+        Change::Regex(regex, _) => (REGEX_KEY, Some(regex)),
+    };
+    let mut key = Writer::new(kind);
+    key.text(group);
+    if let Some(name) = name {
+        key.text(name);
+    }
+    let value = match change {
+        Change::Epoch(value) | Change::TargetEpoch(value) => value.as_ref().map(|value| epoch_value(*value)),
+        Change::Member(_, value) => value.as_ref().map(metadata_value),
+        Change::Target(_, value) => value.as_ref().map(target_value),
+        Change::Current(_, value) => value.as_ref().map(current_value),
+        Change::Regex(_, value) => value.as_ref().map(resolved_value),
+    };
+    (key.finish(), value)
+}
+
+/// The change that a record is; `None` if the value has not its layout.
+pub(super) fn read_change(part: Part, value: Option<&[u8]>) -> Option<Change> {
+    fn read<T>(value: Option<&[u8]>, read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<Option<T>> {
+        let Some(value) = value else { return Some(None) };
+        let mut value = Reader::new(value);
+        let _version = value.i16()?;
+        read(&mut value).map(Some)
+    }
+    Some(match part {
+        Part::Epoch => Change::Epoch(read(value, read_epoch)?),
+        Part::Member(id) => Change::Member(id, read(value, read_metadata)?),
+        Part::TargetEpoch => Change::TargetEpoch(read(value, read_epoch)?),
+        Part::Target(id) => Change::Target(id, read(value, read_target)?),
+        Part::Current(id) => Change::Current(id, read(value, read_current)?),
+        Part::Regex(regex) => Change::Regex(regex, read(value, read_resolved)?),
+    })
+}
+
+/// An epoch, and a number beside it that is left out if it is 0.
+fn epoch_value((epoch, number): (i32, i64)) -> Vec<u8> {
+    let mut out = Writer::new(0);
+    out.i32(epoch);
+    match number {
+        0 => out.tagged(&[]),
+        number => out.tagged(&[(0, &number.to_be_bytes())]),
+    }
+    out.finish()
+}
+
+fn read_epoch(value: &mut Reader<'_>) -> Option<(i32, i64)> {
+    let epoch = value.i32()?;
+    let mut number = 0;
+    value.tagged(|tag, field| {
+        if let (0, Ok(field)) = (tag, field.try_into()) {
+            number = i64::from_be_bytes(field);
+        }
+    })?;
+    Some((epoch, number))
+}
+
+fn metadata_value(metadata: &Metadata) -> Vec<u8> {
+    let mut out = Writer::new(0);
+    out.nullable_compact_text(metadata.instance.as_deref());
+    out.nullable_compact_text(metadata.rack.as_deref());
+    out.compact_text(&metadata.client.id);
+    out.compact_text(&metadata.client.host);
+    out.compact_length(metadata.topics.len());
+    metadata.topics.iter().for_each(|topic| out.compact_text(topic));
+    out.nullable_compact_text(metadata.regex.as_deref());
+    out.i32(metadata.rebalance_timeout_ms);
+    out.nullable_compact_text(metadata.assignor.as_deref());
+    out.tagged(&[]);
+    out.finish()
+}
+
+fn read_metadata(value: &mut Reader<'_>) -> Option<Metadata> {
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    Some(Metadata {
+        instance: owned(value.nullable_compact_text()?),
+        rack: owned(value.nullable_compact_text()?),
+        client: Client { id: value.compact_text()?.to_owned(), host: value.compact_text()?.to_owned() },
+        topics: value.compact_array(|value| value.compact_text().map(str::to_owned))?.into_iter().collect(),
+        regex: owned(value.nullable_compact_text()?).filter(|regex| !regex.is_empty()),
+        rebalance_timeout_ms: value.i32()?,
+        assignor: owned(value.nullable_compact_text()?),
+    })
+}
+
+fn target_value(target: &Partitions) -> Vec<u8> {
+    let mut out = Writer::new(0);
+    out.compact_length(target.len());
+    for (topic, partitions) in target {
+        out.uuid(*topic);
+        out.compact_length(partitions.len());
+        partitions.iter().for_each(|partition| out.i32(*partition));
+        out.tagged(&[]);
+    }
+    out.tagged(&[]);
+    out.finish()
+}
+
+fn read_target(value: &mut Reader<'_>) -> Option<Partitions> {
+    let topics = value.compact_array(|value| {
+        let topic = (value.uuid()?, value.compact_array(Reader::i32)?.into_iter().collect());
+        value.tagged(|_, _| {})?;
+        Some(topic)
+    });
+    Some(topics?.into_iter().collect())
+}
+
+fn current_value(current: &Current) -> Vec<u8> {
+    let mut out = Writer::new(0);
+    out.i32(current.epoch);
+    out.i32(current.previous_epoch);
+    out.i8(match current.state {
+        MemberState::Stable => STABLE,
+        MemberState::Unrevoked => UNREVOKED,
+        MemberState::Unreleased => UNRELEASED,
+    });
+    for places in [&current.assigned, &current.revoking] {
+        out.compact_length(places.len());
+        for (topic, partitions) in places {
+            out.uuid(*topic);
+            out.compact_length(partitions.len());
+            partitions.keys().for_each(|partition| out.i32(*partition));
+            let mut epochs = Writer::part();
+            epochs.compact_length(partitions.len());
+            partitions.values().for_each(|epoch| epochs.i32(*epoch));
+            out.tagged(&[(0, &epochs.finish())]);
+        }
+    }
+    out.tagged(&[]);
+    out.finish()
+}
+
+fn read_current(value: &mut Reader<'_>) -> Option<Current> {
+    let (epoch, previous_epoch) = (value.i32()?, value.i32()?);
+    let state = match value.i8()? {
+        STABLE => MemberState::Stable,
+        UNREVOKED => MemberState::Unrevoked,
+        UNRELEASED => MemberState::Unreleased,
+        _ => return None,
+    };
+    let mut places = || {
+        let topics = value.compact_array(|value| {
+            let (topic, partitions) = (value.uuid()?, value.compact_array(Reader::i32)?);
+            let mut epochs = Vec::new();
+            value.tagged(|tag, field| {
+                if tag == 0 {
+                    epochs = Reader::new(field).compact_array(Reader::i32).unwrap_or_default();
+                }
+            })?;
+            // Records of earlier versions do not say: as the member's own.
+            epochs.resize(partitions.len(), epoch);
+            Some((topic, partitions.into_iter().zip(epochs).collect()))
+        });
+        Some(topics?.into_iter().collect())
+    };
+    let (assigned, revoking) = (places()?, places()?);
+    Some(Current { epoch, previous_epoch, state, assigned, revoking })
+}
+
+fn resolved_value(resolved: &Resolved) -> Vec<u8> {
+    let mut out = Writer::new(0);
+    out.compact_length(resolved.topics.len());
+    resolved.topics.iter().for_each(|topic| out.compact_text(topic));
+    out.i64(resolved.version);
+    out.i64(resolved.at.0);
+    out.tagged(&[]);
+    out.finish()
+}
+
+fn read_resolved(value: &mut Reader<'_>) -> Option<Resolved> {
+    let topics = value.compact_array(|value| value.compact_text().map(str::to_owned))?;
+    Some(Resolved { topics: topics.into_iter().collect(), version: value.i64()?, at: Timestamp(value.i64()?) })
 }
 
 pub(super) fn offset_key(group: &str, place: &TopicPartition) -> Vec<u8> {

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use tidewater_protocol::StrBytes;
-use tidewater_protocol::messages::GroupId;
 use tidewater_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use tidewater_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use tidewater_protocol::messages::{GroupId, consumer_group_heartbeat_request};
 use tidewater_types::Offset;
 
 use super::*;
@@ -28,6 +28,26 @@ impl Journal for Log {
         }
         self.records.extend(records);
         Ok(())
+    }
+}
+
+struct NoTopics;
+
+impl Topics for NoTopics {
+    fn version(&self) -> u64 {
+        0
+    }
+
+    fn find(&self, _: &str) -> Option<(Uuid, i32)> {
+        None
+    }
+
+    fn name_of(&self, _: Uuid) -> Option<String> {
+        None
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -89,12 +109,20 @@ impl World {
             wall: Timestamp(self.now.as_millis() as i64),
             settings: &self.settings,
             journal: &mut self.log,
+            topics: &NoTopics,
             new_id: &mut || {
                 *made += 1;
                 Uuid::from_u128(*made)
             },
         };
         change(&mut self.groups, &mut outside)
+    }
+
+    fn group(&self) -> Option<&ClassicGroup> {
+        match self.groups.groups.get(GROUP)? {
+            Group::Classic(group) => Some(group),
+            Group::Consumer(_) => None,
+        }
     }
 
     fn join(&mut self, number: usize) {
@@ -143,7 +171,7 @@ impl World {
         if self.change(|groups, outside| groups.heartbeat(outside, &request)).is_ok() {
             let newest = self.leaders.keys().next_back().copied();
             assert_eq!(newest, Some(generation), "a member of an old generation is not told so");
-            assert!(self.groups.groups[GROUP].has_member(&id));
+            assert!(self.group().is_some_and(|group| group.has_member(&id)));
         }
     }
 
@@ -151,7 +179,7 @@ impl World {
         let leaving = [MemberIdentity::default().with_member_id(text(&self.members[number].id))];
         let left = self.change(|groups, outside| groups.leave(outside, GROUP, &leaving)).unwrap();
         if code(left[0]) == 0 {
-            assert!(self.groups.groups.get(GROUP).is_none_or(|group| !group.has_member(&self.members[number].id)));
+            assert!(self.group().is_none_or(|group| !group.has_member(&self.members[number].id)));
         }
         self.members[number] = Member { instance: self.members[number].instance.take(), ..Member::default() };
         self.hear();
@@ -176,7 +204,7 @@ impl World {
             assert_eq!(self.groups.describe(GROUP), Some(before), "a stable group is in the log as it is");
         }
         // A generation that was not assigned is not in the log, and its number is given again.
-        let generation = self.groups.groups.get(GROUP).map_or(-1, ClassicGroup::generation);
+        let generation = self.group().map_or(-1, ClassicGroup::generation);
         self.leaders.retain(|known, _| *known <= generation);
         for member in &mut self.members {
             (member.joining, member.syncing) = (None, None);
@@ -234,7 +262,7 @@ impl World {
                 assert!(!matches!(syncing.try_recv(), Err(oneshot::error::TryRecvError::Empty)), "waits for ever");
             }
         }
-        assert!(self.groups.groups.get(GROUP).is_none_or(ClassicGroup::is_empty), "{:?}", self.groups);
+        assert!(self.group().is_none_or(ClassicGroup::is_empty), "{:?}", self.groups);
     }
 }
 
@@ -345,13 +373,14 @@ fn commits_are_taken_from_members_of_the_generation_only() {
     let world = stable();
     let Member { id, generation, .. } = &world.members[0];
     let check = |id: &str, generation: i32| {
-        world.groups.check_commit(GROUP, (id, None, generation), ResponseError::GroupIdNotFound)
+        world.groups.check_commit(GROUP, (id, None, generation), &[], ResponseError::GroupIdNotFound)
     };
     assert_eq!(check(id, *generation), Ok(()));
     assert_eq!(check(id, generation - 1), Err(ResponseError::IllegalGeneration));
     assert_eq!(check("stranger", *generation), Err(ResponseError::UnknownMemberId));
     assert_eq!(check("", -1), Err(ResponseError::UnknownMemberId));
-    let other = |generation| world.groups.check_commit("other", ("", None, generation), ResponseError::GroupIdNotFound);
+    let other =
+        |generation| world.groups.check_commit("other", ("", None, generation), &[], ResponseError::GroupIdNotFound);
     assert_eq!(other(-1), Ok(()));
     assert_eq!(other(0), Err(ResponseError::GroupIdNotFound));
 }
@@ -363,7 +392,8 @@ fn offsets_of_nobody_go_after_their_retention_and_the_group_with_them() {
     let at = Timestamp(world.now.as_millis() as i64);
     let committed = Committed { offset: Offset(7), leader_epoch: 0, metadata: String::new(), at, topic_id: None };
     world.change(|groups, outside| groups.commit(outside, GROUP, vec![(place.clone(), committed)])).unwrap();
-    assert_eq!(world.groups.list().collect::<Vec<_>>(), [(GROUP, "", "Empty")]);
+    let expected = Listed { name: GROUP, kind: "classic", protocol_type: "", state: "Empty" };
+    assert_eq!(world.groups.list().collect::<Vec<_>>(), [expected]);
     world.pass(Duration::from_secs(6 * 24 * 3600));
     assert!(world.groups.offsets().get(GROUP, &place).is_some());
     world.pass(Duration::from_secs(25 * 3600));
@@ -385,4 +415,309 @@ fn offsets_of_subscribed_topics_are_not_deleted() {
     assert_eq!(world.change(|groups, outside| groups.delete(outside, GROUP)), Ok(()));
     let gone = world.change(|groups, outside| groups.delete(outside, GROUP));
     assert_eq!(gone, Err(ResponseError::GroupIdNotFound));
+}
+
+// The consumer protocol.
+
+/// Topics that may change.
+#[derive(Default)]
+struct SomeTopics {
+    version: u64,
+    topics: BTreeMap<String, (Uuid, i32)>,
+}
+
+impl SomeTopics {
+    fn set(&mut self, name: &str, partitions: i32) {
+        self.version += 1;
+        let id = Uuid::from_u128(1000 + u128::from(name.as_bytes()[0]));
+        self.topics.insert(name.to_owned(), (id, partitions));
+    }
+}
+
+impl Topics for SomeTopics {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn find(&self, name: &str) -> Option<(Uuid, i32)> {
+        self.topics.get(name).copied()
+    }
+
+    fn name_of(&self, id: Uuid) -> Option<String> {
+        self.topics.iter().find(|(_, (known, _))| *known == id).map(|(name, _)| name.clone())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.topics.keys().cloned().collect()
+    }
+}
+
+/// A consumer that keeps what it is told to have, and gives up the rest when it feels like it.
+#[derive(Default)]
+struct Consumer {
+    id: String,
+    instance: Option<String>,
+    epoch: i32,
+    /// What it reads from.
+    owned: BTreeMap<Uuid, Vec<i32>>,
+    told: BTreeMap<Uuid, Vec<i32>>,
+}
+
+struct ConsumerWorld {
+    groups: Groups,
+    log: Log,
+    now: Duration,
+    settings: GroupSettings,
+    topics: SomeTopics,
+    made: u128,
+    consumers: Vec<Consumer>,
+}
+
+impl ConsumerWorld {
+    fn new(consumers: usize) -> Self {
+        let mut topics = SomeTopics::default();
+        topics.set("a", 5);
+        topics.set("b", 3);
+        ConsumerWorld {
+            groups: Groups::default(),
+            log: Log::default(),
+            now: Duration::from_secs(1),
+            settings: GroupSettings::default(),
+            topics,
+            made: 0,
+            consumers: (0..consumers).map(|_| Consumer::default()).collect(),
+        }
+    }
+
+    fn change<R>(&mut self, change: impl FnOnce(&mut Groups, &mut Outside<'_>) -> R) -> R {
+        let made = &mut self.made;
+        let mut outside = Outside {
+            now: self.now,
+            wall: Timestamp(self.now.as_millis() as i64),
+            settings: &self.settings,
+            journal: &mut self.log,
+            topics: &self.topics,
+            new_id: &mut || {
+                *made += 1;
+                Uuid::from_u128(*made)
+            },
+        };
+        change(&mut self.groups, &mut outside)
+    }
+
+    fn request(&self, number: usize, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+        let consumer = &self.consumers[number];
+        ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(GroupId(text(GROUP)))
+            .with_member_id(text(&consumer.id))
+            .with_member_epoch(epoch)
+            .with_instance_id(consumer.instance.as_deref().map(text))
+    }
+
+    fn send(&mut self, request: &ConsumerGroupHeartbeatRequest) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        self.change(|groups, outside| groups.consumer_heartbeat(outside, request, Client::default()))
+    }
+
+    /// A heartbeat with all there is to say; the consumer does as it is told, if `gives_up`.
+    fn heartbeat(&mut self, number: usize, regex: bool, gives_up: bool) {
+        let epoch = self.consumers[number].epoch;
+        if gives_up {
+            let consumer = &mut self.consumers[number];
+            consumer.owned = consumer.told.clone();
+        }
+        let owned = self.consumers[number].owned.iter().map(|(topic, partitions)| {
+            consumer_group_heartbeat_request::TopicPartitions::default()
+                .with_topic_id(*topic)
+                .with_partitions(partitions.clone())
+        });
+        let owned = if epoch == 0 { Vec::new() } else { owned.collect() };
+        let names = if regex { vec![] } else { vec![topic_name("a"), topic_name("b")] };
+        let request = self
+            .request(number, epoch)
+            .with_rebalance_timeout_ms(REBALANCE_MS)
+            .with_subscribed_topic_names(Some(names))
+            .with_subscribed_topic_regex(Some(text(if regex { "[a-c]" } else { "" })))
+            .with_topic_partitions(Some(owned));
+        match self.send(&request) {
+            Ok(response) => {
+                let consumer = &mut self.consumers[number];
+                consumer.id = response.member_id.unwrap().to_string();
+                consumer.epoch = response.member_epoch;
+                let assigned = response.assignment.unwrap();
+                consumer.told =
+                    assigned.topic_partitions.into_iter().map(|topic| (topic.topic_id, topic.partitions)).collect();
+            }
+            Err((error, _)) => {
+                let consumer = &mut self.consumers[number];
+                assert!(matches!(
+                    error,
+                    ResponseError::FencedMemberEpoch
+                        | ResponseError::UnknownMemberId
+                        | ResponseError::GroupIdNotFound
+                        | ResponseError::NotCoordinator
+                ));
+                if error != ResponseError::NotCoordinator {
+                    *consumer = Consumer { instance: consumer.instance.take(), ..Consumer::default() };
+                }
+            }
+        }
+    }
+
+    fn group(&self) -> Option<&ConsumerGroup> {
+        match self.groups.groups.get(GROUP)? {
+            Group::Consumer(group) => Some(group),
+            Group::Classic(_) => None,
+        }
+    }
+
+    /// No partition has two owners, whatever anybody does.
+    fn check(&self) {
+        let Some(group) = self.group() else { return };
+        for (place, owners) in group.assigned() {
+            assert_eq!(owners.len(), 1, "{place:?} is of {owners:?}");
+        }
+    }
+
+    fn restart(&mut self) {
+        let describe = |world: &Self| world.groups.describe_consumer(GROUP, &world.topics).ok();
+        let before = describe(self);
+        self.groups = Groups::default();
+        for (key, value) in &self.log.records {
+            self.groups.replay(key, value.as_deref());
+        }
+        let (now, settings) = (self.now, self.settings.clone());
+        self.groups.start(now, &settings);
+        assert_eq!(describe(self), before, "the log has all of it");
+    }
+}
+
+fn topic_name(name: &str) -> tidewater_protocol::messages::TopicName {
+    tidewater_protocol::messages::TopicName(text(name))
+}
+
+#[derive(Clone, Debug)]
+enum ConsumerStep {
+    Heartbeat(usize, bool, bool),
+    Leave(usize),
+    Crash(usize),
+    Pass(u64),
+    Grow,
+    NewTopic,
+    FailNext,
+    Restart,
+}
+
+fn consumer_step() -> impl Strategy<Value = ConsumerStep> {
+    let who = || 0usize..4;
+    prop_oneof![
+        12 => (who(), prop::bool::weighted(0.2), prop::bool::weighted(0.8))
+            .prop_map(|(number, regex, gives_up)| ConsumerStep::Heartbeat(number, regex, gives_up)),
+        1 => who().prop_map(ConsumerStep::Leave),
+        1 => who().prop_map(ConsumerStep::Crash),
+        3 => (0u64..20_000).prop_map(ConsumerStep::Pass),
+        1 => Just(ConsumerStep::Grow),
+        1 => Just(ConsumerStep::NewTopic),
+        1 => Just(ConsumerStep::FailNext),
+        1 => Just(ConsumerStep::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_partition_is_never_of_two_consumers_and_in_the_end_all_have_their_shares(
+        steps in prop::collection::vec(consumer_step(), 1..80),
+    ) {
+        let mut world = ConsumerWorld::new(4);
+        for step in steps {
+            match step {
+                ConsumerStep::Heartbeat(number, regex, gives_up) => world.heartbeat(number, regex, gives_up),
+                ConsumerStep::Leave(number) => {
+                    if !world.consumers[number].id.is_empty() {
+                        let _ = world.send(&world.request(number, LEAVES));
+                        world.consumers[number] = Consumer::default();
+                    }
+                }
+                ConsumerStep::Crash(number) => world.consumers[number] = Consumer::default(),
+                ConsumerStep::Pass(time) => {
+                    world.now += Duration::from_millis(time);
+                    world.change(|groups, outside| groups.pass_time(outside));
+                }
+                ConsumerStep::Grow => {
+                    let (_, partitions) = world.topics.topics["a"];
+                    world.topics.set("a", partitions + 1);
+                }
+                ConsumerStep::NewTopic => world.topics.set("c", 2),
+                ConsumerStep::FailNext => world.log.fails = true,
+                ConsumerStep::Restart => world.restart(),
+            }
+            world.check();
+        }
+        // Those who were lost are forgotten, and the others come to rest.
+        world.log.fails = false;
+        for round in 0..40 {
+            world.now += Duration::from_secs(4);
+            world.change(|groups, outside| groups.pass_time(outside));
+            (0..4).for_each(|number| world.heartbeat(number, round < 20, true));
+            world.check();
+        }
+        let owners = world.group().unwrap().assigned();
+        let partitions: i32 = ["a", "b"].iter().map(|name| world.topics.topics[*name].1).sum();
+        prop_assert_eq!(owners.len() as i32, partitions);
+        let loads: Vec<usize> =
+            world.consumers.iter().map(|consumer| consumer.told.values().map(Vec::len).sum()).collect();
+        prop_assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1, "{loads:?}");
+        prop_assert_eq!(world.groups.list().next().map(|group| group.state), Some("Stable"));
+        world.restart();
+    }
+}
+
+#[test]
+fn what_one_gives_up_comes_to_the_other_only_then() {
+    let mut world = ConsumerWorld::new(2);
+    let load =
+        |world: &ConsumerWorld, number: usize| -> usize { world.consumers[number].told.values().map(Vec::len).sum() };
+    world.heartbeat(0, false, true);
+    assert_eq!((load(&world, 0), world.consumers[0].epoch), (8, 1));
+    world.heartbeat(1, false, true);
+    assert_eq!((load(&world, 1), world.consumers[1].epoch), (0, 2), "all is taken");
+    world.heartbeat(0, false, true); // It is told to give four up, and has them still.
+    assert_eq!((load(&world, 0), world.consumers[0].epoch), (4, 1));
+    world.heartbeat(1, false, true);
+    assert_eq!(load(&world, 1), 0);
+    world.heartbeat(0, false, true); // It has.
+    assert_eq!(world.consumers[0].epoch, 2);
+    world.heartbeat(1, false, true);
+    assert_eq!((load(&world, 1), world.consumers[1].epoch), (4, 2));
+    assert_eq!(world.groups.list().next().map(|group| group.state), Some("Stable"));
+    // One that keeps what it must give up is removed, once its rebalance timeout is over.
+    world.heartbeat(0, false, true);
+    world.topics.set("a", 9);
+    world.heartbeat(0, false, true);
+    world.check();
+}
+
+#[test]
+fn an_instance_that_leaves_for_now_has_its_partitions_kept() {
+    let mut world = ConsumerWorld::new(2);
+    world.consumers[0].instance = Some("one".to_owned());
+    (0..4).for_each(|turn| world.heartbeat(turn % 2, false, true));
+    (0..4).for_each(|turn| world.heartbeat(turn % 2, false, true));
+    let told = world.consumers[0].told.clone();
+    let other = Consumer { instance: Some("one".to_owned()), ..Consumer::default() };
+    let away = std::mem::replace(&mut world.consumers[0], other);
+    let joining = world
+        .request(0, JOINS)
+        .with_rebalance_timeout_ms(REBALANCE_MS)
+        .with_topic_partitions(Some(Vec::new()))
+        .with_subscribed_topic_names(Some(vec![topic_name("a"), topic_name("b")]));
+    assert_eq!(world.send(&joining).unwrap_err().0, ResponseError::UnreleasedInstanceId);
+    world.consumers[0] = away;
+    world.send(&world.request(0, LEAVES_FOR_NOW)).unwrap();
+    world.consumers[0] = Consumer { instance: Some("one".to_owned()), ..Consumer::default() };
+    world.heartbeat(0, false, true);
+    assert_eq!(world.consumers[0].told, told);
+    world.restart();
+    world.check();
 }

@@ -142,6 +142,13 @@ impl BrokerConfig {
                 self.broker.groups.initial_rebalance_delay = Duration::from_millis(number(name, value, 0)?);
             }
             "group.max.size" => self.broker.groups.max_size = number(name, value, 1)?,
+            "group.consumer.session.timeout.ms" => {
+                self.broker.groups.consumer_session_timeout = millis(name, value)?;
+            }
+            "group.consumer.heartbeat.interval.ms" => {
+                self.broker.groups.consumer_heartbeat_interval = millis(name, value)?;
+            }
+            "group.consumer.max.size" => self.broker.groups.consumer_max_size = number(name, value, 1)?,
             "offsets.retention.minutes" => {
                 self.broker.groups.offsets_retention =
                     Duration::from_secs(number::<u64>(name, value, 1)?.saturating_mul(60));

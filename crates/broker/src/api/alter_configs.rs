@@ -1,0 +1,43 @@
+//! AlterConfigs, of topics: what is not named goes back to its default.
+
+use std::collections::BTreeMap;
+
+use tidewater_protocol::ResponseError;
+use tidewater_protocol::messages::alter_configs_request::AlterConfigsResource;
+use tidewater_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+use tidewater_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
+
+use super::{TOPIC_RESOURCE, explain, text};
+use crate::admin::SettingChange;
+use crate::broker::Shared;
+
+pub(crate) fn handle(shared: &Shared, request: &AlterConfigsRequest) -> AlterConfigsResponse {
+    let responses = request.resources.iter().map(|resource| {
+        let response = AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        match alter(shared, resource, request.validate_only) {
+            Ok(()) => response,
+            Err((code, message)) => response.with_error_code(code.code()).with_error_message(Some(text(message))),
+        }
+    });
+    AlterConfigsResponse::default().with_responses(responses.collect())
+}
+
+fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), (ResponseError, String)> {
+    if resource.resource_type != TOPIC_RESOURCE {
+        return Err((ResponseError::InvalidRequest, "only settings of topics can be changed".to_owned()));
+    }
+    let name = resource.resource_name.to_string();
+    let own = shared.topic(&name).map(|topic| topic.record.configs.clone()).unwrap_or_default();
+    let mut changes: BTreeMap<String, SettingChange> =
+        own.into_keys().map(|setting| (setting, SettingChange::Delete)).collect();
+    for config in &resource.configs {
+        let setting = config.name.to_string();
+        let Some(value) = &config.value else {
+            return Err((ResponseError::InvalidConfig, format!("setting {setting} has no value")));
+        };
+        changes.insert(setting, SettingChange::Set(value.to_string()));
+    }
+    shared.alter_settings(&name, changes.into_iter().collect(), validate_only).map_err(|error| explain(&name, error))
+}

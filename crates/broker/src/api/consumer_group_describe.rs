@@ -1,0 +1,24 @@
+//! ConsumerGroupDescribe: groups of the consumer protocol, with their members.
+
+use tidewater_protocol::messages::consumer_group_describe_response::DescribedGroup;
+use tidewater_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+
+use super::{GROUP_OPERATIONS, text};
+use crate::broker::Shared;
+use crate::coordinator::TopicsNow;
+
+pub(crate) fn handle(shared: &Shared, request: &ConsumerGroupDescribeRequest) -> ConsumerGroupDescribeResponse {
+    let topics = shared.topics();
+    let groups = shared.groups();
+    let described = request.group_ids.iter().map(|name| {
+        match groups.describe_consumer(name, &TopicsNow { shared, topics: &topics }) {
+            Ok(group) if request.include_authorized_operations => group.with_authorized_operations(GROUP_OPERATIONS),
+            Ok(group) => group,
+            Err((error, message)) => DescribedGroup::default()
+                .with_group_id(name.clone())
+                .with_error_code(error.code())
+                .with_error_message(Some(text(message))),
+        }
+    });
+    ConsumerGroupDescribeResponse::default().with_groups(described.collect())
+}

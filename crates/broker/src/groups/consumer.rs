@@ -1,0 +1,802 @@
+//! A group of the consumer protocol (KIP-848): the broker assigns, and members move towards their targets one heartbeat at a time, each
+//! giving up what it must before others get it.
+//!
+//! ```text
+//!   the group:    epoch      rises when members, their subscriptions, or their topics change
+//!   its target:   epoch      that of the group, once it was assigned
+//!   a member:     epoch      that of the target, once it has given up what is not its own any more
+//!
+//!   Stable ---> Unrevoked (must give up first) ---> Unreleased (waits for others to give up) ---> Stable
+//! ```
+//!
+//! What a heartbeat decides is a list of changes: written first, then applied, and applied again when the log is read. As in
+//! Apache Kafka's `ConsumerGroup`, `CurrentAssignmentBuilder` and `TargetAssignmentBuilder`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex::RegexBuilder;
+use tidewater_protocol::messages::consumer_group_describe_response as described;
+use tidewater_protocol::messages::consumer_group_heartbeat_response as heartbeat;
+use tidewater_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, TopicName};
+use tidewater_protocol::{ResponseError, StrBytes};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::assign::{Assignor, Partitions, Wants};
+use super::records::{Change, Current, MemberState, Metadata, Record, Resolved, consumer_record};
+use super::{Client, Outside, Timer, Timers, Topics};
+
+/// The epoch of a member that joins.
+pub(super) const JOINS: i32 = 0;
+/// The epoch of a member that leaves.
+pub(super) const LEAVES: i32 = -1;
+/// The epoch of an instance that leaves, and will come back.
+pub(super) const LEAVES_FOR_NOW: i32 = -2;
+/// The largest program that a regular expression of a subscription may become.
+const REGEX_LIMIT_BYTES: usize = 1 << 20;
+
+type MemberId = Arc<str>;
+
+/// Why a request is refused: Kafka's error, and a text.
+pub(super) type Refusal = (ResponseError, String);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Member {
+    metadata: Metadata,
+    current: Current,
+}
+
+/// A group.
+#[derive(Debug)]
+pub(super) struct ConsumerGroup {
+    name: Arc<str>,
+    epoch: i32,
+    target_epoch: i32,
+    metadata_hash: i64,
+    members: BTreeMap<MemberId, Member>,
+    instances: BTreeMap<String, MemberId>,
+    target: BTreeMap<MemberId, Partitions>,
+    /// Who has, or has not yet given up, each partition.
+    owners: BTreeMap<(Uuid, i32), MemberId>,
+    /// Regular expressions of subscriptions, and the topics that they fit.
+    regexes: BTreeMap<String, Resolved>,
+    /// The topics' version that `metadata_hash` and the regular expressions were last held against.
+    seen_topics: Option<u64>,
+}
+
+impl ConsumerGroup {
+    pub fn new(name: Arc<str>) -> Self {
+        ConsumerGroup {
+            name,
+            epoch: 0,
+            target_epoch: 0,
+            metadata_hash: 0,
+            members: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            target: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            regexes: BTreeMap::new(),
+            seen_topics: None,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Waits for the heartbeats of members that were read from the log.
+    pub fn start(&self, now: Duration, session: Duration, timers: &mut Timers<Timer>) {
+        for (id, member) in &self.members {
+            timers.set(Timer::Heartbeat(self.name.clone(), id.clone()), now + session);
+            if member.current.state == MemberState::Unrevoked {
+                self.expect_revocation(id, member, now, timers);
+            }
+        }
+    }
+
+    pub fn state(&self) -> &'static str {
+        if self.members.is_empty() {
+            "Empty"
+        } else if self.epoch > self.target_epoch {
+            "Assigning"
+        } else if self.members.values().all(|member| self.is_reconciled(member)) {
+            "Stable"
+        } else {
+            "Reconciling"
+        }
+    }
+
+    fn is_reconciled(&self, member: &Member) -> bool {
+        member.current.state == MemberState::Stable && member.current.epoch == self.target_epoch
+    }
+
+    // Changes.
+
+    /// Takes a change in, of a heartbeat or of the log.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Epoch(Some((epoch, hash))) => (self.epoch, self.metadata_hash) = (epoch, hash),
+            Change::TargetEpoch(Some((epoch, _))) => self.target_epoch = epoch,
+            Change::Epoch(None) | Change::TargetEpoch(None) => {}
+            Change::Member(id, Some(metadata)) => {
+                let id: MemberId = id.into();
+                if let Some(instance) = &metadata.instance {
+                    self.instances.insert(instance.clone(), id.clone());
+                }
+                self.members.entry(id).or_default().metadata = metadata;
+            }
+            Change::Member(id, None) => {
+                if let Some(member) = self.members.remove(&*id) {
+                    self.release(&id, &member.current);
+                    if let Some(instance) = member.metadata.instance
+                        && self.instances.get(&instance).is_some_and(|holder| **holder == *id)
+                    {
+                        self.instances.remove(&instance);
+                    }
+                }
+            }
+            Change::Target(id, Some(partitions)) => drop(self.target.insert(id.into(), partitions)),
+            Change::Target(id, None) => drop(self.target.remove(&*id)),
+            Change::Current(id, Some(current)) => {
+                let id: MemberId = id.into();
+                if let Some(before) = self.members.get(&id).map(|member| member.current.clone()) {
+                    self.release(&id, &before);
+                }
+                for places in [&current.assigned, &current.revoking] {
+                    for (topic, partitions) in places {
+                        self.owners.extend(partitions.keys().map(|partition| ((*topic, *partition), id.clone())));
+                    }
+                }
+                self.members.entry(id).or_default().current = current;
+            }
+            Change::Current(id, None) => {
+                if let Some(member) = self.members.get_mut(&*id) {
+                    let before = std::mem::take(&mut member.current);
+                    self.release(&id, &before);
+                }
+            }
+            Change::Regex(regex, Some(resolved)) => drop(self.regexes.insert(regex, resolved)),
+            Change::Regex(regex, None) => drop(self.regexes.remove(&regex)),
+        }
+    }
+
+    fn release(&mut self, id: &str, current: &Current) {
+        for places in [&current.assigned, &current.revoking] {
+            for (topic, partitions) in places {
+                for partition in partitions.keys() {
+                    if self.owners.get(&(*topic, *partition)).is_some_and(|owner| **owner == *id) {
+                        self.owners.remove(&(*topic, *partition));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes changes, and takes them in.
+    fn commit(&mut self, outside: &mut Outside<'_>, changes: Vec<Change>) -> Result<(), Refusal> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let records = changes.iter().map(|change| consumer_record(&self.name, change)).collect();
+        outside
+            .journal
+            .append(&self.name, records)
+            .map_err(|error| (error, "the group cannot be written".to_owned()))?;
+        changes.into_iter().for_each(|change| self.apply(change));
+        Ok(())
+    }
+
+    /// The records that delete the group.
+    pub fn tombstones(&self) -> Vec<Record> {
+        let ids = || self.members.keys().map(|id| id.to_string());
+        let changes = ids()
+            .map(|id| Change::Current(id, None))
+            .chain(ids().map(|id| Change::Target(id, None)))
+            .chain([Change::TargetEpoch(None)])
+            .chain(ids().map(|id| Change::Member(id, None)))
+            .chain(self.regexes.keys().map(|regex| Change::Regex(regex.clone(), None)))
+            .chain([Change::Epoch(None)]);
+        changes.map(|change| consumer_record(&self.name, &change)).collect()
+    }
+
+    // Heartbeats.
+
+    /// A member is there: it joins, says what has changed with it, and hears what it has to do.
+    pub fn heartbeat(
+        &mut self,
+        outside: &mut Outside<'_>,
+        timers: &mut Timers<Timer>,
+        request: &ConsumerGroupHeartbeatRequest,
+        client: Client,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        let id: MemberId = match &*request.member_id {
+            "" => (outside.new_id)().to_string().into(),
+            id => id.into(),
+        };
+        if self.members.len() >= outside.settings.consumer_max_size && !self.members.contains_key(&id) {
+            let text =
+                format!("The consumer group has reached its maximum capacity of {} members.", self.members.len());
+            return Err((ResponseError::GroupMaxSizeReached, text));
+        }
+        let instance = request.instance_id.as_deref();
+        let mut changes = Vec::new();
+        let (before, replaced) = self.find_or_make(&id, instance, request, &mut changes)?;
+        let mut member = before.clone();
+        member.metadata = updated(&before.metadata, request, client);
+        self.resolve(outside, &before.metadata, &member.metadata, &mut changes)?;
+        self.assign(outside, &id, &before, &member, replaced.as_deref(), &mut changes);
+        // What is left is this member's own way to its target.
+        let target_epoch = target_epoch(&changes).unwrap_or(self.target_epoch);
+        let target = self.target_of(&id, replaced.as_deref(), &changes);
+        let owned = request.topic_partitions.as_ref().map(|topics| {
+            topics
+                .iter()
+                .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.topic_id, *partition)))
+                .collect()
+        });
+        let holder = |place: (Uuid, i32)| {
+            let owner = self.owners.get(&place)?;
+            // What the replaced member had is this one's.
+            (Some(&**owner) != replaced.as_deref()).then_some(owner)
+        };
+        let next = reconcile(&member.current, target_epoch, &target, owned.as_ref(), |place| holder(place).is_some());
+        if next != member.current || replaced.is_some() {
+            changes.push(Change::Current(id.to_string(), Some(next.clone())));
+        }
+        let is_full = request.member_epoch == JOINS
+            || request.rebalance_timeout_ms != -1
+                && request.subscribed_topic_names.is_some()
+                && request.topic_partitions.is_some();
+        let tells = is_full || keys(&next.assigned) != keys(&before.current.assigned);
+        member.current = next;
+        self.commit(outside, changes)?;
+        self.seen_topics = Some(outside.topics.version());
+        if let Some(replaced) = &replaced {
+            self.forget_timers(replaced, timers);
+        }
+        timers.set(
+            Timer::Heartbeat(self.name.clone(), id.clone()),
+            outside.now + outside.settings.consumer_session_timeout,
+        );
+        match member.current.state {
+            MemberState::Unrevoked if member.current != before.current => {
+                self.expect_revocation(&id, &member, outside.now, timers);
+            }
+            MemberState::Unrevoked => {}
+            MemberState::Stable | MemberState::Unreleased => {
+                timers.cancel(&Timer::Revocation(self.name.clone(), id.clone()));
+            }
+        }
+        let interval = outside.settings.consumer_heartbeat_interval.as_millis() as i32;
+        let response = ConsumerGroupHeartbeatResponse::default()
+            .with_member_id(Some(text(&id)))
+            .with_member_epoch(member.current.epoch)
+            .with_heartbeat_interval_ms(interval);
+        let assignment = heartbeat::Assignment::default().with_topic_partitions(
+            keys(&member.current.assigned)
+                .into_iter()
+                .map(|(topic, partitions)| {
+                    heartbeat::TopicPartitions::default()
+                        .with_topic_id(topic)
+                        .with_partitions(partitions.into_iter().collect())
+                })
+                .collect(),
+        );
+        Ok(if tells { response.with_assignment(Some(assignment)) } else { response })
+    }
+
+    /// The member as it was, and whom it replaces.
+    fn find_or_make(
+        &self,
+        id: &MemberId,
+        instance: Option<&str>,
+        request: &ConsumerGroupHeartbeatRequest,
+        changes: &mut Vec<Change>,
+    ) -> Result<(Member, Option<MemberId>), Refusal> {
+        let joins = request.member_epoch == JOINS;
+        let holder = instance.and_then(|instance| self.instances.get(instance));
+        match (instance, holder) {
+            (Some(instance), Some(holder)) if joins => {
+                let old = self.members.get(holder).cloned().unwrap_or_default();
+                if old.current.epoch != LEAVES_FOR_NOW {
+                    let text = format!(
+                        "Static member {id} with instance id {instance} cannot join the group because the instance id is owned by {holder} member."
+                    );
+                    return Err((ResponseError::UnreleasedInstanceId, text));
+                }
+                changes.push(Change::Current(holder.to_string(), None));
+                changes.push(Change::Target(holder.to_string(), None));
+                changes.push(Change::Member(holder.to_string(), None));
+                let target = self.target.get(holder).cloned().unwrap_or_default();
+                changes.push(Change::Target(id.to_string(), Some(target)));
+                let current = Current { epoch: 0, previous_epoch: 0, ..old.current };
+                return Ok((Member { current, ..old }, Some(holder.clone())));
+            }
+            (Some(instance), None) if !joins => {
+                return Err((ResponseError::UnknownMemberId, format!("Instance id {instance} is unknown.")));
+            }
+            (Some(instance), Some(holder)) if holder != id => {
+                let text = format!("Static member {id} with instance id {instance} was fenced by member {holder}.");
+                return Err((ResponseError::FencedInstanceId, text));
+            }
+            _ => {}
+        }
+        let Some(member) = self.members.get(id) else {
+            if joins {
+                return Ok((Member::default(), None));
+            }
+            let text = format!("Member {id} is not a member of group {}.", self.name);
+            return Err((ResponseError::UnknownMemberId, text));
+        };
+        check_epoch(member, request)?;
+        Ok((member.clone(), None))
+    }
+
+    /// Notes what is new about a member, and which topics its regular expression fits.
+    fn resolve(
+        &self,
+        outside: &Outside<'_>,
+        before: &Metadata,
+        after: &Metadata,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refusal> {
+        let mut wanted: BTreeSet<&String> = BTreeSet::new();
+        if let Some(regex) = &after.regex
+            && (before.regex.as_ref() != Some(regex) || !self.regexes.contains_key(regex))
+        {
+            wanted.insert(regex);
+        }
+        if self.seen_topics != Some(outside.topics.version()) {
+            wanted.extend(self.regexes.keys());
+        }
+        for regex in wanted {
+            let topics = matches(regex, outside.topics)?;
+            let known = self.regexes.get(regex);
+            if known.is_none_or(|known| known.topics != topics) {
+                let resolved = Resolved { topics, version: 0, at: outside.wall };
+                changes.push(Change::Regex(regex.clone(), Some(resolved)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a change of the member, of the group's epoch if that or topics make one, and then a new target.
+    fn assign(
+        &self,
+        outside: &Outside<'_>,
+        id: &MemberId,
+        before: &Member,
+        after: &Member,
+        replaced: Option<&str>,
+        changes: &mut Vec<Change>,
+    ) {
+        let is_new = !self.members.contains_key(id);
+        if is_new || replaced.is_some() || before.metadata != after.metadata {
+            changes.push(Change::Member(id.to_string(), Some(after.metadata.clone())));
+        }
+        let subscription = |metadata: &Metadata| (metadata.topics.clone(), metadata.regex.clone());
+        let mut rises =
+            (is_new && replaced.is_none()) || subscription(&before.metadata) != subscription(&after.metadata);
+        let version = outside.topics.version();
+        if !rises && self.seen_topics == Some(version) && self.epoch <= self.target_epoch {
+            return;
+        }
+        let mut members: BTreeMap<MemberId, Metadata> =
+            self.members.iter().map(|(id, member)| (id.clone(), member.metadata.clone())).collect();
+        replaced.map(|replaced| members.remove(replaced));
+        members.insert(id.clone(), after.metadata.clone());
+        let mut hash = self.metadata_hash;
+        if rises || self.seen_topics != Some(version) {
+            hash = metadata_hash(&self.subscribed(&members, changes), outside.topics);
+            rises |= hash != self.metadata_hash;
+        }
+        let mut epoch = self.epoch;
+        if rises {
+            epoch = epoch.saturating_add(1);
+            changes.push(Change::Epoch(Some((epoch, hash))));
+        }
+        if epoch > self.target_epoch {
+            self.retarget(outside, &members, epoch, changes);
+        }
+        changes.extend(self.unused_regexes(&members));
+    }
+
+    /// Lets those go that none of the members has.
+    fn unused_regexes(&self, members: &BTreeMap<MemberId, Metadata>) -> Vec<Change> {
+        let is_used = |regex: &String| members.values().any(|metadata| metadata.regex.as_ref() == Some(regex));
+        self.regexes.keys().filter(|regex| !is_used(regex)).map(|regex| Change::Regex(regex.clone(), None)).collect()
+    }
+
+    /// The names of all topics that members subscribe to, with regular expressions that have just been resolved.
+    fn subscribed(&self, members: &BTreeMap<MemberId, Metadata>, changes: &[Change]) -> BTreeSet<String> {
+        members.values().flat_map(|metadata| self.topics_of(metadata, changes)).collect()
+    }
+
+    fn topics_of(&self, metadata: &Metadata, changes: &[Change]) -> BTreeSet<String> {
+        let mut topics = metadata.topics.clone();
+        if let Some(regex) = &metadata.regex {
+            let newly = changes.iter().find_map(|change| match change {
+                Change::Regex(changed, Some(resolved)) if changed == regex => Some(resolved),
+                _ => None,
+            });
+            topics
+                .extend(newly.or(self.regexes.get(regex)).iter().flat_map(|resolved| resolved.topics.iter().cloned()));
+        }
+        topics
+    }
+
+    fn retarget(
+        &self,
+        outside: &Outside<'_>,
+        members: &BTreeMap<MemberId, Metadata>,
+        epoch: i32,
+        changes: &mut Vec<Change>,
+    ) {
+        let known = |name: &String| outside.topics.find(name);
+        let topics: BTreeMap<Uuid, i32> = self.subscribed(members, changes).iter().filter_map(known).collect();
+        let wants = |(id, metadata): (&MemberId, &Metadata)| {
+            let subscribed =
+                self.topics_of(metadata, changes).iter().filter_map(known).map(|(topic, _)| topic).collect();
+            let has = self.target_of(id, None, changes);
+            (id.clone(), Wants { instance: metadata.instance.clone(), topics: subscribed, has })
+        };
+        let wants: BTreeMap<MemberId, Wants> = members.iter().map(wants).collect();
+        let target = self.assignor(members).assign(&wants, &topics);
+        for (id, partitions) in target {
+            if wants.get(&id).is_none_or(|wants| wants.has != partitions) || !self.target.contains_key(&id) {
+                changes.push(Change::Target(id.to_string(), Some(partitions)));
+            }
+        }
+        changes.push(Change::TargetEpoch(Some((epoch, outside.wall.0))));
+    }
+
+    /// The assignor that most members name.
+    fn assignor(&self, members: &BTreeMap<MemberId, Metadata>) -> Assignor {
+        let votes = |assignor: Assignor| {
+            members.values().filter(|metadata| metadata.assignor.as_deref() == Some(assignor.name())).count()
+        };
+        let most = Assignor::ALL.into_iter().rev().max_by_key(|assignor| votes(*assignor));
+        most.unwrap_or(Assignor::ALL[0])
+    }
+
+    /// A member's target as it will be with some changes.
+    fn target_of(&self, id: &str, replaced: Option<&str>, changes: &[Change]) -> Partitions {
+        let newly = changes.iter().rev().find_map(|change| match change {
+            Change::Target(changed, partitions) if **changed == *id => partitions.clone(),
+            _ => None,
+        });
+        newly.or_else(|| self.target.get(replaced.unwrap_or(id)).cloned()).unwrap_or_default()
+    }
+
+    // Leaving.
+
+    /// A member leaves; or an instance does, for now.
+    pub fn leave(
+        &mut self,
+        outside: &mut Outside<'_>,
+        timers: &mut Timers<Timer>,
+        request: &ConsumerGroupHeartbeatRequest,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        let id = &*request.member_id.to_string();
+        let response = ConsumerGroupHeartbeatResponse::default()
+            .with_member_id(Some(text(id)))
+            .with_member_epoch(request.member_epoch);
+        if let Some(instance) = request.instance_id.as_deref() {
+            match self.instances.get(instance) {
+                None => return Err((ResponseError::UnknownMemberId, format!("Instance id {instance} is unknown."))),
+                Some(holder) if **holder != *id => {
+                    let text = format!("Static member {id} with instance id {instance} was fenced by member {holder}.");
+                    return Err((ResponseError::FencedInstanceId, text));
+                }
+                Some(_) => {}
+            }
+        }
+        let Some(member) = self.members.get(id) else {
+            let text = format!("Member {id} is not a member of group {}.", self.name);
+            return Err((ResponseError::UnknownMemberId, text));
+        };
+        if request.member_epoch == LEAVES_FOR_NOW {
+            let current = Current { epoch: LEAVES_FOR_NOW, revoking: BTreeMap::new(), ..member.current.clone() };
+            self.commit(outside, vec![Change::Current(id.to_owned(), Some(current))])?;
+            return Ok(response);
+        }
+        self.dismiss(outside, timers, id)?;
+        Ok(response)
+    }
+
+    /// Removes a member, and with it what it had; the others are given it with their next heartbeats.
+    pub fn dismiss(&mut self, outside: &mut Outside<'_>, timers: &mut Timers<Timer>, id: &str) -> Result<(), Refusal> {
+        let mut changes = vec![
+            Change::Current(id.to_owned(), None),
+            Change::Target(id.to_owned(), None),
+            Change::Member(id.to_owned(), None),
+        ];
+        let left = self.members.iter().filter(|(other, _)| ***other != *id);
+        let members: BTreeMap<_, _> = left.map(|(id, member)| (id.clone(), member.metadata.clone())).collect();
+        let hash = metadata_hash(&self.subscribed(&members, &[]), outside.topics);
+        changes.extend(self.unused_regexes(&members));
+        changes.push(Change::Epoch(Some((self.epoch.saturating_add(1), hash))));
+        self.commit(outside, changes)?;
+        self.forget_timers(id, timers);
+        Ok(())
+    }
+
+    fn forget_timers(&self, id: &str, timers: &mut Timers<Timer>) {
+        let id: MemberId = id.into();
+        timers.cancel(&Timer::Heartbeat(self.name.clone(), id.clone()));
+        timers.cancel(&Timer::Revocation(self.name.clone(), id));
+    }
+
+    fn expect_revocation(&self, id: &MemberId, member: &Member, now: Duration, timers: &mut Timers<Timer>) {
+        let timeout = Duration::from_millis(u64::try_from(member.metadata.rebalance_timeout_ms).unwrap_or(0));
+        timers.set(Timer::Revocation(self.name.clone(), id.clone()), now + timeout);
+    }
+
+    /// A member was not heard of, or has not given up in time what it must.
+    pub fn member_is_due(&mut self, outside: &mut Outside<'_>, timers: &mut Timers<Timer>, id: &str) {
+        if !self.members.contains_key(id) {
+            return;
+        }
+        tracing::info!(group = &*self.name, member = id, "a member was not heard of, or kept what it must give up");
+        if let Err((error, reason)) = self.dismiss(outside, timers, id) {
+            tracing::warn!(group = &*self.name, member = id, %error, reason, "a member could not be removed; it is tried again");
+            let retry = outside.now + outside.settings.consumer_heartbeat_interval;
+            timers.set(Timer::Heartbeat(self.name.clone(), id.into()), retry);
+        }
+    }
+
+    // Offsets.
+
+    /// Whether a commit by this member, in this epoch, is taken; an older epoch counts for partitions that were assigned in it
+    /// or before (KIP-1251).
+    pub fn check_commit(
+        &self,
+        id: &str,
+        epoch: i32,
+        places: impl Iterator<Item = (Option<Uuid>, i32)>,
+    ) -> Result<(), ResponseError> {
+        if epoch < 0 && self.members.is_empty() {
+            return Ok(());
+        }
+        let member = self.members.get(id).ok_or(ResponseError::UnknownMemberId)?;
+        let current = &member.current;
+        if epoch == current.epoch {
+            return Ok(());
+        }
+        let assigned_in = |topic: Uuid, partition: i32| {
+            [&current.assigned, &current.revoking]
+                .into_iter()
+                .find_map(|places| places.get(&topic)?.get(&partition).copied())
+        };
+        let mut is_known = |(topic, partition): (Option<Uuid>, i32)| {
+            topic.and_then(|topic| assigned_in(topic, partition)).is_some_and(|assigned| epoch >= assigned)
+        };
+        let mut places = places;
+        if epoch < current.epoch && epoch >= 0 && places.all(&mut is_known) {
+            return Ok(());
+        }
+        Err(ResponseError::StaleMemberEpoch)
+    }
+
+    /// Whether a member in this epoch may read offsets.
+    pub fn check_fetch(&self, id: Option<&str>, epoch: i32) -> Result<(), ResponseError> {
+        match id {
+            None if epoch < 0 => Ok(()),
+            id => {
+                let member = self.members.get(id.unwrap_or_default()).ok_or(ResponseError::UnknownMemberId)?;
+                if epoch == member.current.epoch { Ok(()) } else { Err(ResponseError::StaleMemberEpoch) }
+            }
+        }
+    }
+
+    pub fn is_subscribed(&self, topic: &str) -> bool {
+        self.members.values().any(|member| self.topics_of(&member.metadata, &[]).contains(topic))
+    }
+
+    // Description.
+
+    pub fn describe(&self, topics: &dyn Topics) -> described::DescribedGroup {
+        let place = |partitions: &BTreeMap<Uuid, BTreeSet<i32>>| {
+            let named = partitions.iter().filter_map(|(topic, partitions)| {
+                Some(
+                    described::TopicPartitions::default()
+                        .with_topic_id(*topic)
+                        .with_topic_name(TopicName(text(&topics.name_of(*topic)?)))
+                        .with_partitions(partitions.iter().copied().collect()),
+                )
+            });
+            described::Assignment::default().with_topic_partitions(named.collect())
+        };
+        let members = self.members.iter().map(|(id, member)| {
+            let metadata = &member.metadata;
+            described::Member::default()
+                .with_member_id(text(id))
+                .with_instance_id(metadata.instance.as_deref().map(text))
+                .with_rack_id(metadata.rack.as_deref().map(text))
+                .with_member_epoch(member.current.epoch)
+                .with_client_id(text(&metadata.client.id))
+                .with_client_host(text(&metadata.client.host))
+                .with_subscribed_topic_names(metadata.topics.iter().map(|topic| TopicName(text(topic))).collect())
+                .with_subscribed_topic_regex(metadata.regex.as_deref().map(text))
+                .with_assignment(place(&keys(&member.current.assigned)))
+                .with_target_assignment(place(self.target.get(id).unwrap_or(&Partitions::new())))
+                .with_member_type(CONSUMER_MEMBER)
+        });
+        let metadata = self.members.iter().map(|(id, member)| (id.clone(), member.metadata.clone())).collect();
+        described::DescribedGroup::default()
+            .with_group_id(GroupId(text(&self.name)))
+            .with_group_state(text(self.state()))
+            .with_group_epoch(self.epoch)
+            .with_assignment_epoch(self.target_epoch)
+            .with_assignor_name(text(self.assignor(&metadata).name()))
+            .with_members(members.collect())
+    }
+
+    #[cfg(test)]
+    pub fn assigned(&self) -> BTreeMap<(Uuid, i32), Vec<MemberId>> {
+        let mut owners: BTreeMap<(Uuid, i32), Vec<MemberId>> = BTreeMap::new();
+        for (id, member) in &self.members {
+            for places in [&member.current.assigned, &member.current.revoking] {
+                for (topic, partitions) in places {
+                    for partition in partitions.keys() {
+                        owners.entry((*topic, *partition)).or_default().push(id.clone());
+                    }
+                }
+            }
+        }
+        owners
+    }
+}
+
+/// The type of a member that speaks this protocol.
+const CONSUMER_MEMBER: i8 = 1;
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn keys(places: &BTreeMap<Uuid, BTreeMap<i32, i32>>) -> Partitions {
+    places.iter().map(|(topic, partitions)| (*topic, partitions.keys().copied().collect())).collect()
+}
+
+fn target_epoch(changes: &[Change]) -> Option<i32> {
+    changes.iter().rev().find_map(|change| match change {
+        Change::TargetEpoch(Some((epoch, _))) => Some(*epoch),
+        _ => None,
+    })
+}
+
+/// A member's metadata with what its heartbeat says is new.
+fn updated(before: &Metadata, request: &ConsumerGroupHeartbeatRequest, client: Client) -> Metadata {
+    let mut metadata = Metadata { client, ..before.clone() };
+    if let Some(instance) = &request.instance_id {
+        metadata.instance = Some(instance.to_string());
+    }
+    if let Some(rack) = &request.rack_id {
+        metadata.rack = Some(rack.to_string());
+    }
+    if request.rebalance_timeout_ms != -1 {
+        metadata.rebalance_timeout_ms = request.rebalance_timeout_ms;
+    }
+    if let Some(topics) = &request.subscribed_topic_names {
+        metadata.topics = topics.iter().map(|topic| topic.to_string()).collect();
+    }
+    if let Some(regex) = &request.subscribed_topic_regex {
+        metadata.regex = Some(regex.to_string()).filter(|regex| !regex.is_empty());
+    }
+    if let Some(assignor) = &request.server_assignor {
+        metadata.assignor = Some(assignor.to_string());
+    }
+    metadata
+}
+
+/// A member of an earlier epoch has missed an answer, if it has nothing that is not its own.
+fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
+    let (received, current) = (request.member_epoch, &member.current);
+    let own = keys(&current.assigned);
+    let is_own = |topic: &tidewater_protocol::messages::consumer_group_heartbeat_request::TopicPartitions| {
+        own.get(&topic.topic_id).is_some_and(|own| topic.partitions.iter().all(|partition| own.contains(partition)))
+    };
+    let missed_one = received == current.previous_epoch
+        && request.topic_partitions.as_ref().is_some_and(|topics| topics.iter().all(is_own));
+    if received == current.epoch || received < current.epoch && missed_one {
+        return Ok(());
+    }
+    let how = if received > current.epoch { "greater" } else { "smaller" };
+    let text = format!(
+        "The consumer group member has a {how} member epoch ({received}) than the one known by the group coordinator ({}). \
+         The member must abandon all its partitions and rejoin.",
+        current.epoch
+    );
+    Err((ResponseError::FencedMemberEpoch, text))
+}
+
+/// A member's next step to its target.
+fn reconcile(
+    current: &Current,
+    target_epoch: i32,
+    target: &Partitions,
+    owned: Option<&BTreeSet<(Uuid, i32)>>,
+    is_held: impl Fn((Uuid, i32)) -> bool,
+) -> Current {
+    let still_owns = |places: &BTreeMap<Uuid, BTreeMap<i32, i32>>| match owned {
+        // It does not say.
+        None => true,
+        Some(owned) => owned
+            .iter()
+            .any(|(topic, partition)| places.get(topic).is_some_and(|partitions| partitions.contains_key(partition))),
+    };
+    let epoch = match current.state {
+        MemberState::Stable if current.epoch == target_epoch => return current.clone(),
+        MemberState::Unrevoked if still_owns(&current.revoking) => return current.clone(),
+        // It has given up what it had to.
+        MemberState::Unrevoked => current.epoch + 1,
+        MemberState::Stable | MemberState::Unreleased => current.epoch,
+    };
+    let (mut assigned, mut revoking) = (BTreeMap::new(), BTreeMap::new());
+    for (topic, partitions) in &current.assigned {
+        for (partition, since) in partitions {
+            let keeps = target.get(topic).is_some_and(|target| target.contains(partition));
+            let places: &mut BTreeMap<Uuid, BTreeMap<i32, i32>> = if keeps { &mut assigned } else { &mut revoking };
+            places.entry(*topic).or_default().insert(*partition, *since);
+        }
+    }
+    let next = |state: MemberState, epoch: i32, assigned, revoking| Current {
+        epoch,
+        previous_epoch: current.epoch,
+        state,
+        assigned,
+        revoking,
+    };
+    if !revoking.is_empty() && still_owns(&revoking) {
+        return next(MemberState::Unrevoked, epoch, assigned, revoking);
+    }
+    let mut waits = false;
+    for (topic, partitions) in target {
+        for partition in partitions {
+            let has = assigned.get(topic).is_some_and(|own| own.contains_key(partition));
+            if has {
+                continue;
+            }
+            if is_held((*topic, *partition)) {
+                waits = true;
+            } else {
+                assigned.entry(*topic).or_default().insert(*partition, target_epoch);
+            }
+        }
+    }
+    let state = if waits { MemberState::Unreleased } else { MemberState::Stable };
+    next(state, target_epoch, assigned, BTreeMap::new())
+}
+
+/// The topics whose whole names a regular expression fits.
+fn matches(regex: &str, topics: &dyn Topics) -> Result<BTreeSet<String>, Refusal> {
+    let compiled = RegexBuilder::new(&format!("^(?:{regex})$")).size_limit(REGEX_LIMIT_BYTES).build();
+    let compiled = compiled.map_err(|error| {
+        let text = format!("SubscribedTopicRegex `{regex}` is not a valid regular expression: {error}");
+        (ResponseError::InvalidRegularExpression, text)
+    })?;
+    Ok(topics.names().into_iter().filter(|name| compiled.is_match(name)).collect())
+}
+
+/// A number that changes when the subscribed topics do, or their partitions (KIP-1101): XXH3 over each topic, and over these numbers
+/// in the order of the topics' names; 0 without topics.
+fn metadata_hash(subscribed: &BTreeSet<String>, topics: &dyn Topics) -> i64 {
+    let mut all: Vec<u8> = Vec::new();
+    for name in subscribed {
+        let Some((id, partitions)) = topics.find(name) else { continue };
+        let (most, least) = id.as_u64_pair();
+        let mut topic: Vec<u8> = vec![0];
+        topic.extend_from_slice(&most.to_le_bytes());
+        topic.extend_from_slice(&least.to_le_bytes());
+        let units: Vec<u16> = name.encode_utf16().collect();
+        units.iter().for_each(|unit| topic.extend_from_slice(&unit.to_le_bytes()));
+        topic.extend_from_slice(&(units.len() as i32).to_le_bytes());
+        topic.extend_from_slice(&partitions.to_le_bytes());
+        (0..partitions).for_each(|partition| topic.extend_from_slice(&partition.to_le_bytes()));
+        all.extend_from_slice(&xxh3_64(&topic).to_le_bytes());
+    }
+    if all.is_empty() { 0 } else { xxh3_64(&all) as i64 }
+}
