@@ -2,6 +2,8 @@
 //!
 //! Its jars come by Maven into the target folder; it needs a JDK of 17 or later. A node runs until it is stopped, as a process of its own.
 
+#![allow(clippy::disallowed_methods, reason = "xtask depends on no crate of the workspace")]
+
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;

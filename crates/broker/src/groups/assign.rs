@@ -193,8 +193,7 @@ mod tests {
         members.get_mut("z").unwrap().instance = Some("one".to_owned());
         let topics = [(topic(0), 4), (topic(1), 2)].into();
         let assigned = Assignor::Range.assign(&members, &topics);
-        let of =
-            |id: &str| assigned[id].iter().map(|(_, own)| own.iter().copied().collect()).collect::<Vec<Vec<i32>>>();
+        let of = |id: &str| assigned[id].values().map(|own| own.iter().copied().collect()).collect::<Vec<Vec<i32>>>();
         assert_eq!((of("z"), of("a"), of("b")), (vec![vec![0, 1], vec![0]], vec![vec![2], vec![1]], vec![vec![3]]));
     }
 

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::assign::{Assignor, Partitions, Wants};
-use super::records::{Change, Current, MemberState, Metadata, Record, Resolved, consumer_record};
+use super::records::{Change, Current, MemberState, Metadata, Record, Resolved, consumer_record, topics_key};
 use super::{Client, Outside, Timer, Timers, Topics};
 
 /// The epoch of a member that joins.
@@ -34,6 +34,8 @@ pub(super) const JOINS: i32 = 0;
 pub(super) const LEAVES: i32 = -1;
 /// The epoch of an instance that leaves, and will come back.
 pub(super) const LEAVES_FOR_NOW: i32 = -2;
+/// The epoch of a group that nobody has joined.
+const FIRST_EPOCH: i32 = 1;
 /// The largest program that a regular expression of a subscription may become.
 const REGEX_LIMIT_BYTES: usize = 1 << 20;
 
@@ -70,7 +72,7 @@ impl ConsumerGroup {
     pub fn new(name: Arc<str>) -> Self {
         ConsumerGroup {
             name,
-            epoch: 0,
+            epoch: FIRST_EPOCH,
             target_epoch: 0,
             metadata_hash: 0,
             members: BTreeMap::new(),
@@ -197,8 +199,10 @@ impl ConsumerGroup {
             .chain([Change::TargetEpoch(None)])
             .chain(ids().map(|id| Change::Member(id, None)))
             .chain(self.regexes.keys().map(|regex| Change::Regex(regex.clone(), None)))
-            .chain([Change::Epoch(None)]);
-        changes.map(|change| consumer_record(&self.name, &change)).collect()
+            .collect::<Vec<_>>();
+        let records = changes.iter().map(|change| consumer_record(&self.name, change));
+        let last = consumer_record(&self.name, &Change::Epoch(None));
+        records.chain([(topics_key(&self.name), None), last]).collect()
     }
 
     // Heartbeats.
@@ -343,8 +347,8 @@ impl ConsumerGroup {
         changes: &mut Vec<Change>,
     ) -> Result<(), Refusal> {
         let mut wanted: BTreeSet<&String> = BTreeSet::new();
-        if let Some(regex) = &after.regex
-            && (before.regex.as_ref() != Some(regex) || !self.regexes.contains_key(regex))
+        if let Some(regex) = after.regex()
+            && (before.regex() != Some(regex) || !self.regexes.contains_key(regex))
         {
             wanted.insert(regex);
         }
@@ -376,7 +380,7 @@ impl ConsumerGroup {
         if is_new || replaced.is_some() || before.metadata != after.metadata {
             changes.push(Change::Member(id.to_string(), Some(after.metadata.clone())));
         }
-        let subscription = |metadata: &Metadata| (metadata.topics.clone(), metadata.regex.clone());
+        let subscription = |metadata: &Metadata| (metadata.topics.clone(), metadata.regex().cloned());
         let mut rises =
             (is_new && replaced.is_none()) || subscription(&before.metadata) != subscription(&after.metadata);
         let version = outside.topics.version();
@@ -405,7 +409,7 @@ impl ConsumerGroup {
 
     /// Lets those go that none of the members has.
     fn unused_regexes(&self, members: &BTreeMap<MemberId, Metadata>) -> Vec<Change> {
-        let is_used = |regex: &String| members.values().any(|metadata| metadata.regex.as_ref() == Some(regex));
+        let is_used = |regex: &String| members.values().any(|metadata| metadata.regex() == Some(regex));
         self.regexes.keys().filter(|regex| !is_used(regex)).map(|regex| Change::Regex(regex.clone(), None)).collect()
     }
 
@@ -416,7 +420,7 @@ impl ConsumerGroup {
 
     fn topics_of(&self, metadata: &Metadata, changes: &[Change]) -> BTreeSet<String> {
         let mut topics = metadata.topics.clone();
-        if let Some(regex) = &metadata.regex {
+        if let Some(regex) = metadata.regex() {
             let newly = changes.iter().find_map(|change| match change {
                 Change::Regex(changed, Some(resolved)) if changed == regex => Some(resolved),
                 _ => None,
@@ -684,7 +688,7 @@ fn updated(before: &Metadata, request: &ConsumerGroupHeartbeatRequest, client: C
         metadata.topics = topics.iter().map(|topic| topic.to_string()).collect();
     }
     if let Some(regex) = &request.subscribed_topic_regex {
-        metadata.regex = Some(regex.to_string()).filter(|regex| !regex.is_empty());
+        metadata.regex = Some(regex.to_string());
     }
     if let Some(assignor) = &request.server_assignor {
         metadata.assignor = Some(assignor.to_string());
@@ -799,4 +803,46 @@ fn metadata_hash(subscribed: &BTreeSet<String>, topics: &dyn Topics) -> i64 {
         all.extend_from_slice(&xxh3_64(&topic).to_le_bytes());
     }
     if all.is_empty() { 0 } else { xxh3_64(&all) as i64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct OneTopic;
+
+    impl Topics for OneTopic {
+        fn version(&self) -> u64 {
+            0
+        }
+
+        fn find(&self, name: &str) -> Option<(Uuid, i32)> {
+            (name == "t").then_some((Uuid::from_u128(0x50db_e0ef_c42f_4996_b14f_4a9d_f650_f749), 4))
+        }
+
+        fn name_of(&self, _: Uuid) -> Option<String> {
+            None
+        }
+
+        fn names(&self) -> Vec<String> {
+            vec!["t".to_owned()]
+        }
+    }
+
+    /// What Apache Kafka 4.3.1 had for this topic.
+    #[test]
+    fn the_hash_of_topics_is_apaches() {
+        let hash = metadata_hash(&["gone".to_owned(), "t".to_owned()].into(), &OneTopic);
+        assert_eq!(hash as u64, 0x833d_cfaf_bf4f_3f4b);
+        assert_eq!(metadata_hash(&BTreeSet::new(), &OneTopic), 0);
+    }
+
+    #[test]
+    fn regular_expressions_fit_whole_names_and_are_bounded() {
+        let fits = |regex: &str| matches(regex, &OneTopic).map(|topics| topics.len());
+        assert_eq!((fits("t|u"), fits("."), fits("")), (Ok(1), Ok(1), Ok(0)));
+        for refused in ["(", "t{1000000}{1000}", "(?=t)"] {
+            assert_eq!(fits(refused).unwrap_err().0, ResponseError::InvalidRegularExpression);
+        }
+    }
 }

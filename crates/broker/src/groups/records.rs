@@ -40,6 +40,7 @@ const UNRELEASED: i8 = 2;
 const OFFSET_KEY: i16 = 1;
 const GROUP_KEY: i16 = 2;
 const EPOCH_KEY: i16 = 3;
+const TOPICS_KEY: i16 = 4;
 const MEMBER_KEY: i16 = 5;
 const TARGET_EPOCH_KEY: i16 = 6;
 const TARGET_KEY: i16 = 7;
@@ -96,6 +97,13 @@ pub(super) struct Metadata {
     pub regex: Option<String>,
     pub rebalance_timeout_ms: i32,
     pub assignor: Option<String>,
+}
+
+impl Metadata {
+    /// The regular expression, if it has one: an empty one is none.
+    pub fn regex(&self) -> Option<&String> {
+        self.regex.as_ref().filter(|regex| !regex.is_empty())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -186,6 +194,13 @@ pub(super) fn read_key(key: &[u8]) -> Option<Key> {
     }
 }
 
+/// The key of the topics that a group subscribes to, which earlier versions of Apache Kafka wrote; it goes with the group.
+pub(super) fn topics_key(group: &str) -> Vec<u8> {
+    let mut key = Writer::new(TOPICS_KEY);
+    key.text(group);
+    key.finish()
+}
+
 /// A change as a record of its group.
 pub(super) fn consumer_record(group: &str, change: &Change) -> Record {
     let (kind, name) = match change {
@@ -262,7 +277,8 @@ fn metadata_value(metadata: &Metadata) -> Vec<u8> {
     out.nullable_compact_text(metadata.regex.as_deref());
     out.i32(metadata.rebalance_timeout_ms);
     out.nullable_compact_text(metadata.assignor.as_deref());
-    out.tagged(&[]);
+    // What a member of the classic protocol has besides; null.
+    out.tagged(&[(0, &[0])]);
     out.finish()
 }
 
@@ -273,7 +289,7 @@ fn read_metadata(value: &mut Reader<'_>) -> Option<Metadata> {
         rack: owned(value.nullable_compact_text()?),
         client: Client { id: value.compact_text()?.to_owned(), host: value.compact_text()?.to_owned() },
         topics: value.compact_array(|value| value.compact_text().map(str::to_owned))?.into_iter().collect(),
-        regex: owned(value.nullable_compact_text()?).filter(|regex| !regex.is_empty()),
+        regex: owned(value.nullable_compact_text()?),
         rebalance_timeout_ms: value.i32()?,
         assignor: owned(value.nullable_compact_text()?),
     })
@@ -549,6 +565,51 @@ mod tests {
         let new = GroupValue { since: 1_795_319_833_864, ..GroupValue::default() };
         assert_eq!(group_value(&new), hex(APACHE_NEW_GROUP));
         assert_eq!(group_key("g1"), hex("000200026731"));
+    }
+
+    /// What Apache Kafka 4.3.1 wrote while one consumer joined, gave partitions up, and another one waited for them.
+    const APACHE_CONSUMERS: [(&str, &str); 7] = [
+        (
+            "00050002673100166c484c332d62356152566d6644694a67424842596d67",
+            "000000000363310b2f3132372e302e302e3102027401000493e00001000100",
+        ),
+        ("000300026731", "000000000002010008833dcfafbf4f3f4b"),
+        (
+            "00070002673100166c484c332d62356152566d6644694a67424842596d67",
+            "00000250dbe0efc42f4996b14f4a9df650f74905000000000000000100000002000000030000",
+        ),
+        ("000600026731", "000000000002010008000001a201a02a6d"),
+        (
+            "00080002673100166c484c332d62356152566d6644694a67424842596d67",
+            "00000000000200000000000250dbe0efc42f4996b14f4a9df650f749050000000000000001000000020000000301001105000000020000000200\
+             000002000000020100",
+        ),
+        (
+            "00080002673100166c484c332d62356152566d6644694a67424842596d67",
+            "00000000000200000002010250dbe0efc42f4996b14f4a9df650f7490300000000000000010100090300000002000000020250dbe0efc42f4996\
+             b14f4a9df650f74903000000020000000301000903000000020000000200",
+        ),
+        ("0008000267310016356c4a743259776e525f474642694a55396142654567", "0000000000030000000202010100"),
+    ];
+
+    #[test]
+    fn consumers_have_apaches_bytes() {
+        let mut changes = Vec::new();
+        for (key, value) in APACHE_CONSUMERS {
+            let Some(Key::Consumer(group, part)) = read_key(&hex(key)) else { panic!("{key}") };
+            let change = read_change(part, Some(&hex(value))).unwrap();
+            assert_eq!(consumer_record(&group, &change), (hex(key), Some(hex(value))));
+            changes.push(change);
+        }
+        let Change::Member(id, Some(metadata)) = &changes[0] else { panic!("{:?}", changes[0]) };
+        assert_eq!(
+            (id.as_str(), metadata.client.id.as_str(), metadata.regex()),
+            ("lHL3-b5aRVmfDiJgBHBYmg", "c1", None)
+        );
+        let Change::Current(_, Some(current)) = &changes[5] else { panic!("{:?}", changes[5]) };
+        assert_eq!((current.epoch, current.state, current.revoking.len()), (2, MemberState::Unrevoked, 1));
+        let Change::Current(_, Some(current)) = &changes[6] else { panic!("{:?}", changes[6]) };
+        assert_eq!((current.previous_epoch, current.state), (2, MemberState::Unreleased));
     }
 
     #[test]

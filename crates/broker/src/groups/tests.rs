@@ -679,22 +679,35 @@ fn what_one_gives_up_comes_to_the_other_only_then() {
     let load =
         |world: &ConsumerWorld, number: usize| -> usize { world.consumers[number].told.values().map(Vec::len).sum() };
     world.heartbeat(0, false, true);
-    assert_eq!((load(&world, 0), world.consumers[0].epoch), (8, 1));
+    assert_eq!((load(&world, 0), world.consumers[0].epoch), (8, 2));
     world.heartbeat(1, false, true);
-    assert_eq!((load(&world, 1), world.consumers[1].epoch), (0, 2), "all is taken");
+    assert_eq!((load(&world, 1), world.consumers[1].epoch), (0, 3), "all is taken");
     world.heartbeat(0, false, true); // It is told to give four up, and has them still.
-    assert_eq!((load(&world, 0), world.consumers[0].epoch), (4, 1));
+    assert_eq!((load(&world, 0), world.consumers[0].epoch), (4, 2));
     world.heartbeat(1, false, true);
     assert_eq!(load(&world, 1), 0);
     world.heartbeat(0, false, true); // It has.
-    assert_eq!(world.consumers[0].epoch, 2);
+    assert_eq!(world.consumers[0].epoch, 3);
     world.heartbeat(1, false, true);
-    assert_eq!((load(&world, 1), world.consumers[1].epoch), (4, 2));
+    assert_eq!((load(&world, 1), world.consumers[1].epoch), (4, 3));
     assert_eq!(world.groups.list().next().map(|group| group.state), Some("Stable"));
-    // One that keeps what it must give up is removed, once its rebalance timeout is over.
+}
+
+#[test]
+fn who_keeps_what_it_must_give_up_is_removed_in_the_end() {
+    let mut world = ConsumerWorld::new(2);
     world.heartbeat(0, false, true);
-    world.topics.set("a", 9);
-    world.heartbeat(0, false, true);
+    world.heartbeat(0, false, true); // It has what it was told to.
+    world.heartbeat(1, false, true);
+    for _ in 0..5 {
+        world.heartbeat(0, false, false);
+        world.heartbeat(1, false, true);
+        world.now += Duration::from_secs(5);
+        world.change(|groups, outside| groups.pass_time(outside));
+    }
+    // The rebalance timeout is over, though it was heard of all the time.
+    world.heartbeat(1, false, true);
+    assert_eq!(world.consumers[1].told.values().map(Vec::len).sum::<usize>(), 8);
     world.check();
 }
 
