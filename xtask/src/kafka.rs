@@ -69,7 +69,7 @@ fn home() -> Result<PathBuf, String> {
 }
 
 /// All jars, fetched if they are not there.
-fn class_path() -> Result<String, String> {
+pub fn class_path() -> Result<String, String> {
     let home = home()?;
     let (jars, project) = (home.join("lib").join(VERSION), home.join("pom.xml"));
     if !jars.exists() {

@@ -64,12 +64,17 @@ fn root() -> PathBuf {
 }
 
 /// Runs a program in the workspace, and says how long it took.
-#[allow(clippy::disallowed_methods, reason = "xtask times programs, and depends on no crate of the workspace")]
 fn run(what: &str, program: &str, arguments: &[&str]) -> Step {
+    run_with(what, program, arguments, Vec::new())
+}
+
+/// [`run`], with more in the program's environment.
+#[allow(clippy::disallowed_methods, reason = "xtask times programs, and depends on no crate of the workspace")]
+fn run_with(what: &str, program: &str, arguments: &[&str], more: Vec<(&str, String)>) -> Step {
     eprintln!("==> {what}: {program} {}", arguments.join(" "));
     let started = Instant::now();
     let environment = setup::environment();
-    let status = Command::new(program).args(arguments).envs(environment).current_dir(root()).status();
+    let status = Command::new(program).args(arguments).envs(environment).envs(more).current_dir(root()).status();
     let seconds = started.elapsed().as_secs_f64();
     match status {
         Ok(status) if status.success() => {
@@ -102,7 +107,14 @@ fn test(arguments: &[String]) -> Step {
     }
     let long = arguments.iter().any(|argument| argument == "--long");
     let which: &[&str] = if long { &["--", "--include-ignored"] } else { &[] };
-    run("tests", "cargo", &[&["test", "--workspace"], which].concat())?;
+    let tools = match kafka::class_path() {
+        Ok(class_path) => vec![("TIDEWATER_KAFKA_CLASS_PATH", class_path)],
+        Err(error) => {
+            eprintln!("==> tests under Apache Kafka's own tools are not run: {error}");
+            Vec::new()
+        }
+    };
+    run_with("tests", "cargo", &[&["test", "--workspace"], which].concat(), tools)?;
     golden(&["tests/golden".to_owned()])
 }
 
