@@ -108,7 +108,7 @@ fn test(arguments: &[String]) -> Step {
     let long = arguments.iter().any(|argument| argument == "--long");
     let which: &[&str] = if long { &["--", "--include-ignored"] } else { &[] };
     let tools = match kafka::class_path() {
-        Ok(class_path) => vec![("TIDEWATER_KAFKA_CLASS_PATH", class_path)],
+        Ok(class_path) => vec![("KAFKA_TOOLS_CLASS_PATH", class_path)],
         Err(error) => {
             eprintln!("==> tests under Apache Kafka's own tools are not run: {error}");
             Vec::new()

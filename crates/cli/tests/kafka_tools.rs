@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask test` brings the tools, and says where their jars are; without them nothing is run here, and that is said. The same tests
 //! run against another broker, as Apache Kafka (`cargo xtask kafka start --set group.initial.rebalance.delay.ms=0`), if
-//! `TIDEWATER_TOOLS_BROKER` has its address; then with `--test-threads 1`.
+//! `KAFKA_TOOLS_BROKER` has its address; then with `--test-threads 1`.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
@@ -10,9 +10,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 /// Where the jars are, as Java wants it.
-const CLASS_PATH: &str = "TIDEWATER_KAFKA_CLASS_PATH";
+const CLASS_PATH: &str = "KAFKA_TOOLS_CLASS_PATH";
 /// Another broker's address.
-const BROKER: &str = "TIDEWATER_TOOLS_BROKER";
+const BROKER: &str = "KAFKA_TOOLS_BROKER";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 /// How often something is asked for until it is so; each time takes a second or more.
