@@ -113,7 +113,7 @@ async fn answer(
         RequestKind::JoinGroup(request) => {
             let joined = tokio::select! {
                 joined = api::join_group::handle(&state.shared, context, &request) => joined,
-                _ = stopped.wait_for(|stop| *stop) => None,
+                _ = stopped.wait_for(|stop| *stop) => return Ok(Vec::new()),
             };
             let response = ResponseKind::JoinGroup(joined.ok_or(Closed::Replaced)?);
             Ok(whole(write_response(head, &response)?))
@@ -121,7 +121,7 @@ async fn answer(
         RequestKind::SyncGroup(request) => {
             let synced = tokio::select! {
                 synced = api::sync_group::handle(&state.shared, context, &request) => synced,
-                _ = stopped.wait_for(|stop| *stop) => None,
+                _ = stopped.wait_for(|stop| *stop) => return Ok(Vec::new()),
             };
             let response = ResponseKind::SyncGroup(synced.ok_or(Closed::Replaced)?);
             Ok(whole(write_response(head, &response)?))
