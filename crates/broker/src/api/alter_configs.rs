@@ -7,7 +7,7 @@ use tidewater_protocol::messages::alter_configs_request::AlterConfigsResource;
 use tidewater_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use tidewater_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
-use super::{TOPIC_RESOURCE, explain, text};
+use super::{check_alterable, explain, text};
 use crate::admin::SettingChange;
 use crate::broker::Shared;
 
@@ -25,9 +25,7 @@ pub(crate) fn handle(shared: &Shared, request: &AlterConfigsRequest) -> AlterCon
 }
 
 fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), (ResponseError, String)> {
-    if resource.resource_type != TOPIC_RESOURCE {
-        return Err((ResponseError::InvalidRequest, "only settings of topics can be changed".to_owned()));
-    }
+    check_alterable(resource.resource_type)?;
     let name = resource.resource_name.to_string();
     let own = shared.topic(&name).map(|topic| topic.record.configs.clone()).unwrap_or_default();
     let mut changes: BTreeMap<String, SettingChange> =

@@ -5,7 +5,7 @@ use tidewater_protocol::messages::incremental_alter_configs_request::{AlterConfi
 use tidewater_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use tidewater_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::{TOPIC_RESOURCE, explain, text};
+use super::{check_alterable, explain, text};
 use crate::admin::SettingChange;
 use crate::broker::Shared;
 
@@ -23,9 +23,7 @@ pub(crate) fn handle(shared: &Shared, request: &IncrementalAlterConfigsRequest) 
 }
 
 fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), (ResponseError, String)> {
-    if resource.resource_type != TOPIC_RESOURCE {
-        return Err((ResponseError::InvalidRequest, "only settings of topics can be changed".to_owned()));
-    }
+    check_alterable(resource.resource_type)?;
     let changes = resource.configs.iter().map(|config| Ok((config.name.to_string(), change(config)?)));
     let changes = changes.collect::<Result<Vec<_>, _>>()?;
     let name = resource.resource_name.to_string();

@@ -85,6 +85,14 @@ pub(crate) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 
 /// `ConfigResource.Type`: a topic.
 pub(crate) const TOPIC_RESOURCE: i8 = 2;
 
+/// Whether settings of such a resource can be changed.
+pub(crate) fn check_alterable(resource_type: i8) -> Result<(), (ResponseError, String)> {
+    match resource_type {
+        TOPIC_RESOURCE => Ok(()),
+        _ => Err((ResponseError::InvalidRequest, "only settings of topics can be changed".to_owned())),
+    }
+}
+
 /// The value of a topic's setting, and where it comes from: `ConfigSource`.
 pub(crate) fn effective<'a>(shared: &'a Shared, topic: &'a OpenTopic, name: &str, default: &'a str) -> (&'a str, i8) {
     const OF_THE_TOPIC: i8 = 1;

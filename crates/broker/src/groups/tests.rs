@@ -31,23 +31,86 @@ impl Journal for Log {
     }
 }
 
-struct NoTopics;
+/// Topics that may change.
+#[derive(Default)]
+struct SomeTopics {
+    version: u64,
+    topics: BTreeMap<String, (Uuid, i32)>,
+}
 
-impl Topics for NoTopics {
+impl SomeTopics {
+    fn set(&mut self, name: &str, partitions: i32) {
+        self.version += 1;
+        let id = Uuid::from_u128(1000 + u128::from(name.as_bytes()[0]));
+        self.topics.insert(name.to_owned(), (id, partitions));
+    }
+}
+
+impl Topics for SomeTopics {
     fn version(&self) -> u64 {
-        0
+        self.version
     }
 
-    fn find(&self, _: &str) -> Option<(Uuid, i32)> {
-        None
+    fn find(&self, name: &str) -> Option<(Uuid, i32)> {
+        self.topics.get(name).copied()
     }
 
-    fn name_of(&self, _: Uuid) -> Option<String> {
-        None
+    fn name_of(&self, id: Uuid) -> Option<String> {
+        self.topics.iter().find(|(_, (known, _))| *known == id).map(|(name, _)| name.clone())
     }
 
     fn names(&self) -> Vec<String> {
-        Vec::new()
+        self.topics.keys().cloned().collect()
+    }
+}
+
+/// What the groups of a test have around them.
+struct Around {
+    log: Log,
+    now: Duration,
+    settings: GroupSettings,
+    topics: SomeTopics,
+    /// Ids given so far.
+    made: u128,
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        Around {
+            log: Log::default(),
+            now: Duration::from_secs(1),
+            settings: GroupSettings::default(),
+            topics: SomeTopics::default(),
+            made: 0,
+        }
+    }
+}
+
+impl Around {
+    fn change<R>(&mut self, groups: &mut Groups, change: impl FnOnce(&mut Groups, &mut Outside<'_>) -> R) -> R {
+        let made = &mut self.made;
+        let mut outside = Outside {
+            now: self.now,
+            wall: Timestamp(self.now.as_millis() as i64),
+            settings: &self.settings,
+            journal: &mut self.log,
+            topics: &self.topics,
+            new_id: &mut || {
+                *made += 1;
+                Uuid::from_u128(*made)
+            },
+        };
+        change(groups, &mut outside)
+    }
+
+    /// The groups that are in the log.
+    fn replayed(&self) -> Groups {
+        let mut groups = Groups::default();
+        for (key, value) in &self.log.records {
+            groups.replay(key, value.as_deref());
+        }
+        groups.start(self.now, &self.settings);
+        groups
     }
 }
 
@@ -65,10 +128,7 @@ struct Member {
 
 struct World {
     groups: Groups,
-    log: Log,
-    now: Duration,
-    settings: GroupSettings,
-    made: u128,
+    around: Around,
     members: Vec<Member>,
     /// What each generation was told: its leader, and what its members were given.
     leaders: BTreeMap<i32, String>,
@@ -92,10 +152,7 @@ impl World {
         };
         World {
             groups: Groups::default(),
-            log: Log::default(),
-            now: Duration::from_secs(1),
-            settings: GroupSettings::default(),
-            made: 0,
+            around: Around::default(),
             members: (0..members).map(member).collect(),
             leaders: BTreeMap::new(),
             shares: BTreeMap::new(),
@@ -103,19 +160,7 @@ impl World {
     }
 
     fn change<R>(&mut self, change: impl FnOnce(&mut Groups, &mut Outside<'_>) -> R) -> R {
-        let made = &mut self.made;
-        let mut outside = Outside {
-            now: self.now,
-            wall: Timestamp(self.now.as_millis() as i64),
-            settings: &self.settings,
-            journal: &mut self.log,
-            topics: &NoTopics,
-            new_id: &mut || {
-                *made += 1;
-                Uuid::from_u128(*made)
-            },
-        };
-        change(&mut self.groups, &mut outside)
+        self.around.change(&mut self.groups, change)
     }
 
     fn group(&self) -> Option<&ClassicGroup> {
@@ -186,7 +231,7 @@ impl World {
     }
 
     fn pass(&mut self, time: Duration) {
-        self.now += time;
+        self.around.now += time;
         self.change(|groups, outside| groups.pass_time(outside));
         self.hear();
     }
@@ -194,12 +239,7 @@ impl World {
     /// What is in the log is all that is left.
     fn restart(&mut self) {
         let before = self.groups.describe(GROUP);
-        self.groups = Groups::default();
-        for (key, value) in &self.log.records {
-            self.groups.replay(key, value.as_deref());
-        }
-        let (now, settings) = (self.now, self.settings.clone());
-        self.groups.start(now, &settings);
+        self.groups = self.around.replayed();
         if let Some(before) = before.filter(|group| &*group.group_state == "Stable") {
             assert_eq!(self.groups.describe(GROUP), Some(before), "a stable group is in the log as it is");
         }
@@ -312,7 +352,7 @@ proptest! {
                     world.members[number] = Member { instance, ..Member::default() };
                 }
                 Step::Pass(time) => world.pass(Duration::from_millis(time)),
-                Step::FailNext => world.log.fails = true,
+                Step::FailNext => world.around.log.fails = true,
                 Step::Restart => world.restart(),
             }
         }
@@ -389,7 +429,7 @@ fn commits_are_taken_from_members_of_the_generation_only() {
 fn offsets_of_nobody_go_after_their_retention_and_the_group_with_them() {
     let mut world = World::new(0);
     let place = TopicPartition::new("t", 0);
-    let at = Timestamp(world.now.as_millis() as i64);
+    let at = Timestamp(world.around.now.as_millis() as i64);
     let committed = Committed { offset: Offset(7), leader_epoch: 0, metadata: String::new(), at, topic_id: None };
     world.change(|groups, outside| groups.commit(outside, GROUP, vec![(place.clone(), committed)])).unwrap();
     let expected = Listed { name: GROUP, kind: "classic", protocol_type: "", state: "Empty" };
@@ -419,39 +459,6 @@ fn offsets_of_subscribed_topics_are_not_deleted() {
 
 // The consumer protocol.
 
-/// Topics that may change.
-#[derive(Default)]
-struct SomeTopics {
-    version: u64,
-    topics: BTreeMap<String, (Uuid, i32)>,
-}
-
-impl SomeTopics {
-    fn set(&mut self, name: &str, partitions: i32) {
-        self.version += 1;
-        let id = Uuid::from_u128(1000 + u128::from(name.as_bytes()[0]));
-        self.topics.insert(name.to_owned(), (id, partitions));
-    }
-}
-
-impl Topics for SomeTopics {
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn find(&self, name: &str) -> Option<(Uuid, i32)> {
-        self.topics.get(name).copied()
-    }
-
-    fn name_of(&self, id: Uuid) -> Option<String> {
-        self.topics.iter().find(|(_, (known, _))| *known == id).map(|(name, _)| name.clone())
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.topics.keys().cloned().collect()
-    }
-}
-
 /// A consumer that keeps what it is told to have, and gives up the rest when it feels like it.
 #[derive(Default)]
 struct Consumer {
@@ -465,44 +472,24 @@ struct Consumer {
 
 struct ConsumerWorld {
     groups: Groups,
-    log: Log,
-    now: Duration,
-    settings: GroupSettings,
-    topics: SomeTopics,
-    made: u128,
+    around: Around,
     consumers: Vec<Consumer>,
 }
 
 impl ConsumerWorld {
     fn new(consumers: usize) -> Self {
-        let mut topics = SomeTopics::default();
-        topics.set("a", 5);
-        topics.set("b", 3);
+        let mut around = Around::default();
+        around.topics.set("a", 5);
+        around.topics.set("b", 3);
         ConsumerWorld {
             groups: Groups::default(),
-            log: Log::default(),
-            now: Duration::from_secs(1),
-            settings: GroupSettings::default(),
-            topics,
-            made: 0,
+            around,
             consumers: (0..consumers).map(|_| Consumer::default()).collect(),
         }
     }
 
     fn change<R>(&mut self, change: impl FnOnce(&mut Groups, &mut Outside<'_>) -> R) -> R {
-        let made = &mut self.made;
-        let mut outside = Outside {
-            now: self.now,
-            wall: Timestamp(self.now.as_millis() as i64),
-            settings: &self.settings,
-            journal: &mut self.log,
-            topics: &self.topics,
-            new_id: &mut || {
-                *made += 1;
-                Uuid::from_u128(*made)
-            },
-        };
-        change(&mut self.groups, &mut outside)
+        self.around.change(&mut self.groups, change)
     }
 
     fn request(&self, number: usize, epoch: i32) -> ConsumerGroupHeartbeatRequest {
@@ -579,14 +566,9 @@ impl ConsumerWorld {
     }
 
     fn restart(&mut self) {
-        let describe = |world: &Self| world.groups.describe_consumer(GROUP, &world.topics).ok();
+        let describe = |world: &Self| world.groups.describe_consumer(GROUP, &world.around.topics).ok();
         let before = describe(self);
-        self.groups = Groups::default();
-        for (key, value) in &self.log.records {
-            self.groups.replay(key, value.as_deref());
-        }
-        let (now, settings) = (self.now, self.settings.clone());
-        self.groups.start(now, &settings);
+        self.groups = self.around.replayed();
         assert_eq!(describe(self), before, "the log has all of it");
     }
 }
@@ -641,29 +623,29 @@ proptest! {
                 }
                 ConsumerStep::Crash(number) => world.consumers[number] = Consumer::default(),
                 ConsumerStep::Pass(time) => {
-                    world.now += Duration::from_millis(time);
+                    world.around.now += Duration::from_millis(time);
                     world.change(|groups, outside| groups.pass_time(outside));
                 }
                 ConsumerStep::Grow => {
-                    let (_, partitions) = world.topics.topics["a"];
-                    world.topics.set("a", partitions + 1);
+                    let (_, partitions) = world.around.topics.topics["a"];
+                    world.around.topics.set("a", partitions + 1);
                 }
-                ConsumerStep::NewTopic => world.topics.set("c", 2),
-                ConsumerStep::FailNext => world.log.fails = true,
+                ConsumerStep::NewTopic => world.around.topics.set("c", 2),
+                ConsumerStep::FailNext => world.around.log.fails = true,
                 ConsumerStep::Restart => world.restart(),
             }
             world.check();
         }
         // Those who were lost are forgotten, and the others come to rest.
-        world.log.fails = false;
+        world.around.log.fails = false;
         for round in 0..40 {
-            world.now += Duration::from_secs(4);
+            world.around.now += Duration::from_secs(4);
             world.change(|groups, outside| groups.pass_time(outside));
             (0..4).for_each(|number| world.heartbeat(number, round < 20, true));
             world.check();
         }
         let owners = world.group().unwrap().assigned();
-        let partitions: i32 = ["a", "b"].iter().map(|name| world.topics.topics[*name].1).sum();
+        let partitions: i32 = ["a", "b"].iter().map(|name| world.around.topics.topics[*name].1).sum();
         prop_assert_eq!(owners.len() as i32, partitions);
         let loads: Vec<usize> =
             world.consumers.iter().map(|consumer| consumer.told.values().map(Vec::len).sum()).collect();
@@ -702,7 +684,7 @@ fn who_keeps_what_it_must_give_up_is_removed_in_the_end() {
     for _ in 0..5 {
         world.heartbeat(0, false, false);
         world.heartbeat(1, false, true);
-        world.now += Duration::from_secs(5);
+        world.around.now += Duration::from_secs(5);
         world.change(|groups, outside| groups.pass_time(outside));
     }
     // The rebalance timeout is over, though it was heard of all the time.

@@ -12,21 +12,24 @@
 //! What a heartbeat decides is a list of changes: written first, then applied, and applied again when the log is read. As in
 //! Apache Kafka's `ConsumerGroup`, `CurrentAssignmentBuilder` and `TargetAssignmentBuilder`.
 
+mod reconcile;
+mod subscription;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex::RegexBuilder;
 use tidewater_protocol::messages::consumer_group_describe_response as described;
 use tidewater_protocol::messages::consumer_group_heartbeat_response as heartbeat;
 use tidewater_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, TopicName};
 use tidewater_protocol::{ResponseError, StrBytes};
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::assign::{Assignor, Partitions, Wants};
 use super::records::{Change, Current, MemberState, Metadata, Record, Resolved, consumer_record, topics_key};
 use super::{Client, Outside, Timer, Timers, Topics};
+use reconcile::{check_epoch, reconcile, updated};
+use subscription::{matches, metadata_hash};
 
 /// The epoch of a member that joins.
 pub(super) const JOINS: i32 = 0;
@@ -36,8 +39,6 @@ pub(super) const LEAVES: i32 = -1;
 pub(super) const LEAVES_FOR_NOW: i32 = -2;
 /// The epoch of a group that nobody has joined.
 const FIRST_EPOCH: i32 = 1;
-/// The largest program that a regular expression of a subscription may become.
-const REGEX_LIMIT_BYTES: usize = 1 << 20;
 
 type MemberId = Arc<str>;
 
@@ -670,179 +671,4 @@ fn target_epoch(changes: &[Change]) -> Option<i32> {
         Change::TargetEpoch(Some((epoch, _))) => Some(*epoch),
         _ => None,
     })
-}
-
-/// A member's metadata with what its heartbeat says is new.
-fn updated(before: &Metadata, request: &ConsumerGroupHeartbeatRequest, client: Client) -> Metadata {
-    let mut metadata = Metadata { client, ..before.clone() };
-    if let Some(instance) = &request.instance_id {
-        metadata.instance = Some(instance.to_string());
-    }
-    if let Some(rack) = &request.rack_id {
-        metadata.rack = Some(rack.to_string());
-    }
-    if request.rebalance_timeout_ms != -1 {
-        metadata.rebalance_timeout_ms = request.rebalance_timeout_ms;
-    }
-    if let Some(topics) = &request.subscribed_topic_names {
-        metadata.topics = topics.iter().map(|topic| topic.to_string()).collect();
-    }
-    if let Some(regex) = &request.subscribed_topic_regex {
-        metadata.regex = Some(regex.to_string());
-    }
-    if let Some(assignor) = &request.server_assignor {
-        metadata.assignor = Some(assignor.to_string());
-    }
-    metadata
-}
-
-/// A member of an earlier epoch has missed an answer, if it has nothing that is not its own.
-fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
-    let (received, current) = (request.member_epoch, &member.current);
-    let own = keys(&current.assigned);
-    let is_own = |topic: &tidewater_protocol::messages::consumer_group_heartbeat_request::TopicPartitions| {
-        own.get(&topic.topic_id).is_some_and(|own| topic.partitions.iter().all(|partition| own.contains(partition)))
-    };
-    let missed_one = received == current.previous_epoch
-        && request.topic_partitions.as_ref().is_some_and(|topics| topics.iter().all(is_own));
-    if received == current.epoch || received < current.epoch && missed_one {
-        return Ok(());
-    }
-    let how = if received > current.epoch { "greater" } else { "smaller" };
-    let text = format!(
-        "The consumer group member has a {how} member epoch ({received}) than the one known by the group coordinator ({}). \
-         The member must abandon all its partitions and rejoin.",
-        current.epoch
-    );
-    Err((ResponseError::FencedMemberEpoch, text))
-}
-
-/// A member's next step to its target.
-fn reconcile(
-    current: &Current,
-    target_epoch: i32,
-    target: &Partitions,
-    owned: Option<&BTreeSet<(Uuid, i32)>>,
-    is_held: impl Fn((Uuid, i32)) -> bool,
-) -> Current {
-    let still_owns = |places: &BTreeMap<Uuid, BTreeMap<i32, i32>>| match owned {
-        // It does not say.
-        None => true,
-        Some(owned) => owned
-            .iter()
-            .any(|(topic, partition)| places.get(topic).is_some_and(|partitions| partitions.contains_key(partition))),
-    };
-    let epoch = match current.state {
-        MemberState::Stable if current.epoch == target_epoch => return current.clone(),
-        MemberState::Unrevoked if still_owns(&current.revoking) => return current.clone(),
-        // It has given up what it had to.
-        MemberState::Unrevoked => current.epoch + 1,
-        MemberState::Stable | MemberState::Unreleased => current.epoch,
-    };
-    let (mut assigned, mut revoking) = (BTreeMap::new(), BTreeMap::new());
-    for (topic, partitions) in &current.assigned {
-        for (partition, since) in partitions {
-            let keeps = target.get(topic).is_some_and(|target| target.contains(partition));
-            let places: &mut BTreeMap<Uuid, BTreeMap<i32, i32>> = if keeps { &mut assigned } else { &mut revoking };
-            places.entry(*topic).or_default().insert(*partition, *since);
-        }
-    }
-    let next = |state: MemberState, epoch: i32, assigned, revoking| Current {
-        epoch,
-        previous_epoch: current.epoch,
-        state,
-        assigned,
-        revoking,
-    };
-    if !revoking.is_empty() && still_owns(&revoking) {
-        return next(MemberState::Unrevoked, epoch, assigned, revoking);
-    }
-    let mut waits = false;
-    for (topic, partitions) in target {
-        for partition in partitions {
-            let has = assigned.get(topic).is_some_and(|own| own.contains_key(partition));
-            if has {
-                continue;
-            }
-            if is_held((*topic, *partition)) {
-                waits = true;
-            } else {
-                assigned.entry(*topic).or_default().insert(*partition, target_epoch);
-            }
-        }
-    }
-    let state = if waits { MemberState::Unreleased } else { MemberState::Stable };
-    next(state, target_epoch, assigned, BTreeMap::new())
-}
-
-/// The topics whose whole names a regular expression fits.
-fn matches(regex: &str, topics: &dyn Topics) -> Result<BTreeSet<String>, Refusal> {
-    let compiled = RegexBuilder::new(&format!("^(?:{regex})$")).size_limit(REGEX_LIMIT_BYTES).build();
-    let compiled = compiled.map_err(|error| {
-        let text = format!("SubscribedTopicRegex `{regex}` is not a valid regular expression: {error}");
-        (ResponseError::InvalidRegularExpression, text)
-    })?;
-    Ok(topics.names().into_iter().filter(|name| compiled.is_match(name)).collect())
-}
-
-/// A number that changes when the subscribed topics do, or their partitions (KIP-1101): XXH3 over each topic, and over these numbers
-/// in the order of the topics' names; 0 without topics.
-fn metadata_hash(subscribed: &BTreeSet<String>, topics: &dyn Topics) -> i64 {
-    let mut all: Vec<u8> = Vec::new();
-    for name in subscribed {
-        let Some((id, partitions)) = topics.find(name) else { continue };
-        let (most, least) = id.as_u64_pair();
-        let mut topic: Vec<u8> = vec![0];
-        topic.extend_from_slice(&most.to_le_bytes());
-        topic.extend_from_slice(&least.to_le_bytes());
-        let units: Vec<u16> = name.encode_utf16().collect();
-        units.iter().for_each(|unit| topic.extend_from_slice(&unit.to_le_bytes()));
-        topic.extend_from_slice(&(units.len() as i32).to_le_bytes());
-        topic.extend_from_slice(&partitions.to_le_bytes());
-        (0..partitions).for_each(|partition| topic.extend_from_slice(&partition.to_le_bytes()));
-        all.extend_from_slice(&xxh3_64(&topic).to_le_bytes());
-    }
-    if all.is_empty() { 0 } else { xxh3_64(&all) as i64 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct OneTopic;
-
-    impl Topics for OneTopic {
-        fn version(&self) -> u64 {
-            0
-        }
-
-        fn find(&self, name: &str) -> Option<(Uuid, i32)> {
-            (name == "t").then_some((Uuid::from_u128(0x50db_e0ef_c42f_4996_b14f_4a9d_f650_f749), 4))
-        }
-
-        fn name_of(&self, _: Uuid) -> Option<String> {
-            None
-        }
-
-        fn names(&self) -> Vec<String> {
-            vec!["t".to_owned()]
-        }
-    }
-
-    /// What Apache Kafka 4.3.1 had for this topic.
-    #[test]
-    fn the_hash_of_topics_is_apaches() {
-        let hash = metadata_hash(&["gone".to_owned(), "t".to_owned()].into(), &OneTopic);
-        assert_eq!(hash as u64, 0x833d_cfaf_bf4f_3f4b);
-        assert_eq!(metadata_hash(&BTreeSet::new(), &OneTopic), 0);
-    }
-
-    #[test]
-    fn regular_expressions_fit_whole_names_and_are_bounded() {
-        let fits = |regex: &str| matches(regex, &OneTopic).map(|topics| topics.len());
-        assert_eq!((fits("t|u"), fits("."), fits("")), (Ok(1), Ok(1), Ok(0)));
-        for refused in ["(", "t{1000000}{1000}", "(?=t)"] {
-            assert_eq!(fits(refused).unwrap_err().0, ResponseError::InvalidRegularExpression);
-        }
-    }
 }
