@@ -16,7 +16,8 @@ use crate::config::check_setting_name;
 use crate::folder::{LOG_STARTS, deleted_folder};
 use crate::groups::OFFSETS_TOPIC;
 use crate::metadata::{METADATA_TOPIC, TopicRecord};
-use crate::topics::{KnownPoints, OpenTopic, is_legal_name};
+use crate::topics::{KnownPoints, OpenTopic, is_internal, is_legal_name};
+use crate::transactions::TRANSACTIONS_TOPIC;
 
 /// Why a topic was not made or changed.
 pub(crate) enum TopicError {
@@ -55,7 +56,7 @@ impl Shared {
         configs: BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<Arc<OpenTopic>, TopicError> {
-        if !is_legal_name(name) || name == METADATA_TOPIC || name == OFFSETS_TOPIC {
+        if !is_legal_name(name) || name == METADATA_TOPIC || is_internal(name) {
             return Err(TopicError::InvalidName);
         }
         self.make_topic(name, partitions, configs, validate_only)
@@ -63,8 +64,10 @@ impl Shared {
 
     /// Makes a topic that somebody wants to write to or read.
     pub fn make_wanted(&self, name: &str) -> Result<Arc<OpenTopic>, TopicError> {
-        if name == OFFSETS_TOPIC {
-            return self.offsets_topic();
+        match name {
+            OFFSETS_TOPIC => return self.offsets_topic(),
+            TRANSACTIONS_TOPIC => return self.transactions_topic(),
+            _ => {}
         }
         match self.create_topic(name, -1, BTreeMap::new(), false) {
             Err(TopicError::Exists) => self.topic(name).ok_or(TopicError::Exists),
@@ -123,8 +126,10 @@ impl Shared {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let topic = topics.get(name).ok_or(TopicError::Unknown)?;
         let mut record = topic.record.clone();
-        if name == OFFSETS_TOPIC && changes.iter().any(|(setting, _)| setting == "cleanup.policy") {
-            return Err(TopicError::InvalidConfig(format!("{name} is compacted, or offsets would be lost")));
+        if is_internal(name) && changes.iter().any(|(setting, _)| setting == "cleanup.policy") {
+            return Err(TopicError::InvalidConfig(format!(
+                "{name} is compacted, or what coordinators know would be lost"
+            )));
         }
         for (setting, change) in changes {
             apply(&mut record.configs, setting, change).map_err(TopicError::InvalidConfig)?;
@@ -153,8 +158,9 @@ impl Shared {
             let what = if count == has { "already has" } else { "cannot have fewer than its" };
             return Err(TopicError::InvalidPartitions(format!("Topic '{name}' {what} {has} partitions")));
         }
-        if name == OFFSETS_TOPIC {
-            let what = "a group's offsets are in the partition that its name and their number say".to_owned();
+        if is_internal(name) {
+            let what =
+                "what a group or a transaction has is in the partition that its name and their number say".to_owned();
             return Err(TopicError::InvalidPartitions(what));
         }
         check_partitions(count)?;
@@ -220,10 +226,10 @@ impl Shared {
     /// From the moment that its first folder has lost its name it is deleted: an open of the data folder ends what a kill
     /// interrupts.
     pub fn delete_topic(&self, name: &str) -> Result<bool, BrokerError> {
-        if name == OFFSETS_TOPIC {
+        if is_internal(name) {
             return Err(BrokerError::Setting {
                 name: name.to_owned(),
-                what: "holds the offsets of all groups, and cannot be deleted".to_owned(),
+                what: "holds what the coordinators know, and cannot be deleted".to_owned(),
             });
         }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
@@ -258,13 +264,22 @@ impl Shared {
 
     /// The topic of groups, made for the first one.
     pub fn offsets_topic(&self) -> Result<Arc<OpenTopic>, TopicError> {
-        if let Some(topic) = self.topic(OFFSETS_TOPIC) {
+        self.coordinators_topic(OFFSETS_TOPIC, self.settings.offsets_partitions)
+    }
+
+    /// The topic of transactions, made for the first one.
+    pub fn transactions_topic(&self) -> Result<Arc<OpenTopic>, TopicError> {
+        self.coordinators_topic(TRANSACTIONS_TOPIC, self.settings.transactions_partitions)
+    }
+
+    fn coordinators_topic(&self, name: &str, partitions: Partition) -> Result<Arc<OpenTopic>, TopicError> {
+        if let Some(topic) = self.topic(name) {
             return Ok(topic);
         }
         let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        match self.make_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, configs.into(), false) {
-            Err(TopicError::Exists) => self.topic(OFFSETS_TOPIC).ok_or(TopicError::Exists),
+        match self.make_topic(name, partitions, configs.into(), false) {
+            Err(TopicError::Exists) => self.topic(name).ok_or(TopicError::Exists),
             other => other,
         }
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tidewater_env::{Clock, Disk, SystemClock};
 use tidewater_log::LogConfig;
 use tidewater_protocol::messages::{BrokerId, RequestKind, ResponseKind};
-use tidewater_protocol::{BatchBuilder, BatchError, Compression, Door, RequestContext, Wake};
-use tidewater_types::{Headers, Timestamp, TopicPartition};
+use tidewater_protocol::{Door, RequestContext, Wake};
+use tidewater_types::{Timestamp, TopicPartition};
 use uuid::Uuid;
 
 use crate::config::topic_config;
@@ -19,6 +19,7 @@ use crate::folder::{DataFolder, LOG_STARTS, RECOVERY_POINTS, deleted_folder};
 use crate::groups::{GroupSettings, Groups, OFFSETS_TOPIC};
 use crate::metadata::{MetadataLog, TopicRecord};
 use crate::topics::{KnownPoints, OpenTopic};
+use crate::transactions::{TRANSACTIONS_TOPIC, TransactionSettings, Transactions};
 use crate::{BrokerError, api, coordinator, maintenance};
 
 /// The one node.
@@ -40,6 +41,10 @@ pub struct BrokerSettings {
     pub offsets_partitions: i32,
     /// What groups may be like.
     pub groups: GroupSettings,
+    /// `transaction.state.log.num.partitions`. Default 50.
+    pub transactions_partitions: i32,
+    /// What transactions may be like.
+    pub transactions: TransactionSettings,
     /// How often retention and compaction look for work. Default 15 s; `None` for never.
     pub maintenance_interval: Option<Duration>,
     /// `log.cleaner.dedupe.buffer.size`: memory of compaction. Default 32 MiB.
@@ -58,6 +63,8 @@ impl Default for BrokerSettings {
             topic_defaults: BTreeMap::new(),
             offsets_partitions: 50,
             groups: GroupSettings::default(),
+            transactions_partitions: 50,
+            transactions: TransactionSettings::default(),
             maintenance_interval: Some(Duration::from_secs(15)),
             compaction_memory_bytes: 32 << 20,
             disk: Disk::new(),
@@ -77,8 +84,9 @@ pub(crate) struct Shared {
     pub topic_names: RwLock<BTreeMap<Uuid, String>>,
     pub metadata: Mutex<MetadataLog>,
     pub groups: Mutex<Groups>,
-    /// The thread that tells the groups what has become due.
-    pub groups_thread: OnceLock<Thread>,
+    pub transactions: Mutex<Transactions>,
+    /// The thread that tells the coordinators what has become due.
+    pub coordinators_thread: OnceLock<Thread>,
     watchers: Mutex<Vec<Weak<dyn Fn() + Send + Sync>>>,
     pub stopping: AtomicBool,
     /// Where clients reach the broker, by the listener that they came through.
@@ -120,11 +128,16 @@ impl Broker {
         folder.mark_in_use()?;
         let mut groups = Groups::default();
         if let Some(topic) = topics.get(OFFSETS_TOPIC) {
-            coordinator::replay(topic, &mut groups)?;
+            coordinator::replay_groups(topic, &mut groups)?;
             // Those of topics whose deletion a kill interrupted.
             groups.retain_topics(|name| topics.get(name).map(|topic| topic.record.id));
         }
         groups.start(settings.clock.monotonic(), &settings.groups);
+        let mut transactions = Transactions::default();
+        if let Some(topic) = topics.get(TRANSACTIONS_TOPIC) {
+            coordinator::replay_transactions(topic, &mut transactions)?;
+        }
+        transactions.start(settings.clock.monotonic(), settings.clock.now(), &settings.transactions);
         let topic_names = topics.iter().map(|(name, topic)| (topic.record.id, name.clone())).collect();
         let shared = Arc::new(Shared {
             topics_version: AtomicU64::new(0),
@@ -134,7 +147,8 @@ impl Broker {
             topics: RwLock::new(topics),
             metadata: Mutex::new(metadata),
             groups: Mutex::new(groups),
-            groups_thread: OnceLock::new(),
+            transactions: Mutex::new(transactions),
+            coordinators_thread: OnceLock::new(),
             watchers: Mutex::new(Vec::new()),
             stopping: AtomicBool::new(false),
             endpoints: RwLock::default(),
@@ -231,7 +245,28 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
         Request::ListPartitionReassignments(_) => {
             Response::ListPartitionReassignments(api::list_partition_reassignments::handle())
         }
-        Request::InitProducerId(request) => Response::InitProducerId(api::init_producer_id::handle(shared, &request)),
+        Request::InitProducerId(request) => {
+            Response::InitProducerId(api::init_producer_id::handle(shared, context, &request))
+        }
+        Request::AddPartitionsToTxn(request) => {
+            Response::AddPartitionsToTxn(api::add_partitions_to_txn::handle(shared, context, &request))
+        }
+        Request::AddOffsetsToTxn(request) => {
+            Response::AddOffsetsToTxn(api::add_offsets_to_txn::handle(shared, context, &request))
+        }
+        Request::EndTxn(request) => Response::EndTxn(api::end_txn::handle(shared, context, &request)),
+        Request::WriteTxnMarkers(request) => {
+            Response::WriteTxnMarkers(api::write_txn_markers::handle(shared, &request))
+        }
+        Request::TxnOffsetCommit(request) => {
+            Response::TxnOffsetCommit(api::txn_offset_commit::handle(shared, context, &request))
+        }
+        Request::DescribeTransactions(request) => {
+            Response::DescribeTransactions(api::describe_transactions::handle(shared, &request))
+        }
+        Request::ListTransactions(request) => {
+            Response::ListTransactions(api::list_transactions::handle(shared, &request))
+        }
         Request::OffsetForLeaderEpoch(request) => {
             Response::OffsetForLeaderEpoch(api::offset_for_leader_epoch::handle(shared, &request))
         }
@@ -360,13 +395,4 @@ fn finish_deletions(
         folder.disk.remove_folder(&path).map_err(BrokerError::io("remove", path))?;
     }
     Ok(())
-}
-
-/// One batch of keyed records without headers.
-pub(crate) fn keyed_batch(records: &[(Vec<u8>, Option<Vec<u8>>)], now: Timestamp) -> Result<bytes::Bytes, BatchError> {
-    let mut builder = BatchBuilder::new(Compression::None);
-    for (key, value) in records {
-        builder.push(now, Some(key), value.as_deref(), &Headers::EMPTY);
-    }
-    Ok(builder.finish()?)
 }

@@ -1,8 +1,8 @@
 //! The log broker: many partitions in one data folder, with topics, their settings, and the offsets of groups.
 //!
 //! [`Broker`] implements `Door`: what a client can ask for stands in `api/`, one file a request. Topics live in a log of
-//! their own (`__cluster_metadata-0`), groups and their offsets in `__consumer_offsets` in Apache Kafka's record format; both are
-//! replayed when the folder is opened.
+//! their own (`__cluster_metadata-0`), groups and their offsets in `__consumer_offsets`, transactions in `__transaction_state`, both in
+//! Apache Kafka's record formats; all are replayed when the folder is opened.
 
 mod admin;
 mod api;
@@ -12,11 +12,14 @@ mod coordinator;
 mod error;
 mod folder;
 mod groups;
+mod journal;
 mod maintenance;
 mod metadata;
 mod properties;
 mod server;
+mod timers;
 mod topics;
+mod transactions;
 mod wire;
 
 pub use broker::{Broker, BrokerSettings};
@@ -25,5 +28,6 @@ pub use error::BrokerError;
 pub use groups::GroupSettings;
 pub use properties::BrokerConfig;
 pub use server::{Listener, ListenerError, Server, ServerSettings};
+pub use transactions::TransactionSettings;
 
 pub(crate) use broker::dispatch;

@@ -13,6 +13,7 @@ use crate::BrokerError;
 use crate::folder::{DataFolder, kafka_id};
 use crate::groups::OFFSETS_TOPIC;
 use crate::metadata::TopicRecord;
+use crate::transactions::TRANSACTIONS_TOPIC;
 
 /// A partition, shared by all who serve it. The lock is held for an append, or to find where to read, never while reading.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ fn check_topic_id(folder: &DataFolder, path: &Path, id: Uuid) -> Result<(), Brok
 
 /// Whether a topic is the broker's own.
 pub(crate) fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC
+    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
 }
 
 /// Whether a topic may have that name: Kafka's rule.

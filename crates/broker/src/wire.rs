@@ -172,6 +172,11 @@ impl<'a> Reader<'a> {
         Some(self.varint()?.checked_sub(1)? as usize)
     }
 
+    /// A length, or null.
+    pub fn nullable_compact_length(&mut self) -> Option<Option<usize>> {
+        Some(self.varint()?.checked_sub(1).map(|length| length as usize))
+    }
+
     pub fn compact_text(&mut self) -> Option<&'a str> {
         let length = self.compact_length()?;
         std::str::from_utf8(self.take(length)?).ok()

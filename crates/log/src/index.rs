@@ -1,12 +1,16 @@
-//! The two sparse indexes of a segment, in Kafka's files.
+//! The indexes of a segment, in Kafka's files.
 //!
 //! `.index`: per entry a batch's last offset, relative to the segment's base (4 bytes), and its position in the log (4).
 //! `.timeindex`: per entry the largest timestamp so far (8) and the relative offset of its batch (4).
-//! Entries rise. Both are caches: a file that is missing or malformed is made anew from the log.
+//! Entries rise. Both are sparse, and caches: a file that is missing or malformed is made anew from the log.
+//!
+//! `.txnindex`, where there are aborted transactions: version 0 (2), the producer's id (8), the offset of the transaction's first
+//! record (8), that of its marker (8), and the last stable offset when it was written (8).
 
 use std::path::PathBuf;
 
 use tidewater_env::{Disk, DiskFile};
+use tidewater_types::Offset;
 
 use crate::LogError;
 
@@ -63,6 +67,40 @@ impl Entry for TimeEntry {
     }
 }
 
+/// A transaction whose records are not to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AbortedTransaction {
+    /// The offset of its marker.
+    pub last: Offset,
+    /// The offset of its first record.
+    pub first: Offset,
+    /// Whose it was.
+    pub producer_id: i64,
+    /// Every transaction that began before this offset had ended when the marker was written.
+    pub last_stable: Offset,
+}
+
+impl Entry for AbortedTransaction {
+    const LENGTH: usize = 34;
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[0, 0]);
+        for long in [self.producer_id, self.first.0, self.last.0, self.last_stable.0] {
+            out.extend_from_slice(&long.to_be_bytes());
+        }
+    }
+
+    fn read(raw: &[u8]) -> Self {
+        let long = |at: usize| raw[at..at + 8].iter().fold(0, |all, byte| all << 8 | i64::from(*byte));
+        AbortedTransaction {
+            producer_id: long(2),
+            first: Offset(long(10)),
+            last: Offset(long(18)),
+            last_stable: Offset(long(26)),
+        }
+    }
+}
+
 /// The entries of one index file, in memory, and the file they are appended to, which is open while there are appends.
 #[derive(Debug)]
 pub(crate) struct Index<E> {
@@ -84,6 +122,15 @@ impl<E: Entry> Index<E> {
         }
         let entries: Vec<E> = raw.chunks_exact(E::LENGTH).map(E::read).collect();
         Ok(entries.is_sorted().then(|| Index { path, disk: disk.clone(), file: None, entries }))
+    }
+
+    /// Opens a file that is made with its first entry. One that cannot be right is emptied.
+    pub fn open_or_make_later(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
+        match Index::open(disk, path.clone())? {
+            Some(index) => Ok(index),
+            None if disk.exists(&path) => Index::create(disk, path),
+            None => Ok(Index { path, disk: disk.clone(), file: None, entries: Vec::new() }),
+        }
     }
 
     /// Makes the file empty.
@@ -127,6 +174,9 @@ impl<E: Entry> Index<E> {
     /// Drops the entries from the first one that does not fit `keep`.
     pub fn truncate(&mut self, keep: impl Fn(&E) -> bool) -> Result<(), LogError> {
         let count = self.entries.partition_point(keep);
+        if count == self.entries.len() {
+            return Ok(());
+        }
         self.entries.truncate(count);
         self.file()?.set_len((count * E::LENGTH) as u64).map_err(LogError::io("cut", &self.path))
     }
@@ -134,6 +184,7 @@ impl<E: Entry> Index<E> {
     pub fn sync(&self) -> Result<(), LogError> {
         match &self.file {
             Some(file) => file.sync(),
+            None if !self.disk.exists(&self.path) => Ok(()),
             None => self.disk.open_to_read(&self.path).and_then(|file| file.sync()),
         }
         .map_err(LogError::io("sync", &self.path))

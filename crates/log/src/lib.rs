@@ -1,5 +1,5 @@
 //! One partition of the log on disk, in Apache Kafka's files: `.log` segments of record batches, `.index`, `.timeindex`,
-//! and the leader-epoch checkpoint.
+//! `.txnindex`, snapshots of producers, and the leader-epoch checkpoint.
 //!
 //! A [`PartitionLog`] appends batches as they arrive, reads ranges of whole batches, finds offsets by time, and cuts a torn
 //! tail when it is opened after a crash. [`Compactor`] rewrites closed segments without a lock on the log; [`PartitionLog::expire`]
@@ -19,8 +19,11 @@ mod segment;
 pub use compact::{CompactionPlan, CompactionResult, Compactor, TOMBSTONE_MAP_ENTRY_BYTES};
 pub use config::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 pub use error::LogError;
+pub use index::AbortedTransaction;
 pub use inspect::{Inspected, inspect};
-pub use partition::{Appended, Extent, FoundOffset, OpenOptions, PartitionLog, ReadSlice};
+pub use partition::{
+    Appended, Extent, FoundOffset, Isolation, OpenOptions, PartitionLog, ReadSlice, TransactionMarker,
+};
 pub use producers::{ActiveProducer, ProducerError};
 pub use recovery::Recovered;
 pub use segment::{SegmentFiles, segment_file_name};

@@ -1,14 +1,15 @@
 //! The log of one partition: its segments in order, and the offsets that mean something.
 //!
 //! ```text
-//!   log start          high watermark     log end
-//!       |  segments ...      |               |
-//!       v                    v               v
-//!       [closed][closed]...[ active segment ] <- appends
+//!   log start      last stable   high watermark     log end
+//!       |  segments ... |              |               |
+//!       v               v              v               v
+//!       [closed][closed]... [      active segment     ] <- appends
 //! ```
 //!
 //! The high watermark is what readers may see. One node has nobody to wait for, so whoever appends raises it; that it is
-//! a value of its own leaves room for replication.
+//! a value of its own leaves room for replication. Behind the last stable offset there are transactions that may be aborted:
+//! who reads what is committed stops there.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,15 +19,15 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tidewater_env::{Disk, DiskFile};
 use tidewater_protocol::{
-    Batch, Body, HEADER_LENGTH, NO_PRODUCER_ID, UNPACK_LIMIT_BYTES, batch_length, patch_base_offset,
-    patch_leader_epoch, patch_max_timestamp,
+    Batch, Body, ControlKind, HEADER_LENGTH, NO_PRODUCER_ID, UNPACK_LIMIT_BYTES, batch_length, control_batch,
+    patch_base_offset, patch_leader_epoch, patch_max_timestamp,
 };
 use tidewater_types::{Offset, Timestamp};
 
 use crate::producers::{ActiveProducer, Producers};
 use crate::recovery::{self, Recovered};
 use crate::segment::{Segment, SegmentFiles};
-use crate::{LogConfig, LogError, TimestampType};
+use crate::{AbortedTransaction, LogConfig, LogError, TimestampType};
 
 /// Bytes that are read at once to find the batch of an offset.
 const SKIP_BYTES: usize = 4096;
@@ -66,6 +67,30 @@ pub struct FoundOffset {
     pub timestamp: Timestamp,
 }
 
+/// The end of a producer's transaction, as its coordinator has it written into each partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionMarker {
+    /// Whose it is.
+    pub producer_id: i64,
+    /// In which epoch.
+    pub producer_epoch: i16,
+    /// Whether its records are to be seen.
+    pub kind: ControlKind,
+    /// The coordinator's own epoch.
+    pub coordinator_epoch: i32,
+    /// Whether each transaction has an epoch of its own, so that the marker has a later one than the records.
+    pub own_epoch: bool,
+}
+
+/// Up to where a log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// All that is there, up to the high watermark.
+    ReadUncommitted,
+    /// Up to the last stable offset.
+    ReadCommitted,
+}
+
 /// A stretch of a segment to read from; reading needs no lock on the log.
 #[derive(Clone, Debug)]
 pub struct ReadSlice {
@@ -75,6 +100,8 @@ pub struct ReadSlice {
     available: u64,
     from: Offset,
     below: Offset,
+    /// Where to look for the end of what may be read, if the segment goes on behind it.
+    end_near: Option<u64>,
 }
 
 impl ReadSlice {
@@ -94,29 +121,54 @@ impl ReadSlice {
     /// When the file cannot be read or does not hold batches.
     pub fn extent(&self, max_bytes: usize, first_whole: bool) -> Result<Option<Extent>, LogError> {
         let end = self.position + self.available;
-        let mut position = self.position;
+        let Some(found) = self.find(self.position, end, |header| last_offset(header) >= self.from)? else {
+            return Ok(None);
+        };
+        if found.base >= self.below || (found.length > max_bytes && !first_whole) {
+            return Ok(None);
+        }
+        let readable = match self.end_near {
+            Some(near) => {
+                let behind = self.find(near.max(found.position), end, |header| base_offset(header) >= self.below)?;
+                behind.map_or(end, |behind| behind.position)
+            }
+            None => end,
+        };
+        let length = max_bytes.max(found.length).min((readable - found.position) as usize);
+        let (file, path) = (self.file.clone(), self.path.clone());
+        Ok(Some(Extent { file, path, position: found.position, length, first: found.length, below: self.below }))
+    }
+
+    /// The first batch from a position on that is the wanted one, by its header: at most an index interval of them are passed.
+    fn find(
+        &self,
+        mut position: u64,
+        end: u64,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<FoundBatch>, LogError> {
         let mut chunk = Bytes::new();
-        // Skip whole batches before the wanted offset, by their headers: at most an index interval of them.
         while position < end {
             let left = (end - position) as usize;
             if chunk.len() < HEADER_LENGTH.min(left) {
                 let read = self.file.read_at(SKIP_BYTES.min(left).max(HEADER_LENGTH), position);
                 chunk = read.map(Bytes::from).map_err(LogError::io("read", &self.path))?;
             }
-            let first = batch_length(&chunk)?;
-            if last_offset(&chunk) >= self.from {
-                if base_offset(&chunk) >= self.below || (first > max_bytes && !first_whole) {
-                    return Ok(None);
-                }
-                let length = max_bytes.max(first).min(left);
-                let (file, path) = (self.file.clone(), self.path.clone());
-                return Ok(Some(Extent { file, path, position, length, first, below: self.below }));
+            let length = batch_length(&chunk)?;
+            if wanted(&chunk) {
+                return Ok(Some(FoundBatch { position, length, base: base_offset(&chunk) }));
             }
-            position += first as u64;
-            chunk = chunk.slice(first.min(chunk.len())..);
+            position += length as u64;
+            chunk = chunk.slice(length.min(chunk.len())..);
         }
         Ok(None)
     }
+}
+
+/// Where a batch is.
+struct FoundBatch {
+    position: u64,
+    length: usize,
+    base: Offset,
 }
 
 /// A stretch of a segment's file that begins with a batch.
@@ -213,15 +265,15 @@ impl PartitionLog {
     pub fn open(disk: &Disk, folder: &Path, options: OpenOptions) -> Result<(Self, Recovered), LogError> {
         disk.create_folder(folder).map_err(LogError::io("create", folder))?;
         let (mut segments, recovered) = recovery::open_segments(disk, folder, &options)?;
-        let active = match segments.pop() {
+        let mut active = match segments.pop() {
             Some(active) => active,
             None => Segment::create(disk, SegmentFiles::new(folder, Offset::ZERO))?,
         };
         let first = segments.first().map_or(active.base, |segment| segment.base);
         let log_start = options.log_start.clamp(first, active.next_offset);
-        segments.iter_mut().for_each(Segment::release);
         let noted_epoch = recovery::read_leader_epoch(disk, folder)?;
-        let (producers, has_snapshot) = recovery::read_producers(disk, folder, &segments, &active, &options)?;
+        let (producers, has_snapshot) = recovery::read_producers(disk, folder, &mut segments, &mut active, &options)?;
+        segments.iter_mut().for_each(Segment::release);
         let log = PartitionLog {
             folder: folder.to_owned(),
             disk: disk.clone(),
@@ -272,6 +324,20 @@ impl PartitionLog {
         self.high_watermark
     }
 
+    /// The offset before which every transaction has ended, or the high watermark if none is open.
+    pub fn last_stable(&self) -> Offset {
+        let first_open = self.producers.first_open().map_or(self.high_watermark, |first| first.max(self.log_start));
+        first_open.min(self.high_watermark)
+    }
+
+    /// Up to where one may read.
+    pub fn readable_to(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable(),
+        }
+    }
+
     /// The epoch under which this node leads the partition.
     pub fn leader_epoch(&self) -> i32 {
         self.leader_epoch
@@ -301,9 +367,7 @@ impl PartitionLog {
     /// When a batch is invalid or too large (nothing is written), or the disk refuses: then the log stops, and what was
     /// half written is cut off again.
     pub fn append(&mut self, records: Bytes, now: Timestamp) -> Result<Appended, LogError> {
-        if let Some(reason) = &self.stopped {
-            return Err(LogError::Stopped { path: self.folder.clone(), reason: reason.clone() });
-        }
+        self.check_in_service()?;
         let batches = self.check(&records)?;
         if let [batch] = &batches[..]
             && batch.producer_id() != NO_PRODUCER_ID
@@ -312,15 +376,32 @@ impl PartitionLog {
             // It was written, and the producer has not heard of it.
             return Ok(Appended { first: written.first(), next: written.next(), append_time: None });
         }
+        let lengths: Vec<usize> = batches.iter().map(Batch::len).collect();
+        drop(batches);
+        self.append_checked(records, &lengths, now)
+    }
+
+    /// Ends a producer's transaction: from now on its records are to be seen, or never.
+    ///
+    /// # Errors
+    /// When a later epoch of the producer or of the coordinator has begun, or the disk refuses.
+    pub fn append_marker(&mut self, marker: &TransactionMarker, now: Timestamp) -> Result<Appended, LogError> {
+        self.check_in_service()?;
+        let TransactionMarker { producer_id, producer_epoch, kind, coordinator_epoch, own_epoch } = *marker;
+        self.producers.check_end(producer_id, producer_epoch, coordinator_epoch, own_epoch)?;
+        let batch = control_batch(kind, producer_id, producer_epoch, coordinator_epoch, now);
+        let length = batch.len();
+        self.append_checked(batch, &[length], now)
+    }
+
+    fn append_checked(&mut self, records: Bytes, lengths: &[usize], now: Timestamp) -> Result<Appended, LogError> {
         let first = self.log_end();
         // Sole owners hand their buffer over; shared bytes are copied once, since the header is written to.
         let mut next = first;
-        let lengths: Vec<usize> = batches.iter().map(Batch::len).collect();
-        drop(batches);
         let mut buffer = records.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let append_time = (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(now);
         let mut at = 0;
-        for length in &lengths {
+        for length in lengths {
             let raw = &mut buffer[at..at + length];
             patch_base_offset(raw, next);
             patch_leader_epoch(raw, self.leader_epoch);
@@ -331,13 +412,20 @@ impl PartitionLog {
             at += length;
         }
         let buffer = buffer.freeze();
-        if let Err(error) = self.write(&buffer, &lengths) {
+        if let Err(error) = self.write(&buffer, lengths) {
             self.stopped = Some(error.to_string());
             // The next start cuts the tail if this fails too, and reads of producers what is left.
             let _ = self.active.truncate(first);
             return Err(error);
         }
         Ok(Appended { first, next, append_time })
+    }
+
+    fn check_in_service(&self) -> Result<(), LogError> {
+        match &self.stopped {
+            Some(reason) => Err(LogError::Stopped { path: self.folder.clone(), reason: reason.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Checks every batch of a request before a byte of it is written.
@@ -380,7 +468,9 @@ impl PartitionLog {
             let batch = Batch::parse(&raw)?;
             self.roll_if_due(&batch)?;
             self.active.append(&raw, &batch, self.config.index_interval_bytes)?;
-            self.producers.note(&batch);
+            if let Some(ended) = self.producers.note(&batch) {
+                self.active.note_end(&batch, ended)?;
+            }
             self.records_since_sync += batch.record_count() as u64;
             at += length;
         }
@@ -430,6 +520,33 @@ impl PartitionLog {
         self.producers.active()
     }
 
+    /// Whether a producer has a transaction open in this epoch.
+    pub fn has_open_transaction(&self, producer_id: i64, epoch: i16) -> bool {
+        self.producers.is_open(producer_id, epoch)
+    }
+
+    /// Whether a producer has written in its last epoch, as far as is known.
+    pub fn knows_batches_of(&self, producer_id: i64) -> bool {
+        self.producers.has_batches(producer_id)
+    }
+
+    /// The aborted transactions that have records from `from` on, and of them those that begin before `below`: whoever reads so far
+    /// leaves their records out. In the order in which they end.
+    pub fn aborted_between(&self, from: Offset, below: Offset) -> Vec<AbortedTransaction> {
+        let segments = self.closed.iter().map(|segment| &**segment).chain([&self.active]);
+        let mut found = Vec::new();
+        for aborted in segments.filter(|segment| segment.next_offset > from).flat_map(Segment::aborted) {
+            if aborted.last >= from && aborted.first < below {
+                found.push(*aborted);
+            }
+            // What was aborted later began later.
+            if aborted.last_stable >= below {
+                break;
+            }
+        }
+        found
+    }
+
     /// Forgets producers that have written nothing since a time.
     pub fn expire_producers(&mut self, before: Timestamp) {
         self.producers.expire(before);
@@ -443,18 +560,33 @@ impl PartitionLog {
         self.slice_below(offset, self.high_watermark)
     }
 
+    /// Where to read what is committed from `offset` on, and which transactions to leave out in the next `max_bytes`.
+    ///
+    /// # Errors
+    /// As [`PartitionLog::slice`].
+    pub fn slice_committed(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+    ) -> Result<(ReadSlice, Vec<AbortedTransaction>), LogError> {
+        let below = self.last_stable();
+        let slice = self.slice_below(offset, below)?;
+        let behind = self.segment_of(offset).offset_behind(slice.position.saturating_add(max_bytes as u64));
+        Ok((slice, self.aborted_between(offset, behind.min(below))))
+    }
+
     /// Where to read from `offset` on, up to `below`.
     pub(crate) fn slice_below(&self, offset: Offset, below: Offset) -> Result<ReadSlice, LogError> {
         if offset < self.log_start || offset > self.log_end() {
             return Err(LogError::OffsetOutOfRange { offset, start: self.log_start, end: self.log_end() });
         }
-        let mut index = self.closed.partition_point(|segment| segment.base <= offset).saturating_sub(1);
-        // Compaction may have emptied the end of a segment: go on in the next one.
-        while self.closed.get(index).is_some_and(|segment| segment.next_offset <= offset) {
-            index += 1;
-        }
-        let segment = self.closed.get(index).map_or(&self.active, |segment| segment);
+        let segment = self.segment_of(offset);
         let position = if offset < segment.base { 0 } else { segment.position_before(offset) };
+        let end_near = match below {
+            below if below >= segment.next_offset => None,
+            below if below <= segment.base => Some(0),
+            below => Some(segment.position_before(below)),
+        };
         Ok(ReadSlice {
             file: segment.log.clone(),
             path: segment.files.log(),
@@ -462,7 +594,18 @@ impl PartitionLog {
             available: segment.size - position,
             from: offset,
             below,
+            end_near,
         })
+    }
+
+    /// The segment that has an offset, or the next one that has records.
+    fn segment_of(&self, offset: Offset) -> &Segment {
+        let mut index = self.closed.partition_point(|segment| segment.base <= offset).saturating_sub(1);
+        // Compaction may have emptied the end of a segment: go on in the next one.
+        while self.closed.get(index).is_some_and(|segment| segment.next_offset <= offset) {
+            index += 1;
+        }
+        self.closed.get(index).map_or(&self.active, |segment| segment)
     }
 
     /// Reads whole batches from `offset` on; see [`ReadSlice::read`].
@@ -470,13 +613,13 @@ impl PartitionLog {
         self.slice(offset)?.read(max_bytes)
     }
 
-    /// The first record, by offset, of at least `timestamp`.
-    pub fn find_by_time(&self, timestamp: Timestamp) -> Result<Option<FoundOffset>, LogError> {
+    /// The first record, by offset, of at least `timestamp`, if one may read so far.
+    pub fn find_by_time(&self, timestamp: Timestamp, isolation: Isolation) -> Result<Option<FoundOffset>, LogError> {
         for segment in self.closed.iter().map(|segment| &**segment).chain([&self.active]) {
             if let Some((offset, timestamp)) = segment.first_at_or_after(timestamp, UNPACK_LIMIT_BYTES)?
                 && offset >= self.log_start
             {
-                return Ok((offset < self.high_watermark).then_some(FoundOffset { offset, timestamp }));
+                return Ok((offset < self.readable_to(isolation)).then_some(FoundOffset { offset, timestamp }));
             }
         }
         Ok(None)

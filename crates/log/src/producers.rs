@@ -1,16 +1,18 @@
-//! What a partition knows of idempotent producers: their epochs, and their last batches, by which repeats are found.
+//! What a partition knows of idempotent producers: their epochs, their last batches, by which repeats are found, and their
+//! transactions.
 //!
 //! A producer numbers its records. A batch that was written already is told by its numbers and not written again; one that
-//! leaves a gap is refused, and so is one of an earlier epoch. The rules are those of Apache Kafka 4.3.
+//! leaves a gap is refused, and so is one of an earlier epoch. A transaction begins with the first batch that says it is of one,
+//! and ends with a marker. The rules are those of Apache Kafka 4.3.
 //!
 //! The state is kept in snapshots, in Kafka's format: version 1 (2), CRC-32C of what follows (4), count (4), then for each
 //! producer its id (8), epoch (2), last sequence number (4), last offset (8), offset delta (4), timestamp (8), the
 //! coordinator's epoch (4), and the first offset of its open transaction (8), or −1.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use thiserror::Error;
-use tidewater_protocol::{Batch, NO_PRODUCER_ID};
+use tidewater_protocol::{Batch, ControlKind, NO_PRODUCER_ID, NO_SEQUENCE};
 use tidewater_types::{Offset, Timestamp};
 
 /// So many batches of a producer are known.
@@ -20,6 +22,7 @@ const SNAPSHOT_VERSION: u16 = 1;
 const SNAPSHOT_HEADER: usize = 10;
 const SNAPSHOT_ENTRY: usize = 46;
 const NO_EPOCH: i16 = -1;
+const NO_COORDINATOR: i32 = -1;
 const NONE: i64 = -1;
 
 /// Why a producer's batch is refused.
@@ -47,6 +50,24 @@ pub enum ProducerError {
         /// The last number that was written.
         last: i32,
     },
+    /// A record outside of the transaction that the producer has begun.
+    #[error("producer {id}, epoch {epoch}: a record that is of no transaction, while one is open")]
+    InTransaction {
+        /// The producer.
+        id: i64,
+        /// Its epoch.
+        epoch: i16,
+    },
+    /// A marker of a coordinator that another one has followed.
+    #[error("producer {id}: a marker of coordinator epoch {epoch}, but {current} has begun")]
+    CoordinatorFenced {
+        /// The producer.
+        id: i64,
+        /// The coordinator's epoch.
+        epoch: i32,
+        /// The latest.
+        current: i32,
+    },
 }
 
 /// A batch that was written.
@@ -61,10 +82,10 @@ pub(crate) struct Written {
 
 impl Written {
     fn of(batch: &Batch) -> Self {
-        let delta = batch.last_offset_delta();
+        let (first, delta) = (batch.base_sequence(), batch.last_offset_delta());
         Written {
-            first_sequence: batch.base_sequence(),
-            last_sequence: advance(batch.base_sequence(), delta),
+            first_sequence: first,
+            last_sequence: if first == NO_SEQUENCE { NO_SEQUENCE } else { advance(first, delta) },
             last_offset: batch.last_offset(),
             offset_delta: delta,
             timestamp: batch.max_timestamp(),
@@ -87,11 +108,46 @@ fn advance(sequence: i32, by: i32) -> i32 {
     ((i64::from(sequence) + i64::from(by)) & i64::from(i32::MAX)) as i32
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Producer {
     epoch: i16,
     batches: VecDeque<Written>,
     last_timestamp: Timestamp,
+    coordinator_epoch: i32,
+    /// The offset of the first record of its open transaction.
+    open: Option<Offset>,
+}
+
+impl Default for Producer {
+    fn default() -> Self {
+        Producer {
+            epoch: NO_EPOCH,
+            batches: VecDeque::new(),
+            last_timestamp: Timestamp::NONE,
+            coordinator_epoch: NO_COORDINATOR,
+            open: None,
+        }
+    }
+}
+
+impl Producer {
+    /// Goes on to another epoch, in which numbers begin anew.
+    fn take_epoch(&mut self, epoch: i16) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches.clear();
+        }
+    }
+}
+
+/// The end of a transaction that has records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The offset of its first record.
+    pub first: Offset,
+    pub kind: ControlKind,
+    /// Every transaction that began before this offset has ended.
+    pub last_stable: Offset,
 }
 
 /// A producer, as others see it.
@@ -105,23 +161,49 @@ pub struct ActiveProducer {
     pub last_sequence: i32,
     /// The time of its last batch.
     pub last_timestamp: Timestamp,
+    /// The epoch of the coordinator that ended its last transaction, or −1.
+    pub coordinator_epoch: i32,
+    /// The offset of the first record of its open transaction.
+    pub transaction_start: Option<Offset>,
+    /// The offset of its last record, if it has written any in its epoch.
+    pub last_offset: Option<Offset>,
 }
 
 /// The producers of a partition, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Producers(BTreeMap<i64, Producer>);
+pub(crate) struct Producers {
+    by_id: BTreeMap<i64, Producer>,
+    /// Where open transactions begin.
+    open: BTreeSet<(Offset, i64)>,
+}
 
 impl Producers {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_id.is_empty()
     }
 
-    /// Whether a producer's batch may be written now; or the same one, if it was written before.
+    /// Where the oldest open transaction begins.
+    pub fn first_open(&self) -> Option<Offset> {
+        self.open.first().map(|(offset, _)| *offset)
+    }
+
+    /// Whether a producer has a transaction open in this epoch.
+    pub fn is_open(&self, id: i64, epoch: i16) -> bool {
+        self.by_id.get(&id).is_some_and(|producer| producer.open.is_some() && producer.epoch == epoch)
+    }
+
+    /// Whether a producer has written batches in its last epoch.
+    pub fn has_batches(&self, id: i64) -> bool {
+        self.by_id.get(&id).is_some_and(|producer| !producer.batches.is_empty())
+    }
+
+    /// Whether a producer's batch may be written now; or the same one, if it was written before. What coordinators write for
+    /// producers has no numbers.
     pub fn check(&self, batch: &Batch) -> Result<Option<Written>, ProducerError> {
         let (id, epoch, first) = (batch.producer_id(), batch.producer_epoch(), batch.base_sequence());
-        let Some(producer) = self.0.get(&id) else { return Ok(None) };
+        let Some(producer) = self.by_id.get(&id) else { return Ok(None) };
         let last = producer.batches.back().map(|written| written.last_sequence);
-        if epoch == producer.epoch {
+        if epoch == producer.epoch && first != NO_SEQUENCE {
             let new = Written::of(batch);
             let same = |known: &&Written| {
                 (known.first_sequence, known.last_sequence) == (new.first_sequence, new.last_sequence)
@@ -134,55 +216,82 @@ impl Producers {
             return Err(ProducerError::Fenced { id, epoch, current: producer.epoch });
         }
         // A new epoch begins at 0; in the same one, a number follows the one before.
-        let expected = if epoch > producer.epoch { Some(0) } else { last.map(|last| advance(last, 1)) };
-        match expected {
-            Some(expected) if expected != first => {
-                Err(ProducerError::OutOfOrder { id, epoch, found: first, last: last.unwrap_or(-1) })
+        let expected = if epoch > producer.epoch { 0 } else { last.map_or(0, |last| advance(last, 1)) };
+        if first != NO_SEQUENCE && first != expected {
+            return Err(ProducerError::OutOfOrder { id, epoch, found: first, last: last.unwrap_or(-1) });
+        }
+        if producer.open.is_some() && !batch.is_transactional() {
+            return Err(ProducerError::InTransaction { id, epoch });
+        }
+        Ok(None)
+    }
+
+    /// Whether a coordinator may end a producer's transaction. Where each transaction has an epoch of its own, `own_epoch`, the
+    /// marker has a later one than the records, or is a repeat.
+    pub fn check_end(&self, id: i64, epoch: i16, coordinator_epoch: i32, own_epoch: bool) -> Result<(), ProducerError> {
+        let Some(producer) = self.by_id.get(&id) else { return Ok(()) };
+        let is_repeat = epoch == producer.epoch && (producer.open.is_none() || epoch == i16::MAX);
+        if epoch < producer.epoch || (own_epoch && epoch == producer.epoch && !is_repeat) {
+            return Err(ProducerError::Fenced { id, epoch, current: producer.epoch });
+        }
+        match producer.coordinator_epoch {
+            current if current > coordinator_epoch => {
+                Err(ProducerError::CoordinatorFenced { id, epoch: coordinator_epoch, current })
             }
-            _ => Ok(None),
+            _ => Ok(()),
         }
     }
 
-    /// Takes notice of a batch in the log.
-    pub fn note(&mut self, batch: &Batch) {
-        if batch.producer_id() == NO_PRODUCER_ID {
-            return;
+    /// Takes notice of a batch in the log; gives the transaction that it ends.
+    pub fn note(&mut self, batch: &Batch) -> Option<Ended> {
+        let id = batch.producer_id();
+        if id == NO_PRODUCER_ID {
+            return None;
         }
-        let producer =
-            self.0.entry(batch.producer_id()).or_insert_with(|| Producer { epoch: NO_EPOCH, ..Producer::default() });
-        if producer.epoch != batch.producer_epoch() {
-            producer.epoch = batch.producer_epoch();
-            producer.batches.clear();
-        }
+        let producer = self.by_id.entry(id).or_default();
+        producer.take_epoch(batch.producer_epoch());
         producer.last_timestamp = batch.max_timestamp();
         if batch.is_control() {
-            return;
+            let end = batch.transaction_end()?;
+            producer.coordinator_epoch = end.coordinator_epoch;
+            let first = producer.open.take()?;
+            self.open.remove(&(first, id));
+            let last_stable = self.first_open().unwrap_or(batch.next_offset());
+            return Some(Ended { first, kind: end.kind, last_stable });
         }
         if producer.batches.len() == KNOWN_BATCHES {
             producer.batches.pop_front();
         }
         producer.batches.push_back(Written::of(batch));
+        if batch.is_transactional() && producer.open.is_none() {
+            producer.open = Some(batch.base_offset());
+            self.open.insert((batch.base_offset(), id));
+        }
+        None
     }
 
     pub fn active(&self) -> impl Iterator<Item = ActiveProducer> {
-        self.0.iter().map(|(&id, producer)| ActiveProducer {
+        self.by_id.iter().map(|(&id, producer)| ActiveProducer {
             id,
             epoch: producer.epoch,
             last_sequence: producer.batches.back().map_or(-1, |last| last.last_sequence),
             last_timestamp: producer.last_timestamp,
+            coordinator_epoch: producer.coordinator_epoch,
+            transaction_start: producer.open,
+            last_offset: producer.batches.back().map(|last| last.last_offset),
         })
     }
 
-    /// Forgets producers that have written nothing since a time.
+    /// Forgets producers that have written nothing since a time, but for those with an open transaction.
     pub fn expire(&mut self, before: Timestamp) {
-        self.0.retain(|_, producer| producer.last_timestamp >= before);
+        self.by_id.retain(|_, producer| producer.last_timestamp >= before || producer.open.is_some());
     }
 
     /// The state as a file holds it; of each producer the last batch.
     pub fn to_snapshot(&self) -> Vec<u8> {
-        let mut entries = Vec::with_capacity(4 + self.0.len() * SNAPSHOT_ENTRY);
-        entries.extend_from_slice(&(self.0.len() as u32).to_be_bytes());
-        for (id, producer) in &self.0 {
+        let mut entries = Vec::with_capacity(4 + self.by_id.len() * SNAPSHOT_ENTRY);
+        entries.extend_from_slice(&(self.by_id.len() as u32).to_be_bytes());
+        for (id, producer) in &self.by_id {
             let last = producer.batches.back();
             entries.extend_from_slice(&id.to_be_bytes());
             entries.extend_from_slice(&producer.epoch.to_be_bytes());
@@ -190,8 +299,8 @@ impl Producers {
             entries.extend_from_slice(&last.map_or(NONE, |last| last.last_offset.0).to_be_bytes());
             entries.extend_from_slice(&last.map_or(0, |last| last.offset_delta).to_be_bytes());
             entries.extend_from_slice(&producer.last_timestamp.0.to_be_bytes());
-            entries.extend_from_slice(&(-1i32).to_be_bytes());
-            entries.extend_from_slice(&NONE.to_be_bytes());
+            entries.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+            entries.extend_from_slice(&producer.open.map_or(NONE, |first| first.0).to_be_bytes());
         }
         let mut out = Vec::with_capacity(SNAPSHOT_HEADER + entries.len());
         out.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
@@ -218,7 +327,10 @@ impl Producers {
             let timestamp = Timestamp(long(26));
             let written = Written {
                 // Kafka, too, tells the first number from the last one and the delta.
-                first_sequence: advance(last_sequence, -offset_delta),
+                first_sequence: match last_sequence {
+                    NO_SEQUENCE => NO_SEQUENCE,
+                    last => advance(last, -offset_delta),
+                },
                 last_sequence,
                 last_offset: Offset(last_offset),
                 offset_delta,
@@ -226,7 +338,10 @@ impl Producers {
             };
             let batches = if last_offset == NONE { VecDeque::new() } else { [written].into() };
             let epoch = i16::from_be_bytes([entry[8], entry[9]]);
-            producers.0.insert(long(0), Producer { epoch, batches, last_timestamp: timestamp });
+            let (id, open) = (long(0), Some(Offset(long(38))).filter(|first| first.0 != NONE));
+            producers.open.extend(open.map(|first| (first, id)));
+            let producer = Producer { epoch, batches, last_timestamp: timestamp, coordinator_epoch: int(34), open };
+            producers.by_id.insert(id, producer);
         }
         entries.is_empty().then_some(producers)
     }
@@ -252,7 +367,9 @@ mod tests {
 
     fn written(batches: &[Batch]) -> Producers {
         let mut producers = Producers::default();
-        batches.iter().for_each(|batch| producers.note(batch));
+        for batch in batches {
+            producers.note(batch);
+        }
         producers
     }
 

@@ -183,13 +183,14 @@ fn snapshots(disk: &Disk, folder: &Path) -> Result<Vec<(Offset, PathBuf)>, LogEr
 }
 
 /// What is known of producers at the end of the log, by the latest snapshot and the batches behind it; and whether there is one.
+/// What segments know of aborted transactions is made anew behind it.
 ///
 /// A log that was closed in good order, or has gone on to another segment, has one if there were producers.
 pub(crate) fn read_producers(
     disk: &Disk,
     folder: &Path,
-    closed: &[Segment],
-    active: &Segment,
+    closed: &mut [Segment],
+    active: &mut Segment,
     options: &OpenOptions,
 ) -> Result<(Producers, bool), LogError> {
     let end = active.next_offset;
@@ -209,14 +210,17 @@ pub(crate) fn read_producers(
             }
         }
     }
-    for segment in closed.iter().chain([active]).filter(|segment| segment.next_offset > from) {
-        let path = segment.files.log();
+    for segment in closed.iter_mut().chain([active]).filter(|segment| segment.next_offset > from) {
+        segment.forget_aborted_from(from)?;
+        let (path, log) = (segment.files.log(), segment.log.clone());
         let position = segment.position_before(from.max(segment.base));
-        let mut scan = BatchScan::new(&segment.log, &path, position, segment.size);
+        let mut scan = BatchScan::new(&log, &path, position, segment.size);
         while let Some(batch) = scan.next_batch()? {
             let batch = batch?;
-            if batch.base_offset() >= from {
-                producers.note(&batch);
+            if batch.base_offset() >= from
+                && let Some(ended) = producers.note(&batch)
+            {
+                segment.note_end(&batch, ended)?;
             }
         }
     }

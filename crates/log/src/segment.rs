@@ -1,15 +1,16 @@
-//! One segment: a run of batches in a file named after its first offset, with its two indexes.
+//! One segment: a run of batches in a file named after its first offset, with its indexes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewater_env::{Disk, DiskFile};
-use tidewater_protocol::{Batch, BatchError, HEADER_LENGTH, batch_length};
+use tidewater_protocol::{Batch, BatchError, ControlKind, HEADER_LENGTH, batch_length};
 use tidewater_types::{Offset, Timestamp};
 
 use crate::LogError;
-use crate::index::{Index, OffsetEntry, TimeEntry};
+use crate::index::{AbortedTransaction, Index, OffsetEntry, TimeEntry};
+use crate::producers::Ended;
 
 /// Bytes that a scan reads at once.
 const SCAN_CHUNK_BYTES: usize = 1 << 20;
@@ -47,9 +48,14 @@ impl SegmentFiles {
         self.path("log")
     }
 
+    /// What is known of aborted transactions.
+    pub(crate) fn aborted(&self) -> PathBuf {
+        self.path("txnindex")
+    }
+
     /// Every file of the segment, the log last, so that a log never stands without what was removed before it.
-    pub(crate) fn all(&self) -> [PathBuf; 3] {
-        [self.path("index"), self.path("timeindex"), self.path("log")]
+    pub(crate) fn all(&self) -> [PathBuf; 4] {
+        [self.path("index"), self.path("timeindex"), self.aborted(), self.log()]
     }
 
     /// Removes the files.
@@ -78,6 +84,7 @@ pub(crate) struct Segment {
     pub first_timestamp: Option<Timestamp>,
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
+    aborted: Index<AbortedTransaction>,
     bytes_since_entry: u64,
 }
 
@@ -87,7 +94,8 @@ impl Segment {
         let path = files.log();
         let log = disk.open(&path).map_err(LogError::io("create", &path))?;
         log.set_len(0).map_err(LogError::io("empty", &path))?;
-        let [offsets, times, _] = files.all();
+        let [offsets, times, aborted, _] = files.all();
+        disk.remove_file(&aborted).map_err(LogError::io("remove", &aborted))?;
         Ok(Segment {
             base: files.base,
             log: Arc::new(log),
@@ -98,6 +106,7 @@ impl Segment {
             first_timestamp: None,
             offsets: Index::create(disk, offsets)?,
             times: Index::create(disk, times)?,
+            aborted: Index::open_or_make_later(disk, aborted)?,
             bytes_since_entry: 0,
             files,
         })
@@ -108,7 +117,7 @@ impl Segment {
         let path = files.log();
         let log = disk.open(&path).map_err(LogError::io("open", &path))?;
         let size = log.len().map_err(LogError::io("measure", &path))?;
-        let [offsets_path, times_path, _] = files.all();
+        let [offsets_path, times_path, aborted_path, _] = files.all();
         let (Some(offsets), Some(times)) = (Index::open(disk, offsets_path)?, Index::open(disk, times_path)?) else {
             return Segment::rebuild(disk, files, index_interval);
         };
@@ -123,6 +132,7 @@ impl Segment {
             first_timestamp: None,
             offsets,
             times,
+            aborted: Index::open_or_make_later(disk, aborted_path)?,
             bytes_since_entry: 0,
             files,
         };
@@ -175,7 +185,8 @@ impl Segment {
         self.log.set_len(self.size).map_err(LogError::io("cut", self.files.log()))
     }
 
-    /// Reads a segment batch by batch up to the first bad one, checks each, and makes the indexes anew. The file stays as it is.
+    /// Reads a segment batch by batch up to the first bad one, checks each, and makes the sparse indexes anew. The file stays as it
+    /// is, and so does what is known of aborted transactions.
     ///
     /// Gives the bytes from the first bad batch on, and what is wrong with it.
     pub fn recover(
@@ -186,7 +197,7 @@ impl Segment {
         let path = files.log();
         let log = disk.open(&path).map_err(LogError::io("open", &path))?;
         let length = log.len().map_err(LogError::io("measure", &path))?;
-        let [offsets, times, _] = files.all();
+        let [offsets, times, aborted, _] = files.all();
         let mut segment = Segment {
             base: files.base,
             log: Arc::new(log),
@@ -197,6 +208,7 @@ impl Segment {
             first_timestamp: None,
             offsets: Index::create(disk, offsets)?,
             times: Index::create(disk, times)?,
+            aborted: Index::open_or_make_later(disk, aborted)?,
             bytes_since_entry: 0,
             files,
         };
@@ -264,26 +276,58 @@ impl Segment {
         Ok(())
     }
 
+    /// The transactions that were aborted by markers in this segment, in the order of these.
+    pub fn aborted(&self) -> &[AbortedTransaction] {
+        self.aborted.entries()
+    }
+
+    /// Takes notice of a transaction that a marker in this segment ends.
+    pub fn note_end(&mut self, marker: &Batch, ended: Ended) -> Result<(), LogError> {
+        if ended.kind == ControlKind::Commit {
+            return Ok(());
+        }
+        self.push_aborted(AbortedTransaction {
+            last: marker.base_offset(),
+            first: ended.first,
+            producer_id: marker.producer_id(),
+            last_stable: ended.last_stable,
+        })
+    }
+
+    /// Takes notice of a transaction that a marker in this segment has aborted.
+    pub fn push_aborted(&mut self, aborted: AbortedTransaction) -> Result<(), LogError> {
+        self.aborted.push(aborted)
+    }
+
+    /// Forgets the transactions that were aborted by markers from an offset on.
+    pub fn forget_aborted_from(&mut self, offset: Offset) -> Result<(), LogError> {
+        self.aborted.truncate(|aborted| aborted.last < offset)
+    }
+
     fn relative(&self, offset: Offset) -> u32 {
         (offset.0 - self.base.0) as u32
     }
 
-    /// Completes the indexes before the segment is closed for writing.
+    /// Completes the indexes before the segment is closed for writing. What is known of aborted transactions is not made anew
+    /// once there is another segment, so it must be durable.
     pub fn close(&mut self) -> Result<(), LogError> {
-        self.push_time_entry()
+        self.push_time_entry()?;
+        self.aborted.sync()
     }
 
     /// Holds no more files open than reading takes.
     pub fn release(&mut self) {
         self.offsets.release();
         self.times.release();
+        self.aborted.release();
     }
 
     /// Makes the segment durable.
     pub fn sync(&self) -> Result<(), LogError> {
         self.log.sync().map_err(LogError::io("sync", self.files.log()))?;
         self.offsets.sync()?;
-        self.times.sync()
+        self.times.sync()?;
+        self.aborted.sync()
     }
 
     /// Where to start reading for `offset`: at or before its batch.
@@ -291,6 +335,13 @@ impl Segment {
         let relative = self.relative(offset);
         let index = self.offsets.entries().partition_point(|entry| entry.relative_offset <= relative);
         index.checked_sub(1).map_or(0, |index| u64::from(self.offsets.entries()[index].position))
+    }
+
+    /// An offset that no batch before `position` reaches, by the index.
+    pub fn offset_behind(&self, position: u64) -> Offset {
+        let index = self.offsets.entries().partition_point(|entry| u64::from(entry.position) < position);
+        let entry = self.offsets.entries().get(index);
+        entry.map_or(self.next_offset, |entry| Offset(self.base.0 + i64::from(entry.relative_offset)))
     }
 
     /// Drops all batches from `offset` on; it must be the base offset of a batch or the end.
@@ -309,6 +360,7 @@ impl Segment {
         let relative = self.relative(offset);
         self.offsets.truncate(|entry| u64::from(entry.position) < position)?;
         self.times.truncate(|entry| entry.relative_offset < relative)?;
+        self.forget_aborted_from(offset)?;
         self.max_timestamp = self.times.last().map_or(Timestamp::NONE, |entry| Timestamp(entry.timestamp));
         Ok(())
     }

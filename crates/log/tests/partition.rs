@@ -9,11 +9,13 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidewater_env::Disk;
 use tidewater_log::{
-    CleanupPolicy, Compactor, LogConfig, LogError, OpenOptions, PartitionLog, Recovered, RetentionClock, TimestampType,
+    CleanupPolicy, Compactor, Isolation, LogConfig, LogError, OpenOptions, PartitionLog, Recovered, RetentionClock,
+    TimestampType,
 };
 use tidewater_protocol::{Batch, BatchBuilder, Compression};
 use tidewater_types::{Headers, Offset, Timestamp};
 
+const ALL: Isolation = Isolation::ReadUncommitted;
 const LIMIT: usize = 1 << 20;
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -126,9 +128,9 @@ fn finds_records_by_time() {
     let mut log = open(folder.path());
     fill(&mut log, 50);
     for (time, offset) in [(0, 0), (1, 1), (10, 1), (245, 25), (490, 49)] {
-        assert_eq!(log.find_by_time(Timestamp(time)).unwrap().unwrap().offset, Offset(offset), "{time}");
+        assert_eq!(log.find_by_time(Timestamp(time), ALL).unwrap().unwrap().offset, Offset(offset), "{time}");
     }
-    assert_eq!(log.find_by_time(Timestamp(491)).unwrap(), None);
+    assert_eq!(log.find_by_time(Timestamp(491), ALL).unwrap(), None);
 }
 
 #[test]
@@ -164,7 +166,7 @@ fn a_clean_shutdown_needs_no_scan() {
     let (log, recovered) = open_with(&Disk::new(), folder.path(), small_segments(), true);
     assert_eq!(recovered, Recovered::default());
     assert_eq!(read_all(&log, Offset(0)).len(), 20);
-    assert_eq!(log.find_by_time(Timestamp(100)).unwrap().unwrap().offset, Offset(10));
+    assert_eq!(log.find_by_time(Timestamp(100), ALL).unwrap().unwrap().offset, Offset(10));
 }
 
 #[test]

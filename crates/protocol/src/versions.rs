@@ -7,7 +7,7 @@ use kafka_protocol::messages::ApiKey;
 /// What is answered, by key, with the versions that are advertised.
 ///
 /// Produce begins at 0, as in Apache Kafka: clients built on an old librdkafka look for it, though nobody sends a version before 3.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 37] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 44] = [
     (ApiKey::Produce, 0..=13),
     (ApiKey::Fetch, 4..=18),
     (ApiKey::ListOffsets, 1..=10),
@@ -27,6 +27,11 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 37] = [
     (ApiKey::DeleteRecords, 0..=2),
     (ApiKey::InitProducerId, 0..=5),
     (ApiKey::OffsetForLeaderEpoch, 2..=4),
+    (ApiKey::AddPartitionsToTxn, 0..=5),
+    (ApiKey::AddOffsetsToTxn, 0..=4),
+    (ApiKey::EndTxn, 0..=5),
+    (ApiKey::WriteTxnMarkers, 1..=1),
+    (ApiKey::TxnOffsetCommit, 0..=5),
     (ApiKey::DescribeConfigs, 1..=4),
     (ApiKey::AlterConfigs, 0..=2),
     (ApiKey::DescribeLogDirs, 1..=4),
@@ -41,6 +46,8 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 37] = [
     (ApiKey::UpdateFeatures, 0..=2),
     (ApiKey::DescribeCluster, 0..=2),
     (ApiKey::DescribeProducers, 0..=0),
+    (ApiKey::DescribeTransactions, 0..=0),
+    (ApiKey::ListTransactions, 0..=2),
     (ApiKey::ConsumerGroupHeartbeat, 0..=1),
     (ApiKey::ConsumerGroupDescribe, 0..=1),
     (ApiKey::ListConfigResources, 0..=1),
@@ -95,6 +102,11 @@ mod tests {
             DeleteRecords: DeleteRecordsRequest, DeleteRecordsResponse;
             InitProducerId: InitProducerIdRequest, InitProducerIdResponse;
             OffsetForLeaderEpoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+            AddPartitionsToTxn: AddPartitionsToTxnRequest, AddPartitionsToTxnResponse;
+            AddOffsetsToTxn: AddOffsetsToTxnRequest, AddOffsetsToTxnResponse;
+            EndTxn: EndTxnRequest, EndTxnResponse;
+            WriteTxnMarkers: WriteTxnMarkersRequest, WriteTxnMarkersResponse;
+            TxnOffsetCommit: TxnOffsetCommitRequest, TxnOffsetCommitResponse;
             DescribeConfigs: DescribeConfigsRequest, DescribeConfigsResponse;
             AlterConfigs: AlterConfigsRequest, AlterConfigsResponse;
             DescribeLogDirs: DescribeLogDirsRequest, DescribeLogDirsResponse;
@@ -109,6 +121,8 @@ mod tests {
             UpdateFeatures: UpdateFeaturesRequest, UpdateFeaturesResponse;
             DescribeCluster: DescribeClusterRequest, DescribeClusterResponse;
             DescribeProducers: DescribeProducersRequest, DescribeProducersResponse;
+            DescribeTransactions: DescribeTransactionsRequest, DescribeTransactionsResponse;
+            ListTransactions: ListTransactionsRequest, ListTransactionsResponse;
             ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
             ConsumerGroupDescribe: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
             ListConfigResources: ListConfigResourcesRequest, ListConfigResourcesResponse;

@@ -14,7 +14,8 @@ const NAMES_CLIENT: i16 = 3;
 const LEVEL_ZERO: i16 = 4;
 /// The features that are in force, each with the levels of it that Apache Kafka 4.3 has, by name. Those of transactions and of streams'
 /// groups are not named before there are any: clients would take them to be there.
-pub(super) const FEATURES: [(&str, i16, i16); 2] = [("group.version", 0, 1), ("metadata.version", 7, 30)];
+pub(super) const FEATURES: [(&str, i16, i16); 3] =
+    [("group.version", 0, 1), ("metadata.version", 7, 30), ("transaction.version", 0, 2)];
 
 pub(crate) fn handle(context: &RequestContext, request: &ApiVersionsRequest) -> ApiVersionsResponse {
     let is_legal = |name: &str| {

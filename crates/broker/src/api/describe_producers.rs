@@ -6,9 +6,6 @@ use tidewater_protocol::messages::{DescribeProducersRequest, DescribeProducersRe
 
 use crate::broker::Shared;
 
-/// No coordinator, no transaction.
-const NONE: i32 = -1;
-
 pub(crate) fn handle(shared: &Shared, request: &DescribeProducersRequest) -> DescribeProducersResponse {
     let topics = request.topics.iter().map(|topic| {
         let open = shared.topic(&topic.name);
@@ -24,8 +21,8 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeProducersRequest) -> Des
                     .with_producer_epoch(producer.epoch.into())
                     .with_last_sequence(producer.last_sequence)
                     .with_last_timestamp(producer.last_timestamp.0)
-                    .with_coordinator_epoch(NONE)
-                    .with_current_txn_start_offset(NONE.into())
+                    .with_coordinator_epoch(producer.coordinator_epoch)
+                    .with_current_txn_start_offset(producer.transaction_start.map_or(-1, |first| first.0))
             });
             response.with_active_producers(active.collect())
         });

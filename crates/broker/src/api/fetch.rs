@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewater_log::Extent;
+use tidewater_log::{AbortedTransaction, Extent, Isolation};
 use tidewater_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use tidewater_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-use tidewater_protocol::messages::{FetchRequest, FetchResponse};
+use tidewater_protocol::messages::fetch_response::{self, FetchableTopicResponse, PartitionData};
+use tidewater_protocol::messages::{FetchRequest, FetchResponse, ProducerId};
 use tidewater_protocol::{RequestContext, ResponseError};
 use tidewater_types::Offset;
 
-use super::{check_epoch, error_code};
+use super::{check_epoch, error_code, isolation};
 use crate::broker::Shared;
 use crate::topics::{OpenTopic, SharedPartition};
 
@@ -81,6 +81,7 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
         found.has_error = true;
         return found;
     }
+    let isolation = isolation(request.isolation_level);
     for topic in &request.topics {
         let open = open(shared, context, topic);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -92,7 +93,10 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
                 .with_log_start_offset(-1)
                 .with_records(Some(Bytes::new()));
             let result = match open.as_ref().map(|open| open.partition(wanted.partition)) {
-                Some(Some(partition)) => look(partition, wanted, limit.saturating_sub(found.bytes), found.bytes == 0),
+                Some(Some(partition)) => {
+                    let (left, is_first) = (limit.saturating_sub(found.bytes), found.bytes == 0);
+                    look(partition, wanted, isolation, left, is_first)
+                }
                 Some(None) => Err(ResponseError::UnknownTopicOrPartition.code()),
                 None if topic.topic.is_empty() => Err(ResponseError::UnknownTopicId.code()),
                 None => Err(ResponseError::UnknownTopicOrPartition.code()),
@@ -103,8 +107,9 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
                     found.bodies.push(extent);
                     partitions.push(
                         data.with_high_watermark(ends.high_watermark.0)
-                            .with_last_stable_offset(ends.high_watermark.0)
-                            .with_log_start_offset(ends.log_start.0),
+                            .with_last_stable_offset(ends.last_stable.0)
+                            .with_log_start_offset(ends.log_start.0)
+                            .with_aborted_transactions(ends.aborted),
                     );
                 }
                 Err(code) => {
@@ -125,24 +130,42 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
 
 struct Ends {
     high_watermark: Offset,
+    last_stable: Offset,
     log_start: Offset,
+    /// For those who read what is committed: what to leave out.
+    aborted: Option<Vec<fetch_response::AbortedTransaction>>,
 }
 
 /// Where a partition's records are, at most `left` bytes of them; the first batch of a response comes whole, however large.
 fn look(
     partition: &SharedPartition,
     wanted: &FetchPartition,
+    isolation: Isolation,
     left: usize,
     is_first: bool,
 ) -> Result<(Ends, Option<Extent>), i16> {
+    let (offset, max_bytes) =
+        (Offset(wanted.fetch_offset), usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(left));
     let (slice, ends) = {
         let log = partition.lock();
         check_epoch(wanted.current_leader_epoch, log.leader_epoch()).map_err(|error| error.code())?;
-        let ends = Ends { high_watermark: log.high_watermark(), log_start: log.log_start() };
-        (log.slice(Offset(wanted.fetch_offset)), ends)
+        let (slice, aborted) = match isolation {
+            Isolation::ReadUncommitted => log.slice(offset).map(|slice| (slice, None)),
+            Isolation::ReadCommitted => {
+                log.slice_committed(offset, max_bytes).map(|(slice, aborted)| (slice, Some(aborted)))
+            }
+        }
+        .map_err(|error| error_code(&error))?;
+        let (high_watermark, last_stable, log_start) = (log.high_watermark(), log.last_stable(), log.log_start());
+        let aborted = aborted.map(|aborted| aborted.iter().map(describe).collect());
+        (slice, Ends { high_watermark, last_stable, log_start, aborted })
     };
     // The file is read without the lock.
-    let max_bytes = usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(left);
-    let extent = slice.and_then(|slice| slice.extent(max_bytes, is_first)).map_err(|error| error_code(&error))?;
+    let extent = slice.extent(max_bytes, is_first).map_err(|error| error_code(&error))?;
     Ok((ends, extent))
+}
+
+fn describe(aborted: &AbortedTransaction) -> fetch_response::AbortedTransaction {
+    let described = fetch_response::AbortedTransaction::default().with_producer_id(ProducerId(aborted.producer_id));
+    described.with_first_offset(aborted.first.0)
 }

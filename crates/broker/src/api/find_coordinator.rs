@@ -1,4 +1,4 @@
-//! FindCoordinator: the one node, for groups.
+//! FindCoordinator: the one node, for groups and for transactions.
 
 use tidewater_protocol::messages::find_coordinator_response::Coordinator;
 use tidewater_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
@@ -9,6 +9,7 @@ use crate::broker::{NODE, Shared};
 
 /// `CoordinatorType`.
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 /// From this version on, a request has several keys.
 const SEVERAL_KEYS: i16 = 4;
 
@@ -36,10 +37,12 @@ fn find(shared: &Shared, context: &RequestContext, key_type: i8, key: &StrBytes)
         let none = coordinator.clone().with_node_id(BrokerId(-1)).with_port(-1);
         none.with_error_code(code.code()).with_error_message(Some(text(code.to_string())))
     };
-    if key_type != GROUP {
-        return refused(ResponseError::CoordinatorNotAvailable);
-    }
-    match (shared.offsets_topic(), shared.endpoint(context)) {
+    let topic = match key_type {
+        GROUP => shared.offsets_topic(),
+        TRANSACTION => shared.transactions_topic(),
+        _ => return refused(ResponseError::InvalidRequest),
+    };
+    match (topic, shared.endpoint(context)) {
         (Ok(_), Some(endpoint)) => {
             coordinator.with_node_id(NODE).with_host(text(endpoint.host)).with_port(i32::from(endpoint.port))
         }

@@ -1,12 +1,13 @@
 //! ListOffsets: the first offset, the end, the record with the largest timestamp, or the first record of at least a time.
 
+use tidewater_log::Isolation;
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use tidewater_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use tidewater_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use tidewater_types::Timestamp;
 
-use super::{check_epoch, error_code};
+use super::{check_epoch, error_code, isolation};
 use crate::broker::Shared;
 use crate::topics::SharedPartition;
 
@@ -21,6 +22,7 @@ const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub(crate) fn handle(shared: &Shared, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+    let isolation = isolation(request.isolation_level);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let open = shared.topic(&topic.name);
@@ -34,7 +36,7 @@ pub(crate) fn handle(shared: &Shared, request: &ListOffsetsRequest) -> ListOffse
                     .with_offset(-1)
                     .with_leader_epoch(-1);
                 match open.as_ref().and_then(|open| open.partition(wanted.partition_index)) {
-                    Some(partition) => find(partition, wanted, response),
+                    Some(partition) => find(partition, wanted, isolation, response),
                     None => response.with_error_code(ResponseError::UnknownTopicOrPartition.code()),
                 }
             })
@@ -47,6 +49,7 @@ pub(crate) fn handle(shared: &Shared, request: &ListOffsetsRequest) -> ListOffse
 fn find(
     partition: &SharedPartition,
     wanted: &ListOffsetsPartition,
+    isolation: Isolation,
     response: ListOffsetsPartitionResponse,
 ) -> ListOffsetsPartitionResponse {
     let log = partition.lock();
@@ -55,14 +58,14 @@ fn find(
     }
     let epoch = log.leader_epoch();
     let time = match wanted.timestamp {
-        LATEST => return response.with_offset(log.high_watermark().0).with_leader_epoch(epoch),
+        LATEST => return response.with_offset(log.readable_to(isolation).0).with_leader_epoch(epoch),
         EARLIEST | EARLIEST_LOCAL => return response.with_offset(log.log_start().0).with_leader_epoch(epoch),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return response,
         MAX_TIMESTAMP if log.max_timestamp() == Timestamp::NONE => return response,
         MAX_TIMESTAMP => log.max_timestamp(),
         time => Timestamp(time),
     };
-    match log.find_by_time(time) {
+    match log.find_by_time(time, isolation) {
         Ok(Some(found)) => {
             response.with_offset(found.offset.0).with_timestamp(found.timestamp.0).with_leader_epoch(epoch)
         }

@@ -1,5 +1,7 @@
 //! What a client can ask for, one file a request.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
 pub(crate) mod api_versions;
@@ -17,7 +19,9 @@ pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_producers;
 pub(crate) mod describe_quorum;
 pub(crate) mod describe_topic_partitions;
+pub(crate) mod describe_transactions;
 pub(crate) mod elect_leaders;
+pub(crate) mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod heartbeat;
@@ -29,6 +33,7 @@ pub(crate) mod list_config_resources;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
 pub(crate) mod list_partition_reassignments;
+pub(crate) mod list_transactions;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
@@ -36,9 +41,11 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+pub(crate) mod txn_offset_commit;
 pub(crate) mod update_features;
+pub(crate) mod write_txn_markers;
 
-use tidewater_log::{LogError, ProducerError};
+use tidewater_log::{Isolation, LogError, ProducerError};
 use tidewater_protocol::messages::TopicName;
 use tidewater_protocol::{BatchError, ResponseError, StrBytes};
 
@@ -54,6 +61,8 @@ pub(crate) fn error_code(error: &LogError) -> i16 {
         LogError::Batch(_) => ResponseError::CorruptMessage,
         LogError::Producer(ProducerError::Fenced { .. }) => ResponseError::InvalidProducerEpoch,
         LogError::Producer(ProducerError::OutOfOrder { .. }) => ResponseError::OutOfOrderSequenceNumber,
+        LogError::Producer(ProducerError::InTransaction { .. }) => ResponseError::InvalidTxnState,
+        LogError::Producer(ProducerError::CoordinatorFenced { .. }) => ResponseError::TransactionCoordinatorFenced,
         LogError::BatchTooLarge { .. } => ResponseError::MessageTooLarge,
         LogError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
         _ => ResponseError::KafkaStorageError,
@@ -68,6 +77,19 @@ pub(crate) fn check_epoch(known: i32, current: i32) -> Result<(), ResponseError>
         _ if known < current => Err(ResponseError::FencedLeaderEpoch),
         _ if known > current => Err(ResponseError::UnknownLeaderEpoch),
         _ => Ok(()),
+    }
+}
+
+/// `IsolationLevel`: read_uncommitted is 0.
+pub(crate) fn isolation(level: i8) -> Isolation {
+    if level == 0 { Isolation::ReadUncommitted } else { Isolation::ReadCommitted }
+}
+
+/// The error of a transaction's request. Versions before `since` know no fenced producers, but producers of an earlier epoch.
+pub(crate) fn fenced_since(since: i16, version: i16, error: ResponseError) -> i16 {
+    match error {
+        ResponseError::ProducerFenced if version < since => ResponseError::InvalidProducerEpoch.code(),
+        other => other.code(),
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tidewater_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use tidewater_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use tidewater_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
-use tidewater_protocol::{RequestContext, ResponseError};
-use tidewater_types::{Offset, TopicPartition};
+use tidewater_protocol::{RequestContext, ResponseError, StrBytes};
+use tidewater_types::{Offset, Timestamp, TopicPartition};
 
 use crate::broker::Shared;
-use crate::groups::{Committed, METADATA_LIMIT_BYTES};
+use crate::groups::{Committed, Committer, METADATA_LIMIT_BYTES};
 use crate::topics::OpenTopic;
 
 /// From this version on, an unknown group is told as one.
@@ -26,20 +26,14 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
         let (name, open) = find(shared, context, topic);
         for partition in &topic.partitions {
             let place = TopicPartition::new(&*name, partition.partition_index);
-            let metadata = partition.committed_metadata.as_ref().map(ToString::to_string).unwrap_or_default();
-            let Some(open) = open.as_ref().filter(|open| open.partition(partition.partition_index).is_some()) else {
-                let by_id = topic.name.is_empty() && open.is_none();
-                let code = if by_id { ResponseError::UnknownTopicId } else { ResponseError::UnknownTopicOrPartition };
-                refused.insert(place, code);
-                continue;
-            };
-            if metadata.len() > METADATA_LIMIT_BYTES {
-                refused.insert(place, ResponseError::OffsetMetadataTooLarge);
-                continue;
+            let noted = (partition.committed_offset, partition.committed_leader_epoch, &partition.committed_metadata);
+            match note(open.as_deref(), partition.partition_index, noted, now) {
+                Ok(commit) => commits.push((place, commit)),
+                Err(_) if topic.name.is_empty() && open.is_none() => {
+                    refused.insert(place, ResponseError::UnknownTopicId);
+                }
+                Err(error) => drop(refused.insert(place, error)),
             }
-            let topic_id = Some(open.record.id);
-            let (offset, leader_epoch) = (Offset(partition.committed_offset), partition.committed_leader_epoch);
-            commits.push((place, Committed { offset, leader_epoch, metadata, at: now, topic_id }));
         }
     }
     let code = commit(shared, context, request, commits).map_or_else(|error| error.code(), |()| 0);
@@ -61,6 +55,22 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
         })
         .collect();
     OffsetCommitResponse::default().with_topics(topics)
+}
+
+/// An offset, its leader epoch and its note, as they are kept.
+pub(super) fn note(
+    topic: Option<&OpenTopic>,
+    partition: i32,
+    (offset, leader_epoch, metadata): (i64, i32, &Option<StrBytes>),
+    at: Timestamp,
+) -> Result<Committed, ResponseError> {
+    let open = topic.filter(|open| open.partition(partition).is_some());
+    let open = open.ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let metadata = metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+    if metadata.len() > METADATA_LIMIT_BYTES {
+        return Err(ResponseError::OffsetMetadataTooLarge);
+    }
+    Ok(Committed { offset: Offset(offset), leader_epoch, metadata, at, topic_id: Some(open.record.id) })
 }
 
 /// The name of a topic, and the topic if there is one; by its id, as later versions have it, a name that no topic has if there is none.
@@ -87,19 +97,24 @@ fn commit(
     request: &OffsetCommitRequest,
     mut commits: Vec<(TopicPartition, Committed)>,
 ) -> Result<(), ResponseError> {
-    let (group, instance) = (&*request.group_id.to_string(), request.group_instance_id.as_deref());
-    let member = (&*request.member_id.to_string(), instance, request.generation_id_or_member_epoch);
+    let group = &**request.group_id;
+    let committer = Committer {
+        member: &request.member_id,
+        instance: request.group_instance_id.as_deref(),
+        generation: request.generation_id_or_member_epoch,
+        in_transaction: false,
+    };
     let unknown = match context.version {
         UNKNOWN_GROUP.. => ResponseError::GroupIdNotFound,
         _ => ResponseError::IllegalGeneration,
     };
     let done = shared.change_groups(|groups, outside, topics| {
-        groups.check_commit(group, member, &commits, unknown)?;
+        groups.check_commit(group, &committer, &commits, unknown)?;
         // A topic that was deleted since it was looked up, or made anew, must not have these offsets.
         commits.retain(|(place, commit)| {
             topics.get(&*place.topic).is_some_and(|topic| Some(topic.record.id) == commit.topic_id)
         });
-        groups.commit(outside, group, commits)
+        groups.commit(outside, group, None, commits)
     });
     done.flatten()
 }

@@ -22,7 +22,7 @@ const BY_ID: i16 = 10;
 
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &OffsetFetchRequest) -> OffsetFetchResponse {
     if context.version >= SEVERAL_GROUPS {
-        let groups = request.groups.iter().map(|group| of_group(shared, context, group));
+        let groups = request.groups.iter().map(|group| of_group(shared, context, group, request.require_stable));
         return OffsetFetchResponse::default().with_groups(groups.collect());
     }
     let topics = request.topics.as_ref().map(|topics| {
@@ -33,7 +33,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
         wanted.collect()
     });
     let group = OffsetFetchRequestGroup::default().with_group_id(request.group_id.clone()).with_topics(topics);
-    let found = of_group(shared, context, &group);
+    let found = of_group(shared, context, &group, request.require_stable);
     let topics = found.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|partition| {
             OffsetFetchResponsePartition::default()
@@ -48,7 +48,13 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
     OffsetFetchResponse::default().with_error_code(found.error_code).with_topics(topics.collect())
 }
 
-fn of_group(shared: &Shared, context: &RequestContext, group: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+/// What a group has committed. Whoever wants what stays, `stable`, is told where a transaction may change it.
+fn of_group(
+    shared: &Shared,
+    context: &RequestContext,
+    group: &OffsetFetchRequestGroup,
+    stable: bool,
+) -> OffsetFetchResponseGroup {
     let groups = shared.groups();
     let offsets = groups.offsets();
     let name = group.group_id.to_string();
@@ -62,7 +68,10 @@ fn of_group(shared: &Shared, context: &RequestContext, group: &OffsetFetchReques
             let mut all: BTreeMap<String, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
             for (place, committed) in offsets.all(&name) {
                 let partitions = all.entry(place.topic.to_string()).or_default();
-                partitions.push(describe(place.partition, Some(committed)));
+                partitions.push(match stable && offsets.is_open(&name, place) {
+                    true => unstable(place.partition),
+                    false => describe(place.partition, Some(committed)),
+                });
             }
             for (name, partitions) in all {
                 let id = shared.topic(&name).map(|topic| topic.record.id).unwrap_or_default();
@@ -80,7 +89,13 @@ fn of_group(shared: &Shared, context: &RequestContext, group: &OffsetFetchReques
                     false => Some(topic.name.to_string()),
                 };
                 let partitions = topic.partition_indexes.iter().map(|&partition| match &known {
-                    Some(topic) => describe(partition, offsets.get(&name, &TopicPartition::new(&**topic, partition))),
+                    Some(topic) => {
+                        let place = TopicPartition::new(&**topic, partition);
+                        match stable && offsets.is_open(&name, &place) {
+                            true => unstable(partition),
+                            false => describe(partition, offsets.get(&name, &place)),
+                        }
+                    }
                     None => describe(partition, None).with_error_code(ResponseError::UnknownTopicId.code()),
                 });
                 topics.push(found.with_partitions(partitions.collect()));
@@ -88,6 +103,10 @@ fn of_group(shared: &Shared, context: &RequestContext, group: &OffsetFetchReques
         }
     }
     OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone()).with_topics(topics)
+}
+
+fn unstable(partition: i32) -> OffsetFetchResponsePartitions {
+    describe(partition, None).with_error_code(ResponseError::UnstableOffsetCommit.code())
 }
 
 fn describe(partition: i32, committed: Option<&Committed>) -> OffsetFetchResponsePartitions {

@@ -1,5 +1,7 @@
 //! Produce: batches are checked, stamped and appended as they are; readers see them at once.
 
+use std::sync::MutexGuard;
+
 use bytes::Bytes;
 use tidewater_protocol::messages::ProduceRequest;
 use tidewater_protocol::messages::ProduceResponse;
@@ -8,12 +10,22 @@ use tidewater_protocol::{
     Batch, BatchError, CompressionError, NO_PRODUCER_ID, NO_SEQUENCE, RequestContext, ResponseError, UNPACK_LIMIT_BYTES,
 };
 
+use tidewater_types::TopicPartition;
+
 use super::{error_code, text};
 use crate::broker::Shared;
+use crate::coordinator::Joining;
+use crate::journal::Producer;
+use crate::topics::SharedPartition;
+use crate::transactions::Transactions;
 
 /// Why a request's records are refused.
 type Refusal = (ResponseError, String);
 
+/// From this version on, a transaction that has to be aborted is told as such.
+const ABORTABLE: i16 = 11;
+/// From this version on, a partition comes into a transaction by being written to.
+const JOINS: i16 = 12;
 /// From this version on, topics are named by their ids.
 const BY_ID: i16 = 13;
 
@@ -25,8 +37,8 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
         // A client in the process names topics, though its requests are of the newest version.
         let by_id = context.version >= BY_ID && topic.name.is_empty();
         let open = match by_id {
-            true => shared.topic_by_id(topic.topic_id).map(|(_, topic)| topic),
-            false => shared.topic(&topic.name),
+            true => shared.topic_by_id(topic.topic_id),
+            false => shared.topic(&topic.name).map(|open| (topic.name.to_string(), open)),
         };
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
@@ -40,7 +52,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                 partitions.push(refused(ResponseError::InvalidRequiredAcks));
                 continue;
             }
-            let Some(partition) = open.as_ref().and_then(|open| open.partition(data.index)) else {
+            let Some(partition) = open.as_ref().and_then(|(_, open)| open.partition(data.index)) else {
                 partitions.push(match by_id && open.is_none() {
                     true => refused(ResponseError::UnknownTopicId),
                     false => refused(ResponseError::UnknownTopicOrPartition),
@@ -58,6 +70,19 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                     }
                 }
             }
+            // A transaction that this is the first batch of, here, does not end before it is appended.
+            let join = || {
+                let name = open.as_ref().map_or("", |(name, _)| name);
+                let place = TopicPartition::new(name, data.index);
+                join(shared, context, request.transactional_id.as_deref().map(|id| &**id), partition, place, &records)
+            };
+            let _transaction = match join() {
+                Ok(lock) => lock,
+                Err(code) => {
+                    partitions.push(refused(code).with_error_message(Some(text(code.to_string()))));
+                    continue;
+                }
+            };
             let mut log = partition.lock();
             partitions.push(match log.append(records, shared.now()) {
                 Ok(appended) => {
@@ -83,6 +108,47 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
         shared.wake_watchers();
     }
     ProduceResponse::default().with_responses(responses)
+}
+
+/// Brings a partition into the transaction that a batch is of, if it is the first one there.
+fn join<'a>(
+    shared: &'a Shared,
+    context: &RequestContext,
+    id: Option<&str>,
+    partition: &SharedPartition,
+    place: TopicPartition,
+    records: &Bytes,
+) -> Result<Option<MutexGuard<'a, Transactions>>, ResponseError> {
+    let (Some(id), Ok(batch)) = (id, Batch::parse(records)) else { return Ok(None) };
+    if !batch.is_transactional() {
+        return Ok(None);
+    }
+    let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
+    let joining = if context.version >= JOINS { Joining::Now } else { Joining::Before };
+    let knows_batches = {
+        let log = partition.lock();
+        if log.has_open_transaction(producer.id, producer.epoch) {
+            return Ok(None);
+        }
+        log.knows_batches_of(producer.id)
+    };
+    let joined = shared.join_transaction(id, producer, place, joining);
+    let lock = joined.map_err(|error| transaction_error(error, joining, context.version >= ABORTABLE))?;
+    // In an epoch of its own, a transaction that nothing is known of here begins with its first record.
+    if joining == Joining::Now && !knows_batches && batch.base_sequence() != 0 {
+        return Err(ResponseError::OutOfOrderSequenceNumber);
+    }
+    Ok(Some(lock))
+}
+
+/// What a client is told of a transaction that a partition could not join, by what its version knows.
+pub(super) fn transaction_error(error: ResponseError, joining: Joining, knows_abortable: bool) -> ResponseError {
+    match error {
+        ResponseError::TransactionAbortable if !knows_abortable => ResponseError::InvalidTxnState,
+        ResponseError::ConcurrentTransactions if joining == Joining::Before => ResponseError::NotEnoughReplicas,
+        ResponseError::CoordinatorNotAvailable | ResponseError::NotCoordinator => ResponseError::NotEnoughReplicas,
+        other => other,
+    }
 }
 
 /// Checks what a client sent: one batch, whole, as its header says; gives its length. Bytes behind it that are no batch are left

@@ -8,7 +8,6 @@ mod classic;
 mod consumer;
 mod offsets;
 mod records;
-mod timers;
 
 #[cfg(test)]
 mod tests;
@@ -17,28 +16,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewater_protocol::ResponseError;
-use tidewater_protocol::StrBytes;
 use tidewater_protocol::messages::describe_groups_response::DescribedGroup;
 use tidewater_protocol::messages::leave_group_request::MemberIdentity;
 use tidewater_protocol::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest,
     JoinGroupResponse, SyncGroupRequest, SyncGroupResponse, consumer_group_describe_response,
 };
+use tidewater_protocol::{ControlKind, ResponseError, StrBytes};
 use tidewater_types::{Timestamp, TopicPartition};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::journal::{Journal, Producer, Record};
+use crate::timers::Timers;
 use assign::Assignor;
 use classic::{ClassicGroup, refused_join, refused_sync};
 use consumer::{ConsumerGroup, JOINS, LEAVES, LEAVES_FOR_NOW, Refusal};
 pub(crate) use offsets::{Committed, GroupOffsets, METADATA_LIMIT_BYTES};
+pub(crate) use records::OFFSETS_TOPIC;
 use records::{
     Change, GROUP_LIMIT_BYTES, Key, Part, group_key, offset_key, offset_value, read_change, read_group_value, read_key,
     read_offset_value,
 };
-pub(crate) use records::{OFFSETS_TOPIC, Record, partition_of};
-use timers::Timers;
 
 /// What groups may be like, by the broker's settings for them.
 #[derive(Clone, Debug)]
@@ -79,12 +78,6 @@ impl Default for GroupSettings {
     }
 }
 
-/// Where records of groups are written.
-pub(crate) trait Journal {
-    /// Writes records of a group, all or none.
-    fn append(&mut self, group: &str, records: Vec<Record>) -> Result<(), ResponseError>;
-}
-
 /// The topics that there are.
 pub(crate) trait Topics {
     /// Another one whenever they change.
@@ -108,6 +101,25 @@ pub(crate) struct Outside<'a> {
     pub topics: &'a dyn Topics,
     /// Makes the end of a new member's id.
     pub new_id: &'a mut dyn FnMut() -> Uuid,
+}
+
+/// Who commits offsets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Committer<'a> {
+    /// A member's id, or nothing.
+    pub member: &'a str,
+    pub instance: Option<&'a str>,
+    /// Its generation, or its epoch; −1 for one that is no member.
+    pub generation: i32,
+    /// Whether the commit is a part of a transaction.
+    pub in_transaction: bool,
+}
+
+impl Committer<'_> {
+    /// Whether it says nothing of itself.
+    fn is_nobody(&self) -> bool {
+        self.generation < 0 && self.member.is_empty() && self.instance.is_none()
+    }
 }
 
 /// Where an answer goes that may have to wait.
@@ -184,17 +196,17 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Takes a record of `__consumer_offsets` in; those of other kinds are passed over.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) {
+    /// Takes a record of `__consumer_offsets` in, of a producer's transaction if there is one; those of other kinds are passed over.
+    pub fn replay(&mut self, producer: Option<i64>, key: &[u8], value: Option<&[u8]>) {
         match read_key(key) {
             Some(Key::Offset(group, place)) => {
                 let committed = value.map(read_offset_value);
                 match committed {
                     Some(None) => tracing::warn!(group, %place, "an offset in the log cannot be read"),
-                    None => self.offsets.set(&group, place, None),
-                    Some(committed) => {
+                    None => self.offsets.remove(&group, &place),
+                    Some(Some(committed)) => {
                         self.get_or_make(&group, Timestamp(-1));
-                        self.offsets.set(&group, place, committed);
+                        self.offsets.set(producer, &group, place, committed);
                     }
                 }
             }
@@ -211,6 +223,11 @@ impl Groups {
             Some(Key::Consumer(group, part)) => self.replay_consumer(&group, part, value),
             None => {}
         }
+    }
+
+    /// A producer's transaction has ended in the partition of some groups: what it has committed for them counts now, or never.
+    pub fn end_transaction(&mut self, producer: i64, kind: ControlKind, is_there: impl Fn(&str) -> bool) {
+        self.offsets.end_transaction(producer, kind, is_there);
     }
 
     /// All records were replayed: time begins to count.
@@ -426,11 +443,11 @@ impl Groups {
         }
     }
 
-    /// Whether a commit by a member, in a generation, is taken; −1 is none.
+    /// Whether a commit is taken.
     pub fn check_commit(
         &self,
         group: &str,
-        (member, instance, generation): (&str, Option<&str>, i32),
+        committer: &Committer<'_>,
         commits: &[(TopicPartition, Committed)],
         unknown: ResponseError,
     ) -> Result<(), ResponseError> {
@@ -438,33 +455,34 @@ impl Groups {
             return Err(ResponseError::InvalidGroupId);
         }
         match self.groups.get(group) {
-            Some(Group::Classic(group)) => group.check_commit(member, instance, generation),
+            Some(Group::Classic(group)) => group.check_commit(committer),
             Some(Group::Consumer(group)) => {
                 let places = commits.iter().map(|(place, commit)| (commit.topic_id, place.partition));
-                group.check_commit(member, generation, places)
+                group.check_commit(committer, places)
             }
-            None if generation < 0 => Ok(()),
+            None if committer.generation < 0 => Ok(()),
             None => Err(unknown),
         }
     }
 
-    /// Writes offsets of a group, and takes them in.
+    /// Writes offsets of a group, and takes them in; those of a producer's transaction count when it is committed.
     pub fn commit(
         &mut self,
         outside: &mut Outside<'_>,
         group: &str,
+        producer: Option<Producer>,
         commits: Vec<(TopicPartition, Committed)>,
     ) -> Result<(), ResponseError> {
         if commits.is_empty() {
             return Ok(());
         }
         let records = commits.iter().map(|(place, commit)| (offset_key(group, place), Some(offset_value(commit))));
-        outside.journal.append(group, records.collect())?;
+        outside.journal.append_as(group, producer, records.collect())?;
         if !self.groups.contains_key(group) {
             self.put(outside, group, Group::Classic(ClassicGroup::new(group.into(), outside.wall)));
         }
         for (place, commit) in commits {
-            self.offsets.set(group, place, Some(commit));
+            self.offsets.set(producer.map(|producer| producer.id), group, place, commit);
         }
         Ok(())
     }
@@ -504,7 +522,7 @@ impl Groups {
             return Ok(());
         }
         outside.journal.append(group, places.iter().map(|place| (offset_key(group, place), None)).collect())?;
-        places.into_iter().for_each(|place| self.offsets.set(group, place, None));
+        places.iter().for_each(|place| self.offsets.remove(group, place));
         Ok(())
     }
 
@@ -525,7 +543,7 @@ impl Groups {
         };
         let checks: Vec<_> = places.iter().map(check).collect();
         let free = places.iter().zip(&checks).filter(|(_, check)| check.is_ok()).map(|(place, _)| place);
-        let there = free.filter(|place| self.offsets.get(group, place).is_some()).cloned().collect();
+        let there = free.filter(|place| self.offsets.knows(group, place)).cloned().collect();
         self.delete_offsets(outside, group, there)?;
         Ok(checks)
     }
@@ -536,11 +554,11 @@ impl Groups {
         if !found.is_empty() {
             return Err(ResponseError::NonEmptyGroup);
         }
-        let places: Vec<TopicPartition> = self.offsets.all(group).map(|(place, _)| place.clone()).collect();
+        let places = self.offsets.known(group);
         let mut records: Vec<Record> = places.iter().map(|place| (offset_key(group, place), None)).collect();
         records.extend(found.tombstones(group));
         outside.journal.append(group, records)?;
-        places.into_iter().for_each(|place| self.offsets.set(group, place, None));
+        places.iter().for_each(|place| self.offsets.remove(group, place));
         self.groups.remove(group);
         Ok(())
     }
@@ -553,10 +571,10 @@ impl Groups {
             let is_old = |place: &TopicPartition, committed: &Committed| {
                 let age_from = group.offset_age_from(committed.at);
                 let is_old = age_from.is_some_and(|from| outside.wall.0.saturating_sub(from.0) >= retention_ms);
-                is_old && !group.is_subscribed(&place.topic)
+                is_old && !group.is_subscribed(&place.topic) && !self.offsets.is_open(name, place)
             };
             let (old, kept): (Vec<_>, Vec<_>) = self.offsets.all(name).partition(|(place, at)| is_old(place, at));
-            let is_over = kept.is_empty() && group.is_empty();
+            let is_over = kept.is_empty() && group.is_empty() && !self.offsets.has_open(name);
             let old: Vec<_> = old.into_iter().map(|(place, _)| place.clone()).collect();
             if is_over || !old.is_empty() {
                 expired.push((name.clone(), old, is_over));

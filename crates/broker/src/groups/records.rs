@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::Client;
 use super::assign::Partitions;
 use super::offsets::Committed;
+use crate::journal::Record;
 use crate::wire::{Reader, Writer};
 
 /// The topic.
@@ -50,9 +51,6 @@ const OFFSET_VALUE: i16 = 4;
 const GROUP_VALUE: i16 = 3;
 /// The tag of the topic's id in an offset's value.
 const TOPIC_ID_TAG: u32 = 0;
-
-/// A record: its key, and its value if it deletes nothing.
-pub(crate) type Record = (Vec<u8>, Option<Vec<u8>>);
 
 /// What a record is about.
 #[derive(Debug, PartialEq, Eq)]
@@ -158,14 +156,6 @@ pub(super) struct MemberValue {
     pub session_timeout_ms: i32,
     pub subscription: Bytes,
     pub assignment: Bytes,
-}
-
-/// The partition of `__consumer_offsets` that a group's records are in.
-pub(crate) fn partition_of(group: &str, partitions: i32) -> i32 {
-    let hash = group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    // Java's Utils.abs: the smallest number stands for 0.
-    let positive = if hash == i32::MIN { 0 } else { hash.abs() };
-    positive % partitions.max(1)
 }
 
 /// `None` for a key of another kind, or that is none.
@@ -610,11 +600,5 @@ mod tests {
         assert_eq!((current.epoch, current.state, current.revoking.len()), (2, MemberState::Unrevoked, 1));
         let Change::Current(_, Some(current)) = &changes[6] else { panic!("{:?}", changes[6]) };
         assert_eq!((current.previous_epoch, current.state), (2, MemberState::Unreleased));
-    }
-
-    #[test]
-    fn a_groups_partition_is_that_of_java() {
-        // "hello".hashCode() is 99162322.
-        assert_eq!(partition_of("hello", 50), 22);
     }
 }

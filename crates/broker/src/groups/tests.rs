@@ -22,7 +22,7 @@ struct Log {
 }
 
 impl Journal for Log {
-    fn append(&mut self, _: &str, records: Vec<Record>) -> Result<(), ResponseError> {
+    fn append_as(&mut self, _: &str, _: Option<Producer>, records: Vec<Record>) -> Result<(), ResponseError> {
         if std::mem::take(&mut self.fails) {
             return Err(ResponseError::NotCoordinator);
         }
@@ -107,7 +107,7 @@ impl Around {
     fn replayed(&self) -> Groups {
         let mut groups = Groups::default();
         for (key, value) in &self.log.records {
-            groups.replay(key, value.as_deref());
+            groups.replay(None, key, value.as_deref());
         }
         groups.start(self.now, &self.settings);
         groups
@@ -413,14 +413,18 @@ fn commits_are_taken_from_members_of_the_generation_only() {
     let world = stable();
     let Member { id, generation, .. } = &world.members[0];
     let check = |id: &str, generation: i32| {
-        world.groups.check_commit(GROUP, (id, None, generation), &[], ResponseError::GroupIdNotFound)
+        let committer = Committer { member: id, instance: None, generation, in_transaction: false };
+        world.groups.check_commit(GROUP, &committer, &[], ResponseError::GroupIdNotFound)
     };
     assert_eq!(check(id, *generation), Ok(()));
     assert_eq!(check(id, generation - 1), Err(ResponseError::IllegalGeneration));
     assert_eq!(check("stranger", *generation), Err(ResponseError::UnknownMemberId));
     assert_eq!(check("", -1), Err(ResponseError::UnknownMemberId));
+    let nobody = |generation| Committer { member: "", instance: None, generation, in_transaction: false };
     let other =
-        |generation| world.groups.check_commit("other", ("", None, generation), &[], ResponseError::GroupIdNotFound);
+        |generation| world.groups.check_commit("other", &nobody(generation), &[], ResponseError::GroupIdNotFound);
+    let in_transaction = Committer { in_transaction: true, ..nobody(-1) };
+    assert_eq!(world.groups.check_commit(GROUP, &in_transaction, &[], ResponseError::IllegalGeneration), Ok(()));
     assert_eq!(other(-1), Ok(()));
     assert_eq!(other(0), Err(ResponseError::GroupIdNotFound));
 }
@@ -431,7 +435,7 @@ fn offsets_of_nobody_go_after_their_retention_and_the_group_with_them() {
     let place = TopicPartition::new("t", 0);
     let at = Timestamp(world.around.now.as_millis() as i64);
     let committed = Committed { offset: Offset(7), leader_epoch: 0, metadata: String::new(), at, topic_id: None };
-    world.change(|groups, outside| groups.commit(outside, GROUP, vec![(place.clone(), committed)])).unwrap();
+    world.change(|groups, outside| groups.commit(outside, GROUP, None, vec![(place.clone(), committed)])).unwrap();
     let expected = Listed { name: GROUP, kind: "classic", protocol_type: "", state: "Empty" };
     assert_eq!(world.groups.list().collect::<Vec<_>>(), [expected]);
     world.pass(Duration::from_secs(6 * 24 * 3600));

@@ -39,7 +39,7 @@ const TOPIC_DEFAULTS: [(&str, &str, i64); 20] = [
 ];
 
 /// Why settings that Kafka knows are without effect here, by the beginnings of their names; the first that fits counts.
-const WITHOUT_EFFECT: [(&str, &str); 22] = [
+const WITHOUT_EFFECT: [(&str, &str); 24] = [
     ("node.id", "the one node is 1"),
     ("broker.", "the one node is 1, and in no rack"),
     ("process.roles", "the one node is broker and controller"),
@@ -54,6 +54,8 @@ const WITHOUT_EFFECT: [(&str, &str); 22] = [
     ("offsets.topic.replication.factor", "one node has no replicas"),
     ("transaction.state.log.replication.factor", "one node has no replicas"),
     ("transaction.state.log.min.isr", "one node has no replicas"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "transactions are aborted when their time is over"),
+    ("add.partitions.to.txn.", "no other node is asked"),
     ("share.", "there are no share groups"),
     ("group.share.", "there are no share groups"),
     ("num.", "threads follow the machine's cores"),
@@ -157,6 +159,14 @@ impl BrokerConfig {
                 self.broker.groups.offsets_check_interval = millis(name, value)?;
             }
             "offsets.topic.num.partitions" => self.broker.offsets_partitions = number(name, value, 1)?,
+            "transaction.max.timeout.ms" => self.broker.transactions.max_timeout = millis(name, value)?,
+            "transactional.id.expiration.ms" => self.broker.transactions.id_expiration = millis(name, value)?,
+            "transaction.remove.expired.transaction.cleanup.interval.ms" => {
+                self.broker.transactions.id_check_interval = millis(name, value)?;
+            }
+            "transaction.state.log.num.partitions" => {
+                self.broker.transactions_partitions = number(name, value, 1)?;
+            }
             "auto.create.topics.enable" => {
                 self.broker.auto_create_topics = match value {
                     "true" => true,

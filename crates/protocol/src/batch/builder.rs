@@ -94,6 +94,12 @@ impl BatchBuilder {
         self.base_timestamp = horizon.0;
     }
 
+    /// Sets the time of a batch that has no records any more; must come before the delete horizon.
+    pub fn set_time(&mut self, time: Timestamp) {
+        self.base_timestamp = time.0;
+        self.max_timestamp = time.0;
+    }
+
     /// Sets the distance from the base offset to the batch's end, where compaction took the last records away.
     pub fn set_last_offset_delta(&mut self, delta: i32) {
         self.last_offset_delta = delta;
@@ -158,6 +164,14 @@ impl BatchBuilder {
         self.seal(producer, 0)
     }
 
+    /// The whole batch, at base offset 0, as the end of a producer's transaction.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn finish_control(self, producer: ProducerStamp) -> Result<Bytes, CompressionError> {
+        self.seal(producer, CONTROL)
+    }
+
     fn seal(self, producer: ProducerStamp, flags: i16) -> Result<Bytes, CompressionError> {
         let mut out = self.buffer;
         if self.compression != Compression::None {
@@ -198,6 +212,28 @@ pub enum ControlKind {
     Commit,
 }
 
+/// What a control batch says of a producer's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionEnd {
+    /// How it ended.
+    pub kind: ControlKind,
+    /// The epoch of the coordinator that ended it.
+    pub coordinator_epoch: i32,
+}
+
+impl TransactionEnd {
+    /// Reads key and value of a control record; see [`control_batch`]. `None` for a control record of another kind.
+    pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Self> {
+        let kind = match key {
+            [_, _, 0, 0] => ControlKind::Abort,
+            [_, _, 0, 1] => ControlKind::Commit,
+            _ => return None,
+        };
+        let epoch = value.get(2..6)?;
+        Some(TransactionEnd { kind, coordinator_epoch: i32::from_be_bytes([epoch[0], epoch[1], epoch[2], epoch[3]]) })
+    }
+}
+
 /// The batch that marks the end of a producer's transaction: one control record, never packed.
 ///
 /// Key: version 0 and the kind (0 abort, 1 commit), two bytes each. Value: version 0 and the coordinator's epoch (4).
@@ -216,7 +252,7 @@ pub fn control_batch(
     builder.push(timestamp, Some(&key), Some(&value), &Headers::EMPTY);
     let stamp =
         ProducerStamp { id: producer_id, epoch: producer_epoch, base_sequence: NO_SEQUENCE, transactional: true };
-    match builder.seal(stamp, CONTROL) {
+    match builder.finish_control(stamp) {
         Ok(bytes) => bytes,
         Err(_) => unreachable!("a batch that is not packed has no codec that could fail"),
     }

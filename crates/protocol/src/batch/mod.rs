@@ -30,7 +30,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tidewater_types::{Offset, Timestamp};
 
-pub use builder::{BatchBuilder, ControlKind, ProducerStamp, control_batch, record_bytes};
+pub use builder::{BatchBuilder, ControlKind, ProducerStamp, TransactionEnd, control_batch, record_bytes};
 pub use records::{RecordData, RecordIter, Records};
 
 use crate::{Compression, CompressionError};
@@ -194,6 +194,16 @@ impl Batch {
     /// Whether the batch holds a transaction marker, not records of a producer.
     pub fn is_control(&self) -> bool {
         self.attributes() & CONTROL != 0
+    }
+
+    /// What a control batch says of its producer's transaction; `None` for other batches, and for one that compaction has emptied.
+    pub fn transaction_end(&self) -> Option<TransactionEnd> {
+        if !self.is_control() {
+            return None;
+        }
+        let records = self.records(HEADER_LENGTH).ok()?;
+        let record = records.iter().next()?.ok()?;
+        TransactionEnd::read(record.key?, record.value?)
     }
 
     /// When compaction may drop this batch's tombstones, if it has decided that.

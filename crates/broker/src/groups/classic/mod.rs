@@ -24,8 +24,8 @@ use tidewater_protocol::messages::{GroupId, HeartbeatRequest, JoinGroupRequest, 
 use tidewater_protocol::{ResponseError, StrBytes};
 use tidewater_types::Timestamp;
 
-use super::records::{GroupValue, MemberValue, Record, group_key, group_value};
-use super::{Client, Outside, Reply, Timer, Timers};
+use super::records::{GroupValue, MemberValue, group_key, group_value};
+use super::{Client, Committer, Outside, Record, Reply, Timer, Timers};
 use crate::wire::Reader;
 
 /// The protocol type of consumers.
@@ -397,18 +397,19 @@ impl ClassicGroup {
 
     // Offsets.
 
-    /// Whether a commit by this member, in this generation, is taken.
-    pub fn check_commit(&self, id: &str, instance: Option<&str>, generation: i32) -> Result<(), ResponseError> {
+    /// Whether a commit is taken. One of a transaction may be anybody's, since the first clients to have them did not say who they are.
+    pub fn check_commit(&self, committer: &Committer<'_>) -> Result<(), ResponseError> {
+        let Committer { member, instance, generation, in_transaction } = *committer;
         if generation < 0 && self.is_empty() {
             return Ok(());
         }
-        if generation < 0 && id.is_empty() && instance.is_none() {
-            return Err(ResponseError::UnknownMemberId);
+        if committer.is_nobody() {
+            return if in_transaction { Ok(()) } else { Err(ResponseError::UnknownMemberId) };
         }
-        self.check_member(id, instance)?;
+        self.check_member(member, instance)?;
         match self.state {
             _ if generation != self.generation => Err(ResponseError::IllegalGeneration),
-            State::Completing => Err(ResponseError::RebalanceInProgress),
+            State::Completing if !in_transaction => Err(ResponseError::RebalanceInProgress),
             _ => Ok(()),
         }
     }

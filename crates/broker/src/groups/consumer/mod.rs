@@ -26,8 +26,8 @@ use tidewater_protocol::{ResponseError, StrBytes};
 use uuid::Uuid;
 
 use super::assign::{Assignor, Partitions, Wants};
-use super::records::{Change, Current, MemberState, Metadata, Record, Resolved, consumer_record, topics_key};
-use super::{Client, Outside, Timer, Timers, Topics};
+use super::records::{Change, Current, MemberState, Metadata, Resolved, consumer_record, topics_key};
+use super::{Client, Committer, Outside, Record, Timer, Timers, Topics};
 use reconcile::{check_epoch, reconcile, updated};
 use subscription::{matches, metadata_hash};
 
@@ -558,14 +558,14 @@ impl ConsumerGroup {
     /// or before (KIP-1251).
     pub fn check_commit(
         &self,
-        id: &str,
-        epoch: i32,
+        committer: &Committer<'_>,
         places: impl Iterator<Item = (Option<Uuid>, i32)>,
     ) -> Result<(), ResponseError> {
-        if epoch < 0 && self.members.is_empty() {
+        let epoch = committer.generation;
+        if (epoch < 0 && self.members.is_empty()) || (committer.in_transaction && committer.is_nobody()) {
             return Ok(());
         }
-        let member = self.members.get(id).ok_or(ResponseError::UnknownMemberId)?;
+        let member = self.members.get(committer.member).ok_or(ResponseError::UnknownMemberId)?;
         let current = &member.current;
         if epoch == current.epoch {
             return Ok(());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Deadlines by what they are for; each has at most one.
 #[derive(Debug)]
-pub(super) struct Timers<K> {
+pub(crate) struct Timers<K> {
     by_key: BTreeMap<K, Duration>,
     by_time: BTreeSet<(Duration, K)>,
 }

@@ -7,7 +7,13 @@
 //! The map from key to newest offset holds 16-byte hashes in bounded memory; what does not fit waits for the next run.
 //! Tombstones stay for `delete.retention.ms` after the first compaction that meets them: it writes that moment into the
 //! batch (attribute bit 6, with the base timestamp), as Kafka does since KIP-534. Records keep their offsets and batches
-//! their last offset, so a batch whose records are all gone is dropped, except the last of the range.
+//! their last offset, so a batch whose records are all gone is dropped, except the last of a segment and the last of a producer,
+//! by which its numbers go on.
+//!
+//! Only what lies before the last stable offset is compacted. Records of aborted transactions go; a marker whose records have all
+//! gone is given a horizon like that of a tombstone.
+
+mod transactions;
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::PathBuf;
@@ -17,13 +23,15 @@ use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 use tidewater_env::Disk;
 use tidewater_protocol::{
-    Batch, BatchBuilder, ProducerStamp, RecordData, UNPACK_LIMIT_BYTES, patch_base_offset, patch_leader_epoch,
-    patch_max_timestamp,
+    Batch, BatchBuilder, Compression, NO_PRODUCER_ID, ProducerStamp, RecordData, UNPACK_LIMIT_BYTES, patch_base_offset,
+    patch_leader_epoch, patch_max_timestamp,
 };
 use tidewater_types::{Offset, Timestamp};
 
+use crate::producers::ActiveProducer;
 use crate::segment::{BatchScan, Segment};
-use crate::{LogConfig, LogError, PartitionLog};
+use crate::{AbortedTransaction, LogConfig, LogError, PartitionLog};
+use transactions::{Marker, TransactionsMet};
 
 /// Memory that one entry of the key map takes: hash, offset, and the table's own room.
 pub const TOMBSTONE_MAP_ENTRY_BYTES: usize = 40;
@@ -37,6 +45,9 @@ pub struct CompactionPlan {
     config: LogConfig,
     disk: Disk,
     now: Timestamp,
+    aborted: Vec<AbortedTransaction>,
+    /// Who has written to the log lately.
+    producers: HashMap<i64, ActiveProducer>,
 }
 
 /// Written files that wait to take the place of the old ones.
@@ -64,7 +75,7 @@ impl PartitionLog {
             .closed
             .iter()
             .take_while(|segment| {
-                segment.next_offset <= self.high_watermark()
+                segment.next_offset <= self.last_stable()
                     && (lag == 0 || now.0.saturating_sub(segment.max_timestamp.0) >= lag)
             })
             .cloned()
@@ -74,7 +85,15 @@ impl PartitionLog {
         };
         let (clean, dirty) = (bytes(false), bytes(true));
         let due = dirty > 0 && dirty as f64 >= self.config.min_dirty_ratio * (clean + dirty) as f64;
-        due.then(|| CompactionPlan { segments, clean_to, config: self.config.clone(), disk: self.disk.clone(), now })
+        due.then(|| CompactionPlan {
+            segments,
+            clean_to,
+            config: self.config.clone(),
+            disk: self.disk.clone(),
+            now,
+            aborted: self.aborted_between(Offset::ZERO, self.last_stable()),
+            producers: self.producers().map(|producer| (producer.id, producer)).collect(),
+        })
     }
 
     /// Puts compacted segments in place of the old ones. Readers that hold the old files finish with them.
@@ -99,8 +118,16 @@ impl PartitionLog {
                 self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
             }
             rename(swap.log(), old.files.log())?;
-            for index in &new.files.all()[..2] {
-                self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
+            // The old one names transactions that are gone, which does no harm if a kill leaves it here.
+            let [offsets, times, aborted, _] = new.files.all();
+            if new.aborted().is_empty() {
+                let aborted = old.files.aborted();
+                self.disk.remove_file(&aborted).map_err(LogError::io("remove", aborted))?;
+            } else {
+                rename(aborted, old.files.aborted())?;
+            }
+            for index in [offsets, times] {
+                self.disk.remove_file(&index).map_err(LogError::io("remove", index))?;
             }
             let (mut segment, _) = Segment::recover(&self.disk, old.files.clone(), self.config.index_interval_bytes)?;
             segment.release();
@@ -130,8 +157,9 @@ impl Compactor {
     pub fn run(&mut self, plan: &CompactionPlan) -> Result<CompactionResult, LogError> {
         let clean_to = self.map_keys(plan)?;
         let mut result = CompactionResult { replaced: Vec::new(), clean_to, bytes_before: 0, bytes_after: 0 };
+        let mut transactions = TransactionsMet::new(plan.aborted.clone());
         for segment in plan.segments.iter().take_while(|segment| segment.base < clean_to) {
-            let compacted = self.rewrite(plan, segment, clean_to)?;
+            let compacted = self.rewrite(plan, segment, clean_to, &mut transactions)?;
             result.bytes_before += segment.size;
             result.bytes_after += compacted.size;
             result.replaced.push((segment.clone(), compacted));
@@ -143,6 +171,7 @@ impl Compactor {
     /// Notes the newest offset of each key in the uncompacted part; gives the offset up to which the map reached.
     fn map_keys(&mut self, plan: &CompactionPlan) -> Result<Offset, LogError> {
         self.newest.clear();
+        let mut transactions = TransactionsMet::new(plan.aborted.clone());
         let mut reached = plan.clean_to;
         for segment in plan.segments.iter().filter(|segment| segment.next_offset > plan.clean_to) {
             let path = segment.files.log();
@@ -158,7 +187,9 @@ impl Compactor {
                 if self.newest.len() + batch.record_count() as usize > self.capacity && !self.newest.is_empty() {
                     return Ok(reached);
                 }
-                if !batch.is_control() {
+                if batch.is_control() {
+                    transactions.meet_marker(&batch);
+                } else if !transactions.meet_records(&batch) {
                     for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
                         let record = record?;
                         if let Some(key) = record.key {
@@ -173,7 +204,13 @@ impl Compactor {
         Ok(reached)
     }
 
-    fn rewrite(&self, plan: &CompactionPlan, old: &Segment, clean_to: Offset) -> Result<Segment, LogError> {
+    fn rewrite(
+        &self,
+        plan: &CompactionPlan,
+        old: &Segment,
+        clean_to: Offset,
+        transactions: &mut TransactionsMet,
+    ) -> Result<Segment, LogError> {
         let mut new = Segment::create(&plan.disk, old.files.with_suffix(".cleaned"))?;
         let path = old.files.log();
         let mut scan = BatchScan::new(&old.log, &path, 0, old.size);
@@ -181,8 +218,18 @@ impl Compactor {
             let batch = batch?;
             // What is damaged is not to come out with a CRC that says it is not.
             batch.check_crc()?;
-            let is_last = batch.next_offset() == old.next_offset;
-            if let Some(bytes) = self.filter(plan, &batch, is_last, clean_to)? {
+            let stays_empty = batch.next_offset() == old.next_offset || plan.is_last_of_producer(&batch);
+            let kept = if batch.is_control() {
+                let marker = transactions.meet_marker(&batch);
+                if let Marker::Aborts(aborted) = marker {
+                    new.push_aborted(aborted)?;
+                }
+                plan.filter_marker(&batch, &marker, stays_empty)?
+            } else {
+                let is_aborted = transactions.meet_records(&batch);
+                self.filter(plan, &batch, is_aborted, stays_empty, clean_to)?
+            };
+            if let Some(bytes) = kept {
                 let kept = Batch::parse(&bytes)?;
                 new.append(&bytes, &kept, plan.config.index_interval_bytes)?;
             }
@@ -199,18 +246,16 @@ impl Compactor {
         &self,
         plan: &CompactionPlan,
         batch: &Batch,
-        is_last: bool,
+        is_aborted: bool,
+        stays_empty: bool,
         clean_to: Offset,
     ) -> Result<Option<Bytes>, LogError> {
         let is_mapped = batch.next_offset() <= clean_to;
-        if batch.is_control() {
-            return Ok(Some(batch.bytes().clone()));
-        }
         let horizon = batch.delete_horizon();
         let records = batch.records(UNPACK_LIMIT_BYTES)?;
         let mut kept: Vec<RecordData<'_>> = Vec::new();
         let mut tombstones = false;
-        for record in records.iter() {
+        for record in records.iter().filter(|_| !is_aborted) {
             let record = record?;
             let Some(key) = record.key else { continue };
             let superseded = self.newest.get(&hash(key)).is_some_and(|&newest| record.offset < newest);
@@ -221,26 +266,65 @@ impl Compactor {
             }
         }
         let set_horizon = is_mapped && tombstones && horizon.is_none();
+        if kept.is_empty() && !stays_empty {
+            return Ok(None);
+        }
         if kept.len() == batch.record_count() as usize && !set_horizon {
             return Ok(Some(batch.bytes().clone()));
         }
-        if kept.is_empty() && !is_last {
-            return Ok(None);
-        }
-        let horizon = if set_horizon {
-            Some(Timestamp(plan.now.0.saturating_add(Timestamp::from(plan.config.delete_retention).0)))
-        } else {
-            horizon
-        };
+        let horizon = if set_horizon { Some(plan.horizon()) } else { horizon };
         rebuild(batch, &kept, horizon).map(Some)
+    }
+}
+
+impl CompactionPlan {
+    /// When what is found to be of no use today may go.
+    fn horizon(&self) -> Timestamp {
+        Timestamp(self.now.0.saturating_add(Timestamp::from(self.config.delete_retention).0))
+    }
+
+    /// Whether a batch is the last that its producer has written, by which its numbers go on, and its epoch.
+    fn is_last_of_producer(&self, batch: &Batch) -> bool {
+        if batch.producer_id() == NO_PRODUCER_ID {
+            return false;
+        }
+        self.producers.get(&batch.producer_id()).is_some_and(|producer| match producer.last_offset {
+            Some(last) => batch.last_offset() == last,
+            None => batch.is_control() && batch.producer_epoch() == producer.epoch,
+        })
+    }
+
+    /// The control batch that stays; without its marker, or none, when there has been nothing for long that it speaks of.
+    fn filter_marker(&self, batch: &Batch, marker: &Marker, stays_empty: bool) -> Result<Option<Bytes>, LogError> {
+        match batch.delete_horizon() {
+            _ if *marker != Marker::OfNothing => Ok(Some(batch.bytes().clone())),
+            Some(horizon) if self.now >= horizon => {
+                if stays_empty {
+                    rebuild(batch, &[], Some(horizon)).map(Some)
+                } else {
+                    Ok(None)
+                }
+            }
+            Some(_) => Ok(Some(batch.bytes().clone())),
+            None => {
+                let records = batch.records(UNPACK_LIMIT_BYTES)?;
+                let kept = records.iter().collect::<Result<Vec<_>, _>>()?;
+                rebuild(batch, &kept, Some(self.horizon())).map(Some)
+            }
+        }
     }
 }
 
 /// The batch anew with fewer records: same base and last offset, same producer, packed as it was.
 fn rebuild(batch: &Batch, kept: &[RecordData<'_>], horizon: Option<Timestamp>) -> Result<Bytes, LogError> {
     let base = batch.base_offset().0;
-    let compression = batch.compression().map_err(tidewater_protocol::BatchError::from)?;
-    let mut builder = BatchBuilder::new(compression);
+    let mut builder = if kept.is_empty() {
+        let mut empty = BatchBuilder::new(Compression::None);
+        empty.set_time(batch.max_timestamp());
+        empty
+    } else {
+        BatchBuilder::new(batch.compression().map_err(tidewater_protocol::BatchError::from)?)
+    };
     if let Some(horizon) = horizon {
         builder.set_delete_horizon(horizon);
     }
@@ -255,8 +339,8 @@ fn rebuild(batch: &Batch, kept: &[RecordData<'_>], horizon: Option<Timestamp>) -
         base_sequence: batch.base_sequence(),
         transactional: batch.is_transactional(),
     };
-    let bytes = builder.finish_as(stamp).map_err(tidewater_protocol::BatchError::from)?;
-    let mut bytes = BytesMut::from(bytes);
+    let finished = if batch.is_control() { builder.finish_control(stamp) } else { builder.finish_as(stamp) };
+    let mut bytes = BytesMut::from(finished.map_err(tidewater_protocol::BatchError::from)?);
     patch_base_offset(&mut bytes, batch.base_offset());
     patch_leader_epoch(&mut bytes, batch.leader_epoch());
     if batch.is_log_append_time() {

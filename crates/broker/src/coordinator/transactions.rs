@@ -1,0 +1,163 @@
+//! The edge of the transactions: their topic, and the partitions that are told how they end.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use tidewater_log::{LogError, TransactionMarker};
+use tidewater_protocol::{Batch, ResponseError};
+use tidewater_types::TopicPartition;
+
+use super::{REPLAY_BYTES, TopicJournal};
+use crate::BrokerError;
+use crate::api::explain;
+use crate::broker::Shared;
+use crate::groups::OFFSETS_TOPIC;
+use crate::journal::{Producer, partition_of};
+use crate::topics::OpenTopic;
+use crate::transactions::{Markers, Outside, Rules, TRANSACTIONS_TOPIC, Transactions};
+
+/// How a partition comes into a transaction that is written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joining {
+    /// By being written to.
+    Now,
+    /// Its producer has said so before.
+    Before,
+}
+
+/// The partitions, to be told the ends of transactions.
+struct AllPartitions<'a>(&'a Shared);
+
+impl Markers for AllPartitions<'_> {
+    fn write(&mut self, place: &TopicPartition, marker: &TransactionMarker) -> Result<(), ResponseError> {
+        match self.0.write_marker(place, marker) {
+            Err(ResponseError::UnknownTopicOrPartition | ResponseError::InvalidProducerEpoch) => Ok(()),
+            Err(ResponseError::TransactionCoordinatorFenced) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Shared {
+    /// The transactions, to look at.
+    pub fn transactions(&self) -> MutexGuard<'_, Transactions> {
+        self.transactions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the transactions do something.
+    ///
+    /// # Errors
+    /// When there is no topic to write to, and none can be made.
+    pub fn change_transactions<R>(
+        &self,
+        change: impl FnOnce(&mut Transactions, &mut Outside<'_>) -> R,
+    ) -> Result<R, ResponseError> {
+        self.change_and_hold(change).map(|(result, _)| result)
+    }
+
+    /// Has the transactions do something, and nothing else as long as the lock is held.
+    fn change_and_hold<R>(
+        &self,
+        change: impl FnOnce(&mut Transactions, &mut Outside<'_>) -> R,
+    ) -> Result<(R, MutexGuard<'_, Transactions>), ResponseError> {
+        let topic = self.transactions_topic().map_err(|error| {
+            let (code, message) = explain(TRANSACTIONS_TOPIC, error);
+            tracing::error!(code = ?code, message, "the topic of transactions cannot be made");
+            ResponseError::CoordinatorNotAvailable
+        })?;
+        let mut transactions = self.transactions();
+        let before = transactions.next_deadline();
+        let mut outside = Outside {
+            now: self.settings.clock.monotonic(),
+            wall: self.now(),
+            settings: &self.settings.transactions,
+            journal: &mut TopicJournal { shared: self, topic: &topic },
+            markers: &mut AllPartitions(self),
+            new_id: &mut || self.new_producer_id(),
+        };
+        let result = change(&mut transactions, &mut outside);
+        self.note_deadline(before, transactions.next_deadline());
+        Ok((result, transactions))
+    }
+
+    /// Brings a partition into a producer's transaction, which does not end as long as the lock is held.
+    pub fn join_transaction(
+        &self,
+        id: &str,
+        producer: Producer,
+        place: TopicPartition,
+        joining: Joining,
+    ) -> Result<MutexGuard<'_, Transactions>, ResponseError> {
+        let (joined, lock) = self.change_and_hold(|transactions, outside| match joining {
+            Joining::Now => transactions.add(outside, id, producer, &[place], Rules::Second),
+            Joining::Before => transactions.check_place(id, producer, &place),
+        })?;
+        joined.map(|()| lock).map_err(|error| match error {
+            ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
+            other => other,
+        })
+    }
+
+    /// A number that no producer has had.
+    pub fn new_producer_id(&self) -> Result<i64, ResponseError> {
+        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        metadata.next_producer_id(self.now()).map_err(|error| {
+            tracing::error!(%error, "a producer cannot be given a number");
+            ResponseError::KafkaStorageError
+        })
+    }
+
+    /// Writes the end of a transaction into a partition. If it is one of the groups', these learn of it.
+    pub fn write_marker(&self, place: &TopicPartition, marker: &TransactionMarker) -> Result<(), ResponseError> {
+        let topic = self.topic(&place.topic).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let partition = topic.partition(place.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let groups = (*place.topic == *OFFSETS_TOPIC).then(|| self.groups());
+        let appended = {
+            let mut log = partition.lock();
+            let appended = log.append_marker(marker, self.now());
+            if let Ok(appended) = &appended {
+                log.raise_high_watermark(appended.next);
+            }
+            appended
+        };
+        match appended {
+            Ok(_) => {}
+            Err(LogError::Producer(error)) => {
+                tracing::debug!(%place, %error, "the end of a transaction is not written");
+                return Err(error_of(&LogError::Producer(error)));
+            }
+            Err(error) => {
+                tracing::error!(%place, %error, "the end of a transaction cannot be written");
+                return Err(error_of(&error));
+            }
+        }
+        if let Some(mut groups) = groups {
+            let is_there = |group: &str| partition_of(group, topic.record.partitions) == place.partition;
+            groups.end_transaction(marker.producer_id, marker.kind, is_there);
+        }
+        partition.wake();
+        self.wake_watchers();
+        Ok(())
+    }
+}
+
+fn error_of(error: &LogError) -> ResponseError {
+    ResponseError::try_from_code(crate::api::error_code(error)).unwrap_or(ResponseError::KafkaStorageError)
+}
+
+/// Reads the transactions from their topic.
+pub(crate) fn replay_transactions(topic: &OpenTopic, transactions: &mut Transactions) -> Result<(), BrokerError> {
+    for partition in &topic.partitions {
+        super::replay(&partition.lock(), |batch: &Batch| {
+            if !batch.is_control() {
+                for record in batch.records(REPLAY_BYTES)?.iter() {
+                    let record = record?;
+                    if let Some(key) = record.key {
+                        transactions.replay(key, record.value);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! The records of `__transaction_state`, in Apache Kafka's format. A transaction's are in the partition of its id's Java hash.
+//!
+//! Key: version 0 (2), the transactional id. Value: version 1 (2), producer id (8), epoch (2), timeout (4), state (1), topics with
+//! their partitions, null where there is no transaction, time of the last change (8), time of the begin (8), tag 0: the producer
+//! id before (8), tag 1: the next producer id (8), tag 2: the version of transactions that the client has (2). The value is
+//! compact; see [`crate::wire`]. A null value deletes. Version 0, which is not compact and has no tags, is read.
+
+use std::collections::BTreeMap;
+
+use tidewater_types::{Timestamp, TopicPartition};
+
+use super::transaction::{NO_EPOCH, NO_PRODUCER, State, Transaction};
+use crate::journal::Producer;
+use crate::wire::{Reader, Writer};
+
+/// The topic.
+pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+const KEY: i16 = 0;
+const VALUE: i16 = 1;
+const PREVIOUS_ID_TAG: u32 = 0;
+const NEXT_ID_TAG: u32 = 1;
+const CLIENT_TAG: u32 = 2;
+
+pub(super) fn transaction_key(id: &str) -> Vec<u8> {
+    let mut out = Writer::new(KEY);
+    out.text(id);
+    out.finish()
+}
+
+/// The transactional id; `None` for a key of another kind, or that is none.
+pub(super) fn read_key(key: &[u8]) -> Option<String> {
+    let mut key = Reader::new(key);
+    (key.i16()? == KEY).then_some(())?;
+    key.text().map(str::to_owned)
+}
+
+pub(super) fn transaction_value(transaction: &Transaction) -> Vec<u8> {
+    let mut out = Writer::new(VALUE);
+    out.i64(transaction.producer.id);
+    out.i16(transaction.producer.epoch);
+    out.i32(transaction.timeout_ms);
+    out.i8(transaction.state.id());
+    if transaction.state == State::Empty {
+        out.varint(0);
+    } else {
+        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+        for place in &transaction.places {
+            topics.entry(&place.topic).or_default().push(place.partition);
+        }
+        out.compact_length(topics.len());
+        for (topic, partitions) in topics {
+            out.compact_text(topic);
+            out.compact_length(partitions.len());
+            partitions.iter().for_each(|partition| out.i32(*partition));
+            out.tagged(&[]);
+        }
+    }
+    out.i64(transaction.updated.0);
+    out.i64(transaction.started.0);
+    let (previous, next) = (transaction.previous_id.to_be_bytes(), transaction.next_id.to_be_bytes());
+    let client = transaction.client_version.to_be_bytes();
+    let mut tags: Vec<(u32, &[u8])> = Vec::new();
+    if transaction.previous_id != NO_PRODUCER {
+        tags.push((PREVIOUS_ID_TAG, &previous));
+    }
+    if transaction.next_id != NO_PRODUCER {
+        tags.push((NEXT_ID_TAG, &next));
+    }
+    if transaction.client_version != 0 {
+        tags.push((CLIENT_TAG, &client));
+    }
+    out.tagged(&tags);
+    out.finish()
+}
+
+/// `None` for a version that is not known, and for what has not its layout.
+pub(super) fn read_value(value: &[u8]) -> Option<Transaction> {
+    let mut value = Reader::new(value);
+    let version = value.i16()?;
+    if !(0..=VALUE).contains(&version) {
+        return None;
+    }
+    let producer = Producer { id: value.i64()?, epoch: value.i16()? };
+    let (timeout_ms, state) = (value.i32()?, State::of(value.i8()?)?);
+    let mut places = Vec::new();
+    if version == 0 {
+        for _ in 0..value.i32()?.max(0) {
+            let topic = value.text()?;
+            for _ in 0..value.i32()? {
+                places.push(TopicPartition::new(topic, value.i32()?));
+            }
+        }
+    } else {
+        for _ in 0..value.nullable_compact_length()?.unwrap_or(0) {
+            let (topic, partitions) = (value.compact_text()?, value.compact_array(Reader::i32)?);
+            places.extend(partitions.into_iter().map(|partition| TopicPartition::new(topic, partition)));
+            value.tagged(|_, _| {})?;
+        }
+    }
+    let mut transaction = Transaction {
+        producer,
+        previous_id: NO_PRODUCER,
+        next_id: NO_PRODUCER,
+        last_epoch: NO_EPOCH,
+        timeout_ms,
+        state,
+        places: places.into_iter().collect(),
+        updated: Timestamp(value.i64()?),
+        started: Timestamp(value.i64()?),
+        client_version: 0,
+    };
+    if version > 0 {
+        value.tagged(|tag, field| {
+            let mut field = Reader::new(field);
+            match tag {
+                PREVIOUS_ID_TAG => transaction.previous_id = field.i64().unwrap_or(NO_PRODUCER),
+                NEXT_ID_TAG => transaction.next_id = field.i64().unwrap_or(NO_PRODUCER),
+                CLIENT_TAG => transaction.client_version = field.i16().unwrap_or(0),
+                _ => {}
+            }
+        })?;
+    }
+    Some(transaction)
+}

@@ -1,0 +1,333 @@
+//! Transactions in one partition: what readers of committed records see, over restarts, crashes and compactions.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tidewater_env::Disk;
+use tidewater_log::{
+    CleanupPolicy, Compactor, Isolation, LogConfig, LogError, OpenOptions, PartitionLog, ProducerError,
+    TransactionMarker,
+};
+use tidewater_protocol::{Batch, BatchBuilder, Compression, ControlKind, ProducerStamp};
+use tidewater_types::{Headers, Offset, Timestamp};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+const LIMIT: usize = 1 << 20;
+
+fn open(folder: &Path, config: &LogConfig, clean: bool) -> PartitionLog {
+    let (recovery_point, log_start) = (Offset::ZERO, Offset::ZERO);
+    let options = OpenOptions { config: config.clone(), clean_shutdown: clean, recovery_point, log_start };
+    PartitionLog::open(&Disk::new(), folder, options).unwrap().0
+}
+
+fn batch(stamp: ProducerStamp, records: &[(&str, &str)]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for (key, value) in records {
+        builder.push(NOW, Some(key.as_bytes()), Some(value.as_bytes()), &Headers::EMPTY);
+    }
+    builder.finish_as(stamp).unwrap()
+}
+
+fn stamp(id: i64, epoch: i16, base_sequence: i32, transactional: bool) -> ProducerStamp {
+    ProducerStamp { id, epoch, base_sequence, transactional }
+}
+
+fn write(log: &mut PartitionLog, stamp: ProducerStamp, records: &[(&str, &str)]) -> Result<Offset, LogError> {
+    let appended = log.append(batch(stamp, records), NOW)?;
+    log.raise_high_watermark(appended.next);
+    Ok(appended.first)
+}
+
+fn marker(producer_id: i64, producer_epoch: i16, kind: ControlKind) -> TransactionMarker {
+    TransactionMarker { producer_id, producer_epoch, kind, coordinator_epoch: 0, own_epoch: false }
+}
+
+fn end(log: &mut PartitionLog, producer_id: i64, producer_epoch: i16, kind: ControlKind) {
+    let appended = log.append_marker(&marker(producer_id, producer_epoch, kind), NOW).unwrap();
+    log.raise_high_watermark(appended.next);
+}
+
+/// What a consumer of committed records sees, by the rules of Kafka's clients, with fetches of at most so many bytes.
+fn committed(log: &PartitionLog, fetch_bytes: usize) -> Vec<(i64, String, String)> {
+    let mut found = Vec::new();
+    let mut next = log.log_start();
+    while next < log.last_stable() {
+        let (slice, aborted) = log.slice_committed(next, fetch_bytes).unwrap();
+        let mut chunk = slice.read(fetch_bytes).unwrap();
+        let sent = slice.extent(fetch_bytes, true).unwrap().unwrap();
+        let mut aborted: Vec<_> = aborted.into_iter().map(|aborted| (aborted.first, aborted.producer_id)).collect();
+        aborted.sort_unstable();
+        let mut aborted = aborted.into_iter().peekable();
+        let mut left_out = BTreeSet::new();
+        assert!(!chunk.is_empty(), "at {next}, stable to {}", log.last_stable());
+        while !chunk.is_empty() {
+            let batch = Batch::parse(&chunk).unwrap();
+            assert!(batch.next_offset() <= log.last_stable());
+            while let Some((_, id)) = aborted.next_if(|(first, _)| *first <= batch.last_offset()) {
+                left_out.insert(id);
+            }
+            if let Some(end) = batch.transaction_end() {
+                if end.kind == ControlKind::Abort {
+                    left_out.remove(&batch.producer_id());
+                }
+            } else if !batch.is_control() && !(batch.is_transactional() && left_out.contains(&batch.producer_id())) {
+                for record in batch.records(LIMIT).unwrap().iter() {
+                    let record = record.unwrap();
+                    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+                    if record.offset >= next {
+                        found.push((record.offset.0, text(record.key), text(record.value)));
+                    }
+                }
+            }
+            next = batch.next_offset();
+            chunk = chunk.slice(batch.len()..);
+        }
+        // What is sent from file to socket does not go behind what is stable either, but for a batch that is cut.
+        assert!(sent.length() <= fetch_bytes.max(sent.read_batches().unwrap().len()));
+    }
+    found
+}
+
+fn keys(log: &PartitionLog) -> Vec<String> {
+    committed(log, LIMIT).into_iter().map(|(_, key, _)| key).collect()
+}
+
+#[test]
+fn readers_of_committed_records_wait_for_the_oldest_open_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), &LogConfig::default(), false);
+    write(&mut log, ProducerStamp::default(), &[("plain", "0")]).unwrap();
+    write(&mut log, stamp(1, 0, 0, true), &[("one", "0"), ("one", "1")]).unwrap();
+    write(&mut log, stamp(2, 0, 0, true), &[("two", "0")]).unwrap();
+    assert_eq!((log.last_stable(), log.high_watermark()), (Offset(1), Offset(4)));
+    assert_eq!(keys(&log), ["plain"]);
+    end(&mut log, 2, 0, ControlKind::Commit);
+    assert_eq!(log.last_stable(), Offset(1));
+    assert!(log.has_open_transaction(1, 0) && !log.has_open_transaction(2, 0));
+    end(&mut log, 1, 0, ControlKind::Abort);
+    assert_eq!((log.last_stable(), log.log_end()), (Offset(6), Offset(6)), "a marker takes an offset");
+    assert_eq!(keys(&log), ["plain", "two"]);
+    let aborted = log.aborted_between(Offset(0), Offset(6));
+    let [aborted] = aborted[..] else { panic!("{aborted:?}") };
+    assert_eq!((aborted.first, aborted.last, aborted.last_stable), (Offset(1), Offset(5), Offset(6)));
+    assert_eq!(log.find_by_time(NOW, Isolation::ReadCommitted).unwrap().unwrap().offset, Offset(0));
+}
+
+#[test]
+fn late_records_and_late_markers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), &LogConfig::default(), false);
+    write(&mut log, stamp(1, 0, 0, true), &[("a", "0")]).unwrap();
+    let refused = write(&mut log, stamp(1, 0, 1, false), &[("a", "1")]).unwrap_err();
+    assert!(matches!(refused, LogError::Producer(ProducerError::InTransaction { .. })), "{refused}");
+    // Where each transaction has its own epoch, the marker has a later one.
+    let own = TransactionMarker { own_epoch: true, ..marker(1, 0, ControlKind::Commit) };
+    let refused = log.append_marker(&own, NOW).unwrap_err();
+    assert!(matches!(refused, LogError::Producer(ProducerError::Fenced { .. })), "{refused}");
+    let next = TransactionMarker { producer_epoch: 1, ..own };
+    log.append_marker(&next, NOW).unwrap();
+    log.append_marker(&next, NOW).unwrap();
+    let refused = write(&mut log, stamp(1, 0, 1, true), &[("a", "1")]).unwrap_err();
+    assert!(matches!(refused, LogError::Producer(ProducerError::Fenced { .. })), "{refused}");
+    write(&mut log, stamp(1, 1, 0, true), &[("a", "2")]).unwrap();
+    let zombie = TransactionMarker { coordinator_epoch: -1, producer_epoch: 2, ..own };
+    let refused = log.append_marker(&zombie, NOW).unwrap_err();
+    assert!(matches!(refused, LogError::Producer(ProducerError::CoordinatorFenced { .. })), "{refused}");
+}
+
+#[test]
+fn offsets_that_a_coordinator_writes_for_a_producer_have_no_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), &LogConfig::default(), false);
+    for _ in 0..2 {
+        write(&mut log, stamp(1, 0, -1, true), &[("offset", "0"), ("offset", "1")]).unwrap();
+    }
+    assert_eq!((log.log_end(), log.last_stable()), (Offset(4), Offset(0)));
+    let mut log = open(folder.path(), &LogConfig::default(), false);
+    end(&mut log, 1, 0, ControlKind::Commit);
+    assert_eq!(keys(&log).len(), 4);
+    assert!(write(&mut log, stamp(1, -1, -1, true), &[("offset", "0")]).is_err());
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Plain(u8),
+    /// A record of a producer, in a transaction.
+    Write(i64, u8),
+    End(i64, bool),
+    Close,
+    Crash,
+    Compact(bool),
+    Delete,
+}
+
+fn act(compacts: bool) -> impl Strategy<Value = Act> {
+    let rare = if compacts { Just(0).boxed() } else { (0..1).boxed() };
+    prop_oneof![
+        3 => (0..6u8).prop_map(Act::Plain),
+        8 => (1..4i64, 0..6u8).prop_map(|(id, key)| Act::Write(id, key)),
+        4 => (1..4i64, any::<bool>()).prop_map(|(id, commits)| Act::End(id, commits)),
+        1 => Just(Act::Close),
+        1 => Just(Act::Crash),
+        2 => (any::<bool>(), rare).prop_map(move |(later, _)| {
+            if compacts { Act::Compact(later) } else { Act::Delete }
+        }),
+    ]
+}
+
+/// What should be there.
+#[derive(Default)]
+struct Model {
+    /// Offset, key, value, and the number of the transaction.
+    records: Vec<(i64, String, String, Option<usize>)>,
+    /// How transactions have ended.
+    ended: BTreeMap<usize, bool>,
+    /// The transaction that a producer has open, with its first offset.
+    open: BTreeMap<i64, (usize, i64)>,
+    begun: usize,
+}
+
+impl Model {
+    fn stable(&self, end: i64) -> i64 {
+        self.open.values().map(|(_, first)| *first).min().unwrap_or(end)
+    }
+
+    fn committed(&self, start: i64, end: i64) -> Vec<(i64, String, String)> {
+        let stable = self.stable(end);
+        let is_seen = |(offset, .., transaction): &&(i64, String, String, Option<usize>)| {
+            let is_committed = transaction.is_none_or(|number| self.ended.get(&number) == Some(&true));
+            *offset >= start && *offset < stable && is_committed
+        };
+        let seen = self.records.iter().filter(is_seen);
+        seen.map(|(offset, key, value, _)| (*offset, key.clone(), value.clone())).collect()
+    }
+}
+
+fn last_of_each(records: &[(i64, String, String)]) -> BTreeMap<String, (i64, String)> {
+    records.iter().map(|(offset, key, value)| (key.clone(), (*offset, value.clone()))).collect()
+}
+
+fn run(acts: Vec<Act>, compacts: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        segment_bytes: 500,
+        index_interval_bytes: 100,
+        min_dirty_ratio: 0.0,
+        delete_retention: Duration::from_secs(1),
+        cleanup: CleanupPolicy { delete: !compacts, compact: compacts },
+        ..LogConfig::default()
+    };
+    let mut log = open(folder.path(), &config, false);
+    let (mut model, mut clean_to, mut now) = (Model::default(), Offset::ZERO, NOW);
+    let mut sequences: BTreeMap<i64, i32> = BTreeMap::new();
+    for (step, act) in acts.into_iter().enumerate() {
+        let value = step.to_string();
+        match act {
+            Act::Plain(key) => {
+                let key = key.to_string();
+                let at = write(&mut log, ProducerStamp::default(), &[(&key, &value)]).unwrap();
+                model.records.push((at.0, key, value, None));
+            }
+            Act::Write(id, key) => {
+                let (key, sequence) = (key.to_string(), sequences.entry(id).or_default());
+                let at = write(&mut log, stamp(id, 0, *sequence, true), &[(&key, &value)]).unwrap();
+                *sequence += 1;
+                let begun = &mut model.begun;
+                let (number, _) = model.open.entry(id).or_insert_with(|| {
+                    *begun += 1;
+                    (*begun, at.0)
+                });
+                model.records.push((at.0, key, value, Some(*number)));
+            }
+            Act::End(id, commits) => {
+                end(&mut log, id, 0, if commits { ControlKind::Commit } else { ControlKind::Abort });
+                if let Some((number, _)) = model.open.remove(&id) {
+                    model.ended.insert(number, commits);
+                }
+            }
+            Act::Close => {
+                log.close().unwrap();
+                log = open(folder.path(), &config, true);
+            }
+            Act::Crash => log = open(folder.path(), &config, false),
+            Act::Compact(later) => {
+                now = if later { Timestamp(now.0 + 10_000) } else { now };
+                if let Some(plan) = log.plan_compaction(clean_to, now) {
+                    let result = Compactor::new(LIMIT).run(&plan).unwrap();
+                    clean_to = result.clean_to;
+                    log.finish_compaction(result).unwrap();
+                }
+            }
+            Act::Delete => {
+                let middle = Offset(log.log_start().0.midpoint(model.stable(log.log_end().0)));
+                log.delete_before(middle).unwrap();
+            }
+        }
+        assert_eq!(log.last_stable().0, model.stable(log.log_end().0), "after step {step}");
+    }
+    let expected = model.committed(log.log_start().0, log.log_end().0);
+    for fetch_bytes in [1, 300, LIMIT] {
+        let found = committed(&log, fetch_bytes);
+        if compacts {
+            assert_eq!(last_of_each(&found), last_of_each(&expected), "with fetches of {fetch_bytes} bytes");
+        } else {
+            assert_eq!(found, expected, "with fetches of {fetch_bytes} bytes");
+        }
+    }
+    // Producers go on with their numbers, whatever has become of their records.
+    for (id, sequence) in sequences {
+        write(&mut log, stamp(id, 0, sequence, true), &[("more", "0")]).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn readers_see_what_is_committed(acts in proptest::collection::vec(act(false), 1..80)) {
+        run(acts, false);
+    }
+
+    #[test]
+    fn compaction_keeps_the_last_committed_value_of_each_key(acts in proptest::collection::vec(act(true), 1..120)) {
+        run(acts, true);
+    }
+}
+
+#[test]
+fn what_is_left_of_old_transactions_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        segment_bytes: 300,
+        min_dirty_ratio: 0.0,
+        delete_retention: Duration::from_secs(1),
+        cleanup: CleanupPolicy { delete: false, compact: true },
+        ..LogConfig::default()
+    };
+    let mut log = open(folder.path(), &config, false);
+    for number in 0..100 {
+        let kind = if number % 2 == 0 { ControlKind::Abort } else { ControlKind::Commit };
+        write(&mut log, stamp(number, 0, 0, true), &[("key", "value")]).unwrap();
+        end(&mut log, number, 0, kind);
+    }
+    log.expire_producers(Timestamp(i64::MAX));
+    let (mut clean_to, before) = (Offset::ZERO, log.size());
+    for round in 0..3 {
+        write(&mut log, ProducerStamp::default(), &[("other", "value")]).unwrap();
+        log.roll().unwrap();
+        let plan = log.plan_compaction(clean_to, Timestamp(NOW.0 + round * 10_000)).unwrap();
+        let result = Compactor::new(LIMIT).run(&plan).unwrap();
+        clean_to = result.clean_to;
+        log.finish_compaction(result).unwrap();
+    }
+    // One batch stays of each segment, for its end.
+    assert!(log.size() < before * 6 / 10, "{} of {before}", log.size());
+    let left = log.aborted_between(Offset::ZERO, log.log_end());
+    assert!(left.len() * 3 <= 50, "in a segment of three transactions there is the last at most: {left:?}");
+    assert_eq!(keys(&log), ["key", "other"]);
+}
