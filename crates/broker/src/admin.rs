@@ -264,21 +264,27 @@ impl Shared {
 
     /// The topic of groups, made for the first one.
     pub fn offsets_topic(&self) -> Result<Arc<OpenTopic>, TopicError> {
-        self.coordinators_topic(OFFSETS_TOPIC, self.settings.offsets_partitions)
+        self.coordinators_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, &[("compression.type", "producer")])
     }
 
     /// The topic of transactions, made for the first one.
     pub fn transactions_topic(&self) -> Result<Arc<OpenTopic>, TopicError> {
-        self.coordinators_topic(TRANSACTIONS_TOPIC, self.settings.transactions_partitions)
+        let configs = [("compression.type", "uncompressed"), ("unclean.leader.election.enable", "false")];
+        self.coordinators_topic(TRANSACTIONS_TOPIC, self.settings.transactions_partitions, &configs)
     }
 
-    fn coordinators_topic(&self, name: &str, partitions: Partition) -> Result<Arc<OpenTopic>, TopicError> {
+    fn coordinators_topic(
+        &self,
+        name: &str,
+        partitions: Partition,
+        configs: &[(&str, &str)],
+    ) -> Result<Arc<OpenTopic>, TopicError> {
         if let Some(topic) = self.topic(name) {
             return Ok(topic);
         }
-        let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        match self.make_topic(name, partitions, configs.into(), false) {
+        let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")].iter().chain(configs);
+        let configs = configs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        match self.make_topic(name, partitions, configs.collect(), false) {
             Err(TopicError::Exists) => self.topic(name).ok_or(TopicError::Exists),
             other => other,
         }

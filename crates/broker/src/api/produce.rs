@@ -1,11 +1,12 @@
 //! Produce: batches are checked, stamped and appended as they are; readers see them at once.
 
-use std::sync::MutexGuard;
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
-use tidewater_protocol::messages::ProduceRequest;
-use tidewater_protocol::messages::ProduceResponse;
+use tidewater_protocol::messages::produce_request::TopicProduceData;
 use tidewater_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use tidewater_protocol::messages::{ProduceRequest, ProduceResponse};
 use tidewater_protocol::{
     Batch, BatchError, CompressionError, NO_PRODUCER_ID, NO_SEQUENCE, RequestContext, ResponseError, UNPACK_LIMIT_BYTES,
 };
@@ -16,7 +17,7 @@ use super::{error_code, text};
 use crate::broker::Shared;
 use crate::coordinator::Joining;
 use crate::journal::Producer;
-use crate::topics::SharedPartition;
+use crate::topics::OpenTopic;
 use crate::transactions::Transactions;
 
 /// Why a request's records are refused.
@@ -33,13 +34,10 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
     let mut appended_any = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     let acks_are_known = matches!(request.acks, -1..=1);
+    let joined = if acks_are_known { join(shared, context, &request) } else { Joined::default() };
     for topic in request.topic_data {
-        // A client in the process names topics, though its requests are of the newest version.
-        let by_id = context.version >= BY_ID && topic.name.is_empty();
-        let open = match by_id {
-            true => shared.topic_by_id(topic.topic_id),
-            false => shared.topic(&topic.name).map(|open| (topic.name.to_string(), open)),
-        };
+        let by_id = is_by_id(context, &topic);
+        let open = find(shared, context, &topic);
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
             let response = PartitionProduceResponse::default()
@@ -70,19 +68,12 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                     }
                 }
             }
-            // A transaction that this is the first batch of, here, does not end before it is appended.
-            let join = || {
-                let name = open.as_ref().map_or("", |(name, _)| name);
-                let place = TopicPartition::new(name, data.index);
-                join(shared, context, request.transactional_id.as_deref().map(|id| &**id), partition, place, &records)
-            };
-            let _transaction = match join() {
-                Ok(lock) => lock,
-                Err(code) => {
-                    partitions.push(refused(code).with_error_message(Some(text(code.to_string()))));
-                    continue;
-                }
-            };
+            if let Some((name, _)) = open.as_ref().filter(|_| !joined.refused.is_empty())
+                && let Some(error) = joined.refused.get(&TopicPartition::new(&**name, data.index))
+            {
+                partitions.push(refused(*error).with_error_message(Some(text(error.to_string()))));
+                continue;
+            }
             let mut log = partition.lock();
             partitions.push(match log.append(records, shared.now()) {
                 Ok(appended) => {
@@ -110,35 +101,72 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
     ProduceResponse::default().with_responses(responses)
 }
 
-/// Brings a partition into the transaction that a batch is of, if it is the first one there.
-fn join<'a>(
-    shared: &'a Shared,
-    context: &RequestContext,
-    id: Option<&str>,
-    partition: &SharedPartition,
-    place: TopicPartition,
-    records: &Bytes,
-) -> Result<Option<MutexGuard<'a, Transactions>>, ResponseError> {
-    let (Some(id), Ok(batch)) = (id, Batch::parse(records)) else { return Ok(None) };
-    if !batch.is_transactional() {
-        return Ok(None);
+/// Whether a topic is named by its id. A client in the process names topics, though its requests are of the newest version.
+fn is_by_id(context: &RequestContext, topic: &TopicProduceData) -> bool {
+    context.version >= BY_ID && topic.name.is_empty()
+}
+
+fn find(shared: &Shared, context: &RequestContext, topic: &TopicProduceData) -> Option<(String, Arc<OpenTopic>)> {
+    match is_by_id(context, topic) {
+        true => shared.topic_by_id(topic.topic_id),
+        false => shared.topic(&topic.name).map(|open| (topic.name.to_string(), open)),
     }
-    let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
+}
+
+/// The partitions of a request that are in a transaction now, which does not end before the lock is let go; and those that are not.
+#[derive(Default)]
+struct Joined<'a> {
+    _lock: Option<MutexGuard<'a, Transactions>>,
+    refused: BTreeMap<TopicPartition, ResponseError>,
+}
+
+/// Brings the partitions of a request into the transaction that it is of, as far as they get their first batches of it.
+fn join<'a>(shared: &'a Shared, context: &RequestContext, request: &ProduceRequest) -> Joined<'a> {
+    let mut joined = Joined::default();
+    let Some(id) = &request.transactional_id else { return joined };
     let joining = if context.version >= JOINS { Joining::Now } else { Joining::Before };
-    let knows_batches = {
-        let log = partition.lock();
-        if log.has_open_transaction(producer.id, producer.epoch) {
-            return Ok(None);
+    let mut producer = None;
+    let mut places = Vec::new();
+    let mut gaps = Vec::new();
+    for topic in &request.topic_data {
+        let Some((name, open)) = find(shared, context, topic) else { continue };
+        for data in &topic.partition_data {
+            let batch = data.records.as_ref().map(Batch::parse);
+            let (Some(partition), Some(Ok(batch))) = (open.partition(data.index), batch) else { continue };
+            if !batch.is_transactional() {
+                continue;
+            }
+            let place = TopicPartition::new(&*name, data.index);
+            let writer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
+            if *producer.get_or_insert(writer) != writer {
+                joined.refused.insert(place, ResponseError::InvalidProducerIdMapping);
+                continue;
+            }
+            let log = partition.lock();
+            if log.has_open_transaction(writer.id, writer.epoch) {
+                continue;
+            }
+            // In an epoch of its own, a transaction that nothing is known of here begins with its first record.
+            if joining == Joining::Now && !log.knows_batches_of(writer.id) && batch.base_sequence() != 0 {
+                gaps.push(place.clone());
+            }
+            places.push(place);
         }
-        log.knows_batches_of(producer.id)
-    };
-    let joined = shared.join_transaction(id, producer, place, joining);
-    let lock = joined.map_err(|error| transaction_error(error, joining, context.version >= ABORTABLE))?;
-    // In an epoch of its own, a transaction that nothing is known of here begins with its first record.
-    if joining == Joining::Now && !knows_batches && batch.base_sequence() != 0 {
-        return Err(ResponseError::OutOfOrderSequenceNumber);
     }
-    Ok(Some(lock))
+    let Some(producer) = producer.filter(|_| !places.is_empty()) else { return joined };
+    match shared.join_transaction(id, producer, &places, joining) {
+        Ok((lock, refused)) => {
+            joined._lock = Some(lock);
+            joined.refused.extend(gaps.into_iter().map(|place| (place, ResponseError::OutOfOrderSequenceNumber)));
+            joined.refused.extend(refused);
+        }
+        Err(error) => joined.refused.extend(places.into_iter().map(|place| (place, error))),
+    }
+    let knows_abortable = context.version >= ABORTABLE;
+    for error in joined.refused.values_mut() {
+        *error = transaction_error(*error, joining, knows_abortable);
+    }
+    joined
 }
 
 /// What a client is told of a transaction that a partition could not join, by what its version knows.

@@ -69,8 +69,12 @@ fn commit(
     let joining = if context.version >= JOINS { Joining::Now } else { Joining::Before };
     // There is a topic of groups before a transaction can have a partition of it.
     shared.offsets_topic().map_err(|_| ResponseError::CoordinatorNotAvailable)?;
-    let joined = shared.join_transaction(id, producer, offsets_place(shared, group), joining);
-    let _open = joined.map_err(|error| transaction_error(error, joining, context.version >= ABORTABLE))?;
+    let knows_abortable = context.version >= ABORTABLE;
+    let joined = shared.join_transaction(id, producer, &[offsets_place(shared, group)], joining);
+    let (_lock, refused) = joined.map_err(|error| transaction_error(error, joining, knows_abortable))?;
+    if let Some(error) = refused.into_values().next() {
+        return Err(transaction_error(error, joining, knows_abortable));
+    }
     let committer = Committer {
         member: &request.member_id,
         instance: request.group_instance_id.as_deref(),

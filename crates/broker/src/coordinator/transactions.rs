@@ -1,5 +1,6 @@
 //! The edge of the transactions: their topic, and the partitions that are told how they end.
 
+use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use tidewater_log::{LogError, TransactionMarker};
@@ -79,22 +80,26 @@ impl Shared {
         Ok((result, transactions))
     }
 
-    /// Brings a partition into a producer's transaction, which does not end as long as the lock is held.
+    /// Brings partitions into a producer's transaction, which does not end as long as the lock is held. Gives those that are not in
+    /// it, and why.
     pub fn join_transaction(
         &self,
         id: &str,
         producer: Producer,
-        place: TopicPartition,
+        places: &[TopicPartition],
         joining: Joining,
-    ) -> Result<MutexGuard<'_, Transactions>, ResponseError> {
-        let (joined, lock) = self.change_and_hold(|transactions, outside| match joining {
-            Joining::Now => transactions.add(outside, id, producer, &[place], Rules::Second),
-            Joining::Before => transactions.check_place(id, producer, &place),
+    ) -> Result<(MutexGuard<'_, Transactions>, Refused), ResponseError> {
+        let (refused, lock) = self.change_and_hold(|transactions, outside| match joining {
+            Joining::Now => match transactions.add(outside, id, producer, places, Rules::Second) {
+                Ok(()) => Refused::new(),
+                Err(error) => places.iter().map(|place| (place.clone(), fenced(error))).collect(),
+            },
+            Joining::Before => {
+                let checked = places.iter().map(|place| (place, transactions.check_place(id, producer, place)));
+                checked.filter_map(|(place, check)| Some((place.clone(), fenced(check.err()?)))).collect()
+            }
         })?;
-        joined.map(|()| lock).map_err(|error| match error {
-            ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
-            other => other,
-        })
+        Ok((lock, refused))
     }
 
     /// A number that no producer has had.
@@ -137,6 +142,17 @@ impl Shared {
         partition.wake();
         self.wake_watchers();
         Ok(())
+    }
+}
+
+/// Partitions that are not in a transaction.
+type Refused = BTreeMap<TopicPartition, ResponseError>;
+
+/// Those who write are told of an earlier epoch, since they may abort and go on.
+fn fenced(error: ResponseError) -> ResponseError {
+    match error {
+        ResponseError::ProducerFenced => ResponseError::InvalidProducerEpoch,
+        other => other,
     }
 }
 

@@ -123,3 +123,66 @@ pub(super) fn read_value(value: &[u8]) -> Option<Transaction> {
     }
     Some(transaction)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Apache Kafka 4.3.1 wrote for a producer that began, wrote to t-0, and let its time pass; and for one that followed another.
+    const APACHE_KEY: &str = "0000000a783835343431736c6f77";
+    const APACHE_VALUES: [&str; 5] = [
+        "000100000000000000010000000007d00000000001a201f31b7affffffffffffffff0100080000000000000001",
+        "000100000000000000010000000007d001020878383534343174020000000000000001a201f31b84000001a201f31b84020008000000000000000102\
+         020002",
+        "000100000000000000010001000007d003020878383534343174020000000000000001a201f33755000001a201f31b84020008000000000000000102\
+         020002",
+        "000100000000000000010001000007d00501000001a201f3375b000001a201f31b84020008000000000000000102020002",
+        "0001000000000000000000000000ea600102087838353434317403000000010000000000000001a201f2fdc2000001a201f2fdc20200080000000000\
+         00000002020002",
+    ];
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn transactions_have_apaches_bytes() {
+        let id = read_key(&hex(APACHE_KEY)).unwrap();
+        assert_eq!((id.as_str(), transaction_key(&id)), ("x85441slow", hex(APACHE_KEY)));
+        for value in APACHE_VALUES.map(hex) {
+            let transaction = read_value(&value).unwrap();
+            assert_eq!(transaction_value(&transaction), value, "{transaction:?}");
+            // Cut within its tags, it may be read as one without them.
+            assert!((0..value.len() - 17).all(|cut| read_value(&value[..cut]).is_none()));
+        }
+        let prepared = read_value(&hex(APACHE_VALUES[2])).unwrap();
+        assert_eq!((prepared.state, prepared.producer), (State::PrepareAbort, Producer { id: 1, epoch: 1 }));
+        assert_eq!((prepared.timeout_ms, prepared.client_version, prepared.previous_id), (2000, 2, 1));
+        assert_eq!(prepared.places.iter().map(ToString::to_string).collect::<Vec<_>>(), ["x85441t-0"]);
+        let both = read_value(&hex(APACHE_VALUES[4])).unwrap();
+        assert_eq!(both.places.len(), 2);
+    }
+
+    #[test]
+    fn version_0_is_read() {
+        let old = [
+            &[0, 0][..],
+            &7i64.to_be_bytes(),
+            &3i16.to_be_bytes(),
+            &9i32.to_be_bytes(),
+            &[1],
+            &1i32.to_be_bytes(),
+            &[0, 1, b't'],
+            &1i32.to_be_bytes(),
+            &5i32.to_be_bytes(),
+            &100i64.to_be_bytes(),
+            &50i64.to_be_bytes(),
+        ]
+        .concat();
+        let transaction = read_value(&old).unwrap();
+        assert_eq!((transaction.producer, transaction.state), (Producer { id: 7, epoch: 3 }, State::Ongoing));
+        assert_eq!((transaction.updated, transaction.started), (Timestamp(100), Timestamp(50)));
+        assert_eq!(transaction.places.iter().next(), Some(&TopicPartition::new("t", 5)));
+    }
+}
