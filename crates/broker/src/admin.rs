@@ -132,7 +132,11 @@ impl Shared {
             )));
         }
         for (setting, change) in changes {
-            apply(&mut record.configs, setting, change).map_err(TopicError::InvalidConfig)?;
+            if matches!(change, SettingChange::Delete) {
+                check_setting_name(&setting).map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
+            }
+            let list = (setting == "cleanup.policy").then_some("delete");
+            apply(&mut record.configs, setting, change, list).map_err(TopicError::InvalidConfig)?;
         }
         let parsed = self.topic_config(&record.configs);
         let config = parsed.map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
@@ -299,21 +303,27 @@ fn check_partitions(count: Partition) -> Result<(), TopicError> {
     }
 }
 
-/// One change to a topic's own settings.
-fn apply(settings: &mut BTreeMap<String, String>, name: String, change: SettingChange) -> Result<(), String> {
-    let is_list = name == "cleanup.policy";
-    let current = settings.get(&name).map_or("delete", String::as_str);
+/// One change of settings. For a list, its default is given.
+pub(crate) fn apply(
+    settings: &mut BTreeMap<String, String>,
+    name: String,
+    change: SettingChange,
+    list: Option<&str>,
+) -> Result<(), String> {
+    let current = settings.get(&name).map_or(list.unwrap_or_default(), String::as_str);
     let mut parts: Vec<String> = current.split(',').map(str::trim).map(str::to_owned).collect();
     match change {
         SettingChange::Delete => {
-            check_setting_name(&name).map_err(|error| error.to_string())?;
             settings.remove(&name);
         }
         SettingChange::Set(value) => {
             settings.insert(name, value);
         }
-        SettingChange::Append(_) | SettingChange::Subtract(_) if !is_list => {
-            return Err(format!("setting {name}: is no list; set it to its new value"));
+        SettingChange::Append(_) if list.is_none() => {
+            return Err(format!("Can't APPEND to key {name} because its type is not LIST."));
+        }
+        SettingChange::Subtract(_) if list.is_none() => {
+            return Err(format!("Can't SUBTRACT from key {name} because its type is not LIST."));
         }
         SettingChange::Append(value) => {
             if !parts.contains(&value) {

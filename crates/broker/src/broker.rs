@@ -8,15 +8,15 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tidewater_env::{Clock, Disk, SystemClock};
-use tidewater_log::LogConfig;
 use tidewater_protocol::messages::{BrokerId, RequestKind, ResponseKind};
 use tidewater_protocol::{Door, RequestContext, Wake};
 use tidewater_types::{Timestamp, TopicPartition};
 use uuid::Uuid;
 
 use crate::config::topic_config;
+use crate::dynamic::{DynamicSettings, defaults_of_topics, settings_of_groups};
 use crate::folder::{DataFolder, LOG_STARTS, RECOVERY_POINTS, deleted_folder};
-use crate::groups::{GroupSettings, Groups, OFFSETS_TOPIC};
+use crate::groups::{GroupSettings, Groups, OFFSETS_TOPIC, OwnSettings};
 use crate::metadata::{MetadataLog, TopicRecord};
 use crate::topics::{KnownPoints, OpenTopic};
 use crate::transactions::{TRANSACTIONS_TOPIC, TransactionSettings, Transactions};
@@ -35,8 +35,8 @@ pub struct BrokerSettings {
     /// `auto.create.topics.enable`: a topic that somebody asks for, and that may be made for it, is made. Default
     /// true.
     pub auto_create_topics: bool,
-    /// Settings of topics that have none of their own, by the topics' names for them.
-    pub topic_defaults: BTreeMap<String, String>,
+    /// What a file of settings says, by Kafka's names for them: shown to administrators, and the defaults of topics' settings.
+    pub properties: BTreeMap<String, String>,
     /// `offsets.topic.num.partitions`. Default 50.
     pub offsets_partitions: i32,
     /// What groups may be like.
@@ -60,7 +60,7 @@ impl Default for BrokerSettings {
         BrokerSettings {
             default_partitions: 1,
             auto_create_topics: true,
-            topic_defaults: BTreeMap::new(),
+            properties: BTreeMap::new(),
             offsets_partitions: 50,
             groups: GroupSettings::default(),
             transactions_partitions: 50,
@@ -83,6 +83,10 @@ pub(crate) struct Shared {
     /// The names of topics by their ids; changed while the topics are locked.
     pub topic_names: RwLock<BTreeMap<Uuid, String>>,
     pub metadata: Mutex<MetadataLog>,
+    /// What was changed while brokers ran.
+    pub dynamic: RwLock<DynamicSettings>,
+    /// What of it concerns groups.
+    pub group_settings: RwLock<OwnSettings>,
     pub groups: Mutex<Groups>,
     pub transactions: Mutex<Transactions>,
     /// The thread that tells the coordinators what has become due.
@@ -112,16 +116,19 @@ impl Broker {
     ///
     /// # Errors
     /// When another process has the folder, it is of a newer layout, or a log is damaged.
-    pub fn open(path: &Path, settings: BrokerSettings) -> Result<Self, BrokerError> {
+    pub fn open(path: &Path, mut settings: BrokerSettings) -> Result<Self, BrokerError> {
         settings.disk.allow_many_files();
+        settings.properties.entry("log.dirs".to_owned()).or_insert_with(|| path.display().to_string());
         let folder = DataFolder::open(settings.disk.clone(), path)?;
-        let (mut metadata, mut records) = MetadataLog::open(&folder.disk, path)?;
+        let (mut metadata, stored) = MetadataLog::open(&folder.disk, path)?;
+        let (mut records, dynamic) = (stored.topics, stored.settings);
         finish_deletions(&folder, &mut metadata, &mut records, settings.clock.now())?;
         let points =
             KnownPoints { recovery: folder.read_points(RECOVERY_POINTS), starts: folder.read_points(LOG_STARTS) };
+        let topic_defaults = defaults_of_topics(&settings.properties, &dynamic);
         let mut topics = BTreeMap::new();
         for (name, record) in records {
-            let config = topic_config(&settings.topic_defaults, &record.configs)?;
+            let config = topic_config(&topic_defaults, &record.configs)?;
             let topic = OpenTopic::open(&folder, &name, record, &config, &points)?;
             topics.insert(name, Arc::new(topic));
         }
@@ -132,7 +139,8 @@ impl Broker {
             // Those of topics whose deletion a kill interrupted.
             groups.retain_topics(|name| topics.get(name).map(|topic| topic.record.id));
         }
-        groups.start(settings.clock.monotonic(), &settings.groups);
+        let group_settings = settings_of_groups(&dynamic);
+        groups.start(settings.clock.monotonic(), &settings.groups, &group_settings);
         let mut transactions = Transactions::default();
         if let Some(topic) = topics.get(TRANSACTIONS_TOPIC) {
             coordinator::replay_transactions(topic, &mut transactions)?;
@@ -146,6 +154,8 @@ impl Broker {
             settings,
             topics: RwLock::new(topics),
             metadata: Mutex::new(metadata),
+            dynamic: RwLock::new(dynamic),
+            group_settings: RwLock::new(group_settings),
             groups: Mutex::new(groups),
             transactions: Mutex::new(transactions),
             coordinators_thread: OnceLock::new(),
@@ -276,7 +286,9 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
             Response::CreatePartitions(api::create_partitions::handle(shared, &request))
         }
         Request::DeleteRecords(request) => Response::DeleteRecords(api::delete_records::handle(shared, &request)),
-        Request::DescribeConfigs(request) => Response::DescribeConfigs(api::describe_configs::handle(shared, &request)),
+        Request::DescribeConfigs(request) => {
+            Response::DescribeConfigs(api::describe_configs::handle(shared, context, &request))
+        }
         Request::IncrementalAlterConfigs(request) => {
             Response::IncrementalAlterConfigs(api::incremental_alter_configs::handle(shared, &request))
         }
@@ -336,11 +348,6 @@ impl Shared {
         let name = self.topic_names.read().unwrap_or_else(PoisonError::into_inner).get(&id)?.clone();
         let topic = self.topic(&name).filter(|topic| topic.record.id == id)?;
         Some((name, topic))
-    }
-
-    /// What a topic's settings make, over those that the broker gives all topics.
-    pub fn topic_config(&self, own: &BTreeMap<String, String>) -> Result<LogConfig, BrokerError> {
-        topic_config(&self.settings.topic_defaults, own)
     }
 
     /// Where the next record of the log of topics goes.

@@ -9,6 +9,7 @@ mod api;
 mod broker;
 mod config;
 mod coordinator;
+mod dynamic;
 mod error;
 mod folder;
 mod groups;

@@ -1,7 +1,9 @@
 //! The log of topics: `__cluster_metadata-0`, a record for each change, replayed when the folder is opened.
 //!
 //! Key: `topic:NAME`. Value: JSON with `version` 1, `id`, `partitions` and `configs`; null when the topic is deleted. The key
-//! `producer-ids` has the first number that was given to no block of producers, as `version` 1 and `next`.
+//! `producer-ids` has the first number that was given to no block of producers, as `version` 1 and `next`. The keys `settings:brokers`,
+//! `settings:broker` and `settings:group:NAME` have what was changed of the settings of all brokers, of this one, and of a group, as
+//! `version` 1 and `configs`; null for nothing.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -49,6 +51,84 @@ struct ProducerIdsRecord {
     next: i64,
 }
 
+/// Whose settings change while the broker runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SettingsOwner {
+    /// All brokers.
+    Brokers,
+    /// This one.
+    Broker,
+    Group(String),
+}
+
+impl SettingsOwner {
+    fn key(&self) -> String {
+        match self {
+            SettingsOwner::Brokers => "settings:brokers".to_owned(),
+            SettingsOwner::Broker => "settings:broker".to_owned(),
+            SettingsOwner::Group(name) => format!("settings:group:{name}"),
+        }
+    }
+
+    fn of(key: &str) -> Option<Self> {
+        match key.strip_prefix("settings:")? {
+            "brokers" => Some(SettingsOwner::Brokers),
+            "broker" => Some(SettingsOwner::Broker),
+            other => other.strip_prefix("group:").map(|name| SettingsOwner::Group(name.to_owned())),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SettingsRecord {
+    version: u32,
+    configs: BTreeMap<String, String>,
+}
+
+/// What stands in the log.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub topics: BTreeMap<String, TopicRecord>,
+    pub settings: BTreeMap<SettingsOwner, BTreeMap<String, String>>,
+    next_producer_id: i64,
+}
+
+impl Stored {
+    /// Takes a record in; says what is wrong with one that is none.
+    fn take(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), String> {
+        let key = key.and_then(|key| std::str::from_utf8(key).ok()).ok_or("its key is no text")?;
+        let malformed = |error: serde_json::Error| error.to_string();
+        if key == PRODUCER_IDS {
+            let ids: ProducerIdsRecord = serde_json::from_slice(value.unwrap_or_default()).map_err(malformed)?;
+            self.next_producer_id = ids.next;
+        } else if let Some(owner) = SettingsOwner::of(key) {
+            match value {
+                None => drop(self.settings.remove(&owner)),
+                Some(value) => {
+                    let record: SettingsRecord = serde_json::from_slice(value).map_err(malformed)?;
+                    check_version(record.version)?;
+                    self.settings.insert(owner, record.configs);
+                }
+            }
+        } else {
+            let name = key.strip_prefix(PREFIX).ok_or("its key is not topic:NAME")?;
+            match value {
+                None => drop(self.topics.remove(name)),
+                Some(value) => {
+                    let topic: TopicRecord = serde_json::from_slice(value).map_err(malformed)?;
+                    check_version(topic.version)?;
+                    self.topics.insert(name.to_owned(), topic);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_version(version: u32) -> Result<(), String> {
+    if version > VERSION { Err(format!("version {version} is newer than {VERSION}")) } else { Ok(()) }
+}
+
 /// The open log.
 #[derive(Debug)]
 pub(crate) struct MetadataLog {
@@ -58,14 +138,13 @@ pub(crate) struct MetadataLog {
 }
 
 impl MetadataLog {
-    /// Opens the log, and gives all topics.
-    pub fn open(disk: &Disk, folder: &Path) -> Result<(Self, BTreeMap<String, TopicRecord>), BrokerError> {
+    /// Opens the log, and gives what stands in it.
+    pub fn open(disk: &Disk, folder: &Path) -> Result<(Self, Stored), BrokerError> {
         let config = LogConfig { retention: None, flush_messages: Some(1), ..LogConfig::default() };
         let options =
             OpenOptions { config, clean_shutdown: false, recovery_point: Offset::ZERO, log_start: Offset::ZERO };
         let (log, _) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
-        let mut topics = BTreeMap::new();
-        let mut next_producer_id = 0;
+        let mut stored = Stored::default();
         let mut next = log.log_start();
         while next < log.log_end() {
             let mut chunk = log.read(next, READ_BYTES)?;
@@ -73,35 +152,17 @@ impl MetadataLog {
                 let batch = Batch::parse(&chunk).map_err(tidewater_log::LogError::from)?;
                 for record in batch.records(READ_BYTES).map_err(tidewater_log::LogError::from)?.iter() {
                     let record = record.map_err(tidewater_log::LogError::from)?;
-                    let malformed = |reason: String| BrokerError::Malformed {
+                    stored.take(record.key, record.value).map_err(|reason| BrokerError::Malformed {
                         what: format!("record {} of {METADATA_FOLDER}", record.offset),
                         reason,
-                    };
-                    if record.key == Some(PRODUCER_IDS.as_bytes()) {
-                        let ids: ProducerIdsRecord = serde_json::from_slice(record.value.unwrap_or_default())
-                            .map_err(|error| malformed(error.to_string()))?;
-                        next_producer_id = ids.next;
-                        continue;
-                    }
-                    let key = record.key.and_then(|key| std::str::from_utf8(key).ok()?.strip_prefix(PREFIX));
-                    let name = key.ok_or_else(|| malformed("its key is not topic:NAME".to_owned()))?;
-                    match record.value {
-                        None => topics.remove(name),
-                        Some(value) => {
-                            let topic: TopicRecord =
-                                serde_json::from_slice(value).map_err(|error| malformed(error.to_string()))?;
-                            if topic.version > VERSION {
-                                return Err(malformed(format!("version {} is newer than {VERSION}", topic.version)));
-                            }
-                            topics.insert(name.to_owned(), topic)
-                        }
-                    };
+                    })?;
                 }
                 next = batch.next_offset();
                 chunk = chunk.slice(batch.len()..);
             }
         }
-        Ok((MetadataLog { log, producer_ids: next_producer_id..next_producer_id }, topics))
+        let next = stored.next_producer_id;
+        Ok((MetadataLog { log, producer_ids: next..next }, stored))
     }
 
     /// Writes a topic, or its deletion.
@@ -110,6 +171,20 @@ impl MetadataLog {
         let value =
             value.map_err(|error| BrokerError::Malformed { what: name.to_owned(), reason: error.to_string() })?;
         self.append(&format!("{PREFIX}{name}"), value.as_deref(), now)
+    }
+
+    /// Writes what was changed of somebody's settings; nothing if there are none.
+    pub fn write_settings(
+        &mut self,
+        owner: &SettingsOwner,
+        settings: Option<&BTreeMap<String, String>>,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
+        let key = owner.key();
+        let record = settings.map(|configs| SettingsRecord { version: VERSION, configs: configs.clone() });
+        let value = record.as_ref().map(serde_json::to_vec).transpose();
+        let value = value.map_err(|error| BrokerError::Malformed { what: key.clone(), reason: error.to_string() })?;
+        self.append(&key, value.as_deref(), now)
     }
 
     /// A number that no producer has had.

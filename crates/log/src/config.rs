@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tidewater_protocol::Compression;
+use tidewater_types::Timestamp;
+
 /// What happens to old records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupPolicy {
@@ -59,6 +62,25 @@ pub struct LogConfig {
     pub flush_messages: Option<u64>,
     /// `message.timestamp.type`. Default CreateTime.
     pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how far behind the broker's clock producers' timestamps may be; `None` for ever. Default none.
+    pub timestamp_before: Option<Duration>,
+    /// `message.timestamp.after.max.ms`: how far ahead of it. Default 1 hour.
+    pub timestamp_after: Option<Duration>,
+    /// `max.compaction.lag.ms`: records are compacted when they are this old, however few; `None` for never. Default none.
+    pub max_compaction_lag: Option<Duration>,
+    /// `compression.type`: how batches are packed in the log; `None` (`producer`) as they come. Default none.
+    pub compression: Option<Compression>,
+}
+
+impl LogConfig {
+    /// Whether a producer may give a record this timestamp at a time.
+    pub fn allows_timestamp(&self, timestamp: Timestamp, now: Timestamp) -> bool {
+        let exceeds =
+            |distance: i64, limit: Option<Duration>| limit.is_some_and(|limit| distance > Timestamp::from(limit).0);
+        let behind = now.0.saturating_sub(timestamp.0);
+        timestamp == Timestamp::NONE
+            || !(exceeds(behind, self.timestamp_before) || exceeds(behind.saturating_neg(), self.timestamp_after))
+    }
 }
 
 impl Default for LogConfig {
@@ -78,6 +100,10 @@ impl Default for LogConfig {
             min_dirty_ratio: 0.5,
             flush_messages: None,
             timestamp_type: TimestampType::CreateTime,
+            timestamp_before: None,
+            timestamp_after: Some(Duration::from_secs(3600)),
+            max_compaction_lag: None,
+            compression: None,
         }
     }
 }

@@ -376,6 +376,13 @@ impl PartitionLog {
             // It was written, and the producer has not heard of it.
             return Ok(Appended { first: written.first(), next: written.next(), append_time: None });
         }
+        if let Some(compression) = self.config.compression
+            && batches.iter().any(|batch| !batch.compression().is_ok_and(|codec| codec == compression))
+        {
+            let packed = batches.iter().map(|batch| batch.repacked(compression)).collect::<Result<Vec<_>, _>>()?;
+            let lengths: Vec<usize> = packed.iter().map(Bytes::len).collect();
+            return self.append_checked(packed.concat().into(), &lengths, now);
+        }
         let lengths: Vec<usize> = batches.iter().map(Batch::len).collect();
         drop(batches);
         self.append_checked(records, &lengths, now)
@@ -485,7 +492,10 @@ impl PartitionLog {
         let limit = self.config.segment_bytes.min(SEGMENT_LIMIT_BYTES);
         let full = active.size + batch.len() as u64 > limit;
         let aged = active.first_timestamp.is_some_and(|first| {
-            batch.max_timestamp().0.saturating_sub(first.0) > Timestamp::from(self.config.segment_age).0
+            // What must be compacted in time must be in a closed segment by then.
+            let lag = self.config.max_compaction_lag.filter(|_| self.config.cleanup.compact);
+            let age = lag.map_or(self.config.segment_age, |lag| lag.min(self.config.segment_age));
+            batch.max_timestamp().0.saturating_sub(first.0) > Timestamp::from(age).0
         });
         let wide = batch.last_offset().0 - active.base.0 > i64::from(u32::MAX >> 1);
         if active.size > 0 && (full || aged || wide) { self.roll() } else { Ok(()) }

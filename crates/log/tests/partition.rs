@@ -539,3 +539,42 @@ fn a_closed_segment_holds_one_file_open() {
     assert_eq!(open_files(), segments + 2);
     assert_eq!(read_all(&log, Offset(0)).len(), 60);
 }
+
+#[test]
+fn batches_are_packed_as_the_topic_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig { compression: Some(Compression::Zstd), ..LogConfig::default() };
+    let (mut log, _) = open_with(&Disk::new(), folder.path(), config, false);
+    append(&mut log, &[(1, "a", Some("x")), (5, "b", None)]);
+    log.set_config(LogConfig { compression: Some(Compression::None), ..LogConfig::default() });
+    let packed = Batch::parse(&log.read(Offset(0), LIMIT).unwrap()).unwrap();
+    log.append(packed.bytes().clone(), NOW).unwrap();
+    log.raise_high_watermark(Offset(4));
+    let codecs = [Offset(0), Offset(2)].map(|at| Batch::parse(&log.read(at, LIMIT).unwrap()).unwrap().compression());
+    assert!(matches!(codecs, [Ok(Compression::Zstd), Ok(Compression::None)]), "{codecs:?}");
+    let keys: Vec<_> = read_all(&log, Offset(0)).into_iter().map(|(at, key, _)| (at, key)).collect();
+    assert_eq!(keys, [(0, "a"), (1, "b"), (2, "a"), (3, "b")].map(|(at, key)| (at, key.to_owned())));
+}
+
+#[test]
+fn what_is_old_is_compacted_however_little_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let lag = Duration::from_millis(1000);
+    let config = LogConfig { min_dirty_ratio: 1.0, max_compaction_lag: Some(lag), ..compacted_config() };
+    let (mut log, _) = open_with(&Disk::new(), folder.path(), config, false);
+    append(&mut log, &[(0, "a", Some("old"))]);
+    log.roll().unwrap();
+    let clean_to = compact(&mut log, Offset::ZERO, Timestamp(0));
+    append(&mut log, &[(100, "a", Some("new"))]);
+    log.roll().unwrap();
+    assert!(log.plan_compaction(clean_to, Timestamp(1100)).is_none());
+    assert!(log.plan_compaction(clean_to, Timestamp(1101)).is_some());
+}
+
+#[test]
+fn timestamps_have_bounds() {
+    let config = LogConfig { timestamp_before: Some(Duration::from_millis(10)), ..LogConfig::default() };
+    let allows = |timestamp| config.allows_timestamp(Timestamp(timestamp), Timestamp(1000));
+    assert!(allows(990) && allows(1000) && allows(3_601_000) && allows(-1));
+    assert!(!allows(989) && !allows(3_601_001));
+}

@@ -74,6 +74,12 @@ impl Compression {
         })
     }
 
+    /// The codec of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+        all.into_iter().find(|codec| codec.name() == name)
+    }
+
     /// The codec's name in `compression.type`.
     pub const fn name(self) -> &'static str {
         match self {

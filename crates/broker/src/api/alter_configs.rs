@@ -1,4 +1,4 @@
-//! AlterConfigs, of topics: what is not named goes back to its default.
+//! AlterConfigs: what is not named goes back to its default.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,11 @@ use tidewater_protocol::messages::alter_configs_request::AlterConfigsResource;
 use tidewater_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use tidewater_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
-use super::{check_alterable, explain, text};
+use super::{BROKER_RESOURCE, TOPIC_RESOURCE, alter_settings, text};
 use crate::admin::SettingChange;
 use crate::broker::Shared;
+use crate::dynamic::broker_owner;
+use crate::metadata::SettingsOwner;
 
 pub(crate) fn handle(shared: &Shared, request: &AlterConfigsRequest) -> AlterConfigsResponse {
     let responses = request.resources.iter().map(|resource| {
@@ -25,9 +27,12 @@ pub(crate) fn handle(shared: &Shared, request: &AlterConfigsRequest) -> AlterCon
 }
 
 fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), (ResponseError, String)> {
-    check_alterable(resource.resource_type)?;
-    let name = resource.resource_name.to_string();
-    let own = shared.topic(&name).map(|topic| topic.record.configs.clone()).unwrap_or_default();
+    let name = &*resource.resource_name;
+    let own = match resource.resource_type {
+        TOPIC_RESOURCE => shared.topic(name).map(|topic| topic.record.configs.clone()).unwrap_or_default(),
+        BROKER_RESOURCE => shared.dynamic(&broker_owner(name)?),
+        _ => shared.dynamic(&SettingsOwner::Group(name.to_owned())),
+    };
     let mut changes: BTreeMap<String, SettingChange> =
         own.into_keys().map(|setting| (setting, SettingChange::Delete)).collect();
     for config in &resource.configs {
@@ -37,5 +42,5 @@ fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) 
         };
         changes.insert(setting, SettingChange::Set(value.to_string()));
     }
-    shared.alter_settings(&name, changes.into_iter().collect(), validate_only).map_err(|error| explain(&name, error))
+    alter_settings(shared, (resource.resource_type, name), changes.into_iter().collect(), validate_only)
 }

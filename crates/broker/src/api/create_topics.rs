@@ -8,9 +8,10 @@ use tidewater_protocol::messages::create_topics_request::CreatableTopic;
 use tidewater_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use tidewater_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-use super::{effective, explain, text};
+use super::{explain, text};
 use crate::broker::{NODE, Shared};
-use crate::config::topic_settings;
+use crate::config::{TopicSetting, topic_settings};
+use crate::dynamic::Source;
 use crate::topics::OpenTopic;
 
 /// One node has one replica; −1 leaves it to the broker.
@@ -83,9 +84,14 @@ fn create(
 
 /// All settings of a topic.
 fn settings(shared: &Shared, open: &OpenTopic) -> Vec<CreatableTopicConfigs> {
-    let setting = |(name, default): (&'static str, &'static str)| {
-        let (value, source) = effective(shared, open, name, default);
-        CreatableTopicConfigs::default().with_name(text(name)).with_value(Some(text(value))).with_config_source(source)
+    let setting = |setting: &'static TopicSetting| {
+        let given = shared.given_to_topic(open, setting).into_iter().next();
+        let (value, source) =
+            given.map_or((setting.default.to_owned(), Source::Default), |given| (given.value, given.source));
+        CreatableTopicConfigs::default()
+            .with_name(text(setting.name))
+            .with_value(Some(text(value)))
+            .with_config_source(source as i8)
     };
     topic_settings().map(setting).collect()
 }

@@ -1,47 +1,129 @@
-//! DescribeConfigs, of topics: all their settings, the default ones too.
+//! DescribeConfigs: all settings of a topic, a broker, or a group, the default ones too.
 
-use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use tidewater_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
+use tidewater_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
 use tidewater_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use tidewater_protocol::{RequestContext, ResponseError};
 
-use super::{TOPIC_RESOURCE, effective, explain, text};
+use super::{BROKER_RESOURCE, GROUP_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, TOPIC_RESOURCE, explain, text};
 use crate::admin::TopicError;
 use crate::broker::Shared;
 use crate::config::topic_settings;
+use crate::dynamic::{Given, Kind, Source, broker_owner};
+use crate::groups::GROUP_SETTINGS;
+use crate::metadata::SettingsOwner;
+use crate::properties::{find_known, known_names};
 
-pub(crate) fn handle(shared: &Shared, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+/// From this version on, kinds of settings are told.
+const KINDS: i16 = 3;
+
+pub(crate) fn handle(
+    shared: &Shared,
+    context: &RequestContext,
+    request: &DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
     let results = request.resources.iter().map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         match describe(shared, resource) {
-            Ok(configs) => result.with_configs(configs),
+            Ok(found) => {
+                let wanted = resource.configuration_keys.as_ref().filter(|wanted| !wanted.is_empty());
+                let is_wanted =
+                    |setting: &Setting| wanted.is_none_or(|wanted| wanted.iter().any(|name| **name == *setting.name));
+                let found = found.into_iter().filter(is_wanted);
+                let results = found.map(|setting| setting.result(context, request.include_synonyms));
+                result.with_configs(results.collect())
+            }
             Err((code, message)) => result.with_error_code(code.code()).with_error_message(Some(text(message))),
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
 }
 
-fn describe(
-    shared: &Shared,
-    resource: &DescribeConfigsResource,
-) -> Result<Vec<DescribeConfigsResourceResult>, (ResponseError, String)> {
-    if resource.resource_type != TOPIC_RESOURCE {
-        return Err((ResponseError::InvalidRequest, "only settings of topics can be described".to_owned()));
+/// A setting, and the values that it is given.
+struct Setting {
+    name: String,
+    kind: Kind,
+    read_only: bool,
+    /// What it is if it is given none.
+    default: Option<String>,
+    given: Vec<Given>,
+}
+
+impl Setting {
+    fn result(self, context: &RequestContext, with_synonyms: bool) -> DescribeConfigsResourceResult {
+        let first = self.given.first();
+        let value = first.map_or(self.default, |given| Some(given.value.clone()));
+        let is_secret = self.kind == Kind::Password;
+        let result = DescribeConfigsResourceResult::default()
+            .with_name(text(self.name))
+            .with_value(value.filter(|_| !is_secret).map(text))
+            .with_read_only(self.read_only)
+            .with_config_source(first.map_or(Source::Default, |given| given.source) as i8)
+            .with_is_sensitive(is_secret);
+        let result = if context.version >= KINDS { result.with_config_type(self.kind as i8) } else { result };
+        if !with_synonyms {
+            return result;
+        }
+        let synonyms = self.given.into_iter().map(|given| {
+            DescribeConfigsSynonym::default()
+                .with_name(text(given.name))
+                .with_value(Some(given.value).filter(|_| !is_secret).map(text))
+                .with_source(given.source as i8)
+        });
+        result.with_synonyms(synonyms.collect())
     }
-    let name = resource.resource_name.to_string();
-    let topic = shared.topic(&name).ok_or_else(|| explain(&name, TopicError::Unknown))?;
-    let is_wanted = |name: &str| {
-        let wanted = resource.configuration_keys.as_ref();
-        wanted.is_none_or(|wanted| wanted.iter().any(|wanted| &**wanted == name))
-    };
-    let settings = topic_settings().filter(|(name, _)| is_wanted(name)).map(|(name, default)| {
-        let (value, source) = effective(shared, &topic, name, default);
-        DescribeConfigsResourceResult::default()
-            .with_name(text(name))
-            .with_value(Some(text(value)))
-            .with_config_source(source)
-    });
-    Ok(settings.collect())
+}
+
+fn describe(shared: &Shared, resource: &DescribeConfigsResource) -> Result<Vec<Setting>, (ResponseError, String)> {
+    let name = &*resource.resource_name;
+    match resource.resource_type {
+        TOPIC_RESOURCE => {
+            let topic = shared.topic(name).ok_or_else(|| explain(name, TopicError::Unknown))?;
+            let settings = topic_settings().map(|setting| Setting {
+                name: setting.name.to_owned(),
+                kind: setting.kind,
+                read_only: false,
+                default: Some(setting.default.to_owned()),
+                given: shared.given_to_topic(&topic, setting),
+            });
+            Ok(settings.collect())
+        }
+        BROKER_RESOURCE if broker_owner(name)? == SettingsOwner::Brokers => {
+            let settings = shared.given_to_brokers().into_iter().map(|given| {
+                let kind = find_known(&given.name).map_or(Kind::Text, |known| known.kind);
+                Setting { name: given.name.clone(), kind, read_only: false, default: None, given: vec![given] }
+            });
+            Ok(settings.collect())
+        }
+        BROKER_RESOURCE => {
+            let settings = known_names().filter_map(find_known).map(|known| Setting {
+                name: known.name.to_owned(),
+                kind: known.kind,
+                read_only: !known.dynamic,
+                default: None,
+                given: shared.given_to_broker(known),
+            });
+            Ok(settings.collect())
+        }
+        GROUP_RESOURCE if name.is_empty() => {
+            Err((ResponseError::InvalidRequest, "Default group resources are not allowed.".to_owned()))
+        }
+        GROUP_RESOURCE => {
+            let settings = GROUP_SETTINGS.iter().map(|setting| Setting {
+                name: setting.name.to_owned(),
+                kind: Kind::Int,
+                read_only: false,
+                default: None,
+                given: shared.given_to_group(name, setting),
+            });
+            Ok(settings.collect())
+        }
+        // There are none.
+        LOGGER_RESOURCE | METRICS_RESOURCE => Ok(Vec::new()),
+        other => Err((ResponseError::InvalidRequest, format!("there are no resources of type {other}"))),
+    }
 }

@@ -1,11 +1,11 @@
-//! IncrementalAlterConfigs, of topics.
+//! IncrementalAlterConfigs, of topics, brokers and groups.
 
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use tidewater_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use tidewater_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::{check_alterable, explain, text};
+use super::{alter_settings, text};
 use crate::admin::SettingChange;
 use crate::broker::Shared;
 
@@ -23,11 +23,9 @@ pub(crate) fn handle(shared: &Shared, request: &IncrementalAlterConfigsRequest) 
 }
 
 fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), (ResponseError, String)> {
-    check_alterable(resource.resource_type)?;
     let changes = resource.configs.iter().map(|config| Ok((config.name.to_string(), change(config)?)));
     let changes = changes.collect::<Result<Vec<_>, _>>()?;
-    let name = resource.resource_name.to_string();
-    shared.alter_settings(&name, changes, validate_only).map_err(|error| explain(&name, error))
+    alter_settings(shared, (resource.resource_type, &resource.resource_name), changes, validate_only)
 }
 
 /// What is asked for, by the numbers of `AlterConfigOp.OpType`.

@@ -4,14 +4,9 @@ use tidewater_protocol::messages::list_config_resources_response::ConfigResource
 use tidewater_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
 
-use super::{TOPIC_RESOURCE, text};
+use super::{BROKER_RESOURCE, GROUP_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, TOPIC_RESOURCE, text};
 use crate::broker::{NODE, Shared};
 
-/// `ConfigResource.Type`.
-const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
-const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
 /// From this version on, a request names the types that it wants.
 const NAMES_TYPES: i16 = 1;
 
@@ -20,9 +15,9 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: &ListConfigResourcesRequest,
 ) -> ListConfigResourcesResponse {
-    let all = [TOPIC_RESOURCE, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+    let all = [TOPIC_RESOURCE, BROKER_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, GROUP_RESOURCE];
     let wanted: &[i8] = match context.version {
-        ..NAMES_TYPES => &[CLIENT_METRICS],
+        ..NAMES_TYPES => &[METRICS_RESOURCE],
         _ if request.resource_types.is_empty() => &all,
         _ => &request.resource_types,
     };
@@ -31,7 +26,8 @@ pub(crate) fn handle(
     }
     let names = |kind: i8| match kind {
         TOPIC_RESOURCE => shared.topics().keys().cloned().collect(),
-        BROKER | BROKER_LOGGER => vec![NODE.0.to_string()],
+        BROKER_RESOURCE | LOGGER_RESOURCE => vec![NODE.0.to_string()],
+        GROUP_RESOURCE => shared.groups_with_settings(),
         // None has settings.
         _ => Vec::new(),
     };

@@ -49,9 +49,10 @@ use tidewater_log::{Isolation, LogError, ProducerError};
 use tidewater_protocol::messages::TopicName;
 use tidewater_protocol::{BatchError, ResponseError, StrBytes};
 
-use crate::admin::TopicError;
+use crate::admin::{SettingChange, TopicError};
 use crate::broker::Shared;
-use crate::topics::OpenTopic;
+use crate::dynamic::broker_owner;
+use crate::metadata::SettingsOwner;
 
 /// The error code that Kafka has for a log's failure.
 pub(crate) fn error_code(error: &LogError) -> i16 {
@@ -104,26 +105,30 @@ pub(crate) fn topic_name(name: &str) -> TopicName {
 /// `AclOperation`s on a group, as bits: read, delete, describe, describe and alter its settings.
 pub(crate) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
-/// `ConfigResource.Type`: a topic.
+/// `ConfigResource.Type`.
 pub(crate) const TOPIC_RESOURCE: i8 = 2;
+pub(crate) const BROKER_RESOURCE: i8 = 4;
+pub(crate) const LOGGER_RESOURCE: i8 = 8;
+pub(crate) const METRICS_RESOURCE: i8 = 16;
+pub(crate) const GROUP_RESOURCE: i8 = 32;
 
-/// Whether settings of such a resource can be changed.
-pub(crate) fn check_alterable(resource_type: i8) -> Result<(), (ResponseError, String)> {
+/// Changes settings of a resource, all together or none.
+pub(crate) fn alter_settings(
+    shared: &Shared,
+    (resource_type, name): (i8, &str),
+    changes: Vec<(String, SettingChange)>,
+    validate_only: bool,
+) -> Result<(), (ResponseError, String)> {
     match resource_type {
-        TOPIC_RESOURCE => Ok(()),
-        _ => Err((ResponseError::InvalidRequest, "only settings of topics can be changed".to_owned())),
-    }
-}
-
-/// The value of a topic's setting, and where it comes from: `ConfigSource`.
-pub(crate) fn effective<'a>(shared: &'a Shared, topic: &'a OpenTopic, name: &str, default: &'a str) -> (&'a str, i8) {
-    const OF_THE_TOPIC: i8 = 1;
-    const OF_THE_BROKER: i8 = 4;
-    const DEFAULT: i8 = 5;
-    match (topic.record.configs.get(name), shared.settings.topic_defaults.get(name)) {
-        (Some(own), _) => (own, OF_THE_TOPIC),
-        (None, Some(given)) => (given, OF_THE_BROKER),
-        (None, None) => (default, DEFAULT),
+        TOPIC_RESOURCE => shared.alter_settings(name, changes, validate_only).map_err(|error| explain(name, error)),
+        BROKER_RESOURCE => shared.alter_dynamic(broker_owner(name)?, changes, validate_only),
+        GROUP_RESOURCE if name.is_empty() => {
+            Err((ResponseError::InvalidRequest, "Default group resources are not allowed.".to_owned()))
+        }
+        GROUP_RESOURCE => shared.alter_dynamic(SettingsOwner::Group(name.to_owned()), changes, validate_only),
+        other => {
+            Err((ResponseError::InvalidRequest, format!("settings of resources of type {other} cannot be changed")))
+        }
     }
 }
 

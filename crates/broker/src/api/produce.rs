@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
+use tidewater_log::{LogConfig, TimestampType};
 use tidewater_protocol::messages::produce_request::TopicProduceData;
-use tidewater_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use tidewater_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use tidewater_protocol::messages::{ProduceRequest, ProduceResponse};
 use tidewater_protocol::{
     Batch, BatchError, CompressionError, NO_PRODUCER_ID, NO_SEQUENCE, RequestContext, ResponseError, UNPACK_LIMIT_BYTES,
 };
 
-use tidewater_types::TopicPartition;
+use tidewater_types::{Timestamp, TopicPartition};
 
 use super::{error_code, text};
 use crate::broker::Shared;
@@ -61,7 +64,17 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
             // Who is in this process builds batches with this program's own code.
             if context.caller.listener.is_some() {
                 match check(&records, request.transactional_id.is_some()) {
-                    Ok(length) => records.truncate(length),
+                    Ok(batch) => {
+                        let wrong = wrong_timestamps(&batch, partition.lock().config(), shared.now());
+                        records.truncate(batch.len());
+                        if !wrong.is_empty() {
+                            let what = "One or more records have been rejected due to invalid timestamp";
+                            let response =
+                                refused(ResponseError::InvalidTimestamp).with_error_message(Some(text(what)));
+                            partitions.push(response.with_record_errors(wrong));
+                            continue;
+                        }
+                    }
                     Err((code, message)) => {
                         partitions.push(refused(code).with_error_message(Some(text(message))));
                         continue;
@@ -179,9 +192,35 @@ pub(super) fn transaction_error(error: ResponseError, joining: Joining, knows_ab
     }
 }
 
-/// Checks what a client sent: one batch, whole, as its header says; gives its length. Bytes behind it that are no batch are left
+/// The records whose timestamps a topic does not take.
+fn wrong_timestamps(batch: &Batch, config: &LogConfig, now: Timestamp) -> Vec<BatchIndexAndErrorMessage> {
+    if config.timestamp_type == TimestampType::LogAppendTime {
+        return Vec::new();
+    }
+    let is_stamped = batch.is_log_append_time();
+    // The records of a batch lie between these, so that most batches need not be looked at.
+    let [base, max] = [batch.base_timestamp(), batch.max_timestamp()].map(|at| config.allows_timestamp(at, now));
+    if base && max && config.timestamp_before.is_none() && !is_stamped {
+        return Vec::new();
+    }
+    let Ok(records) = batch.records(UNPACK_LIMIT_BYTES) else { return Vec::new() };
+    let wrong = records.iter().flatten().enumerate().filter_map(|(index, record)| {
+        let message = if is_stamped {
+            "Invalid timestamp type: a producer should not set it to LogAppendTime.".to_owned()
+        } else if config.allows_timestamp(record.timestamp, now) {
+            return None;
+        } else {
+            format!("Timestamp {} of message with offset {} is out of range.", record.timestamp.0, record.offset)
+        };
+        let error = BatchIndexAndErrorMessage::default().with_batch_index(index as i32);
+        Some(error.with_batch_index_error_message(Some(text(message))))
+    });
+    wrong.collect()
+}
+
+/// Checks what a client sent: one batch, whole, as its header says; gives the batch. Bytes behind it that are no batch are left
 /// out. The codes are those that Apache Kafka was seen to answer.
-fn check(records: &Bytes, has_transaction: bool) -> Result<usize, Refusal> {
+fn check(records: &Bytes, has_transaction: bool) -> Result<Batch, Refusal> {
     let refuse = |code: ResponseError, what: &str| Err((code, what.to_owned()));
     let invalid = |what| refuse(ResponseError::InvalidRecord, what);
     let batch = match Batch::parse(records) {
@@ -217,7 +256,7 @@ fn check(records: &Bytes, has_transaction: bool) -> Result<usize, Refusal> {
         Err(error) => return Err((ResponseError::UnknownServerError, error.to_string())),
     };
     match records.iter().find_map(Result::err) {
-        None => Ok(batch.len()),
+        None => Ok(batch),
         Some(error) => Err((ResponseError::InvalidRecord, error.to_string())),
     }
 }

@@ -70,6 +70,7 @@ impl Shared {
         topics: &BTreeMap<String, Arc<OpenTopic>>,
         change: impl FnOnce(&mut Groups, &mut Outside<'_>) -> R,
     ) -> R {
+        let own_settings = self.group_settings.read().unwrap_or_else(PoisonError::into_inner);
         let mut groups = self.groups();
         let before = groups.next_deadline();
         let mut journal = TopicJournal { shared: self, topic };
@@ -77,6 +78,7 @@ impl Shared {
             now: self.settings.clock.monotonic(),
             wall: self.now(),
             settings: &self.settings.groups,
+            own_settings: &own_settings,
             journal: &mut journal,
             topics: &TopicsNow { shared: self, topics },
             new_id: &mut random_id,

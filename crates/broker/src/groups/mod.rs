@@ -8,11 +8,13 @@ mod classic;
 mod consumer;
 mod offsets;
 mod records;
+mod settings;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +40,8 @@ use records::{
     Change, GROUP_LIMIT_BYTES, Key, Part, group_key, offset_key, offset_value, read_change, read_group_value, read_key,
     read_offset_value,
 };
+use settings::MemberTimes;
+pub(crate) use settings::{GROUP_SETTINGS, GroupSetting, OwnSettings, check_group_setting};
 
 /// What groups may be like, by the broker's settings for them.
 #[derive(Clone, Debug)]
@@ -54,6 +58,10 @@ pub struct GroupSettings {
     pub consumer_session_timeout: Duration,
     /// `group.consumer.heartbeat.interval.ms`. Default 5 s.
     pub consumer_heartbeat_interval: Duration,
+    /// What a group may set for itself: `group.consumer.min.session.timeout.ms` to `…max…`. Default 45 s to 60 s.
+    pub consumer_session_bounds: RangeInclusive<Duration>,
+    /// `group.consumer.min.heartbeat.interval.ms` to `…max…`. Default 5 s to 15 s.
+    pub consumer_heartbeat_bounds: RangeInclusive<Duration>,
     /// `group.consumer.max.size`. Default as many as there are.
     pub consumer_max_size: usize,
     /// `offsets.retention.minutes`: how long offsets of nobody are kept. Default 7 days.
@@ -71,6 +79,8 @@ impl Default for GroupSettings {
             max_size: i32::MAX as usize,
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),
+            consumer_heartbeat_bounds: Duration::from_secs(5)..=Duration::from_secs(15),
             consumer_max_size: i32::MAX as usize,
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             offsets_check_interval: Duration::from_secs(600),
@@ -97,10 +107,19 @@ pub(crate) struct Outside<'a> {
     pub now: Duration,
     pub wall: Timestamp,
     pub settings: &'a GroupSettings,
+    /// What groups have set for themselves.
+    pub own_settings: &'a OwnSettings,
     pub journal: &'a mut dyn Journal,
     pub topics: &'a dyn Topics,
     /// Makes the end of a new member's id.
     pub new_id: &'a mut dyn FnMut() -> Uuid,
+}
+
+impl Outside<'_> {
+    /// The times that hold for a group's members.
+    fn times_of(&self, group: &str) -> MemberTimes {
+        self.own_settings.of(group, self.settings)
+    }
 }
 
 /// Who commits offsets.
@@ -231,11 +250,11 @@ impl Groups {
     }
 
     /// All records were replayed: time begins to count.
-    pub fn start(&mut self, now: Duration, settings: &GroupSettings) {
-        for group in self.groups.values() {
+    pub fn start(&mut self, now: Duration, settings: &GroupSettings, own: &OwnSettings) {
+        for (name, group) in &self.groups {
             match group {
                 Group::Classic(group) => group.start(now, &mut self.timers),
-                Group::Consumer(group) => group.start(now, settings.consumer_session_timeout, &mut self.timers),
+                Group::Consumer(group) => group.start(now, own.of(name, settings).session_timeout, &mut self.timers),
             }
         }
         self.expire_later(now, settings);

@@ -69,6 +69,7 @@ struct Around {
     log: Log,
     now: Duration,
     settings: GroupSettings,
+    own_settings: OwnSettings,
     topics: SomeTopics,
     /// Ids given so far.
     made: u128,
@@ -80,6 +81,7 @@ impl Default for Around {
             log: Log::default(),
             now: Duration::from_secs(1),
             settings: GroupSettings::default(),
+            own_settings: OwnSettings::default(),
             topics: SomeTopics::default(),
             made: 0,
         }
@@ -93,6 +95,7 @@ impl Around {
             now: self.now,
             wall: Timestamp(self.now.as_millis() as i64),
             settings: &self.settings,
+            own_settings: &self.own_settings,
             journal: &mut self.log,
             topics: &self.topics,
             new_id: &mut || {
@@ -109,7 +112,7 @@ impl Around {
         for (key, value) in &self.log.records {
             groups.replay(None, key, value.as_deref());
         }
-        groups.start(self.now, &self.settings);
+        groups.start(self.now, &self.settings, &self.own_settings);
         groups
     }
 }

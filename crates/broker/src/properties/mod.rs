@@ -3,6 +3,7 @@
 mod known;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +12,10 @@ use tidewater_env::Disk;
 use tidewater_types::{nearest_name, property_lines};
 
 use crate::config::check_topic_settings;
+use crate::dynamic::Settings;
 use crate::{BrokerError, BrokerSettings, Listener, ServerSettings};
+use known::KNOWN;
+pub(crate) use known::Known;
 
 /// Settings of a broker that give the default of a topic's setting, with the factor that makes milliseconds of a time.
 const TOPIC_DEFAULTS: [(&str, &str, i64); 20] = [
@@ -66,6 +70,32 @@ const WITHOUT_EFFECT: [(&str, &str); 24] = [
     ("quota.", "there are no quotas"),
 ];
 
+/// A setting of a broker, by its name.
+pub(crate) fn find_known(name: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.name == name)
+}
+
+/// The names of all settings of a broker.
+pub(crate) fn known_names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|known| known.name)
+}
+
+/// What a broker's settings make of topics' defaults, by the topics' names for them. Of several layers a later one counts more.
+pub(crate) fn topic_defaults<'a>(layers: impl IntoIterator<Item = &'a Settings>) -> Settings {
+    let mut defaults = Settings::new();
+    for layer in layers {
+        for (name, topic_name, factor) in TOPIC_DEFAULTS {
+            let Some(value) = layer.get(name) else { continue };
+            let value = match value.parse::<i64>() {
+                Ok(number) if factor > 1 && number >= 0 => number.saturating_mul(factor).to_string(),
+                _ => value.clone(),
+            };
+            defaults.insert(topic_name.to_owned(), value);
+        }
+    }
+    defaults
+}
+
 /// What a file of settings says.
 #[derive(Clone, Default)]
 pub struct BrokerConfig {
@@ -108,18 +138,11 @@ impl BrokerConfig {
         for (name, value) in &settings {
             config.set(name, value)?;
         }
-        for (name, topic_name, factor) in TOPIC_DEFAULTS {
-            let Some(value) = settings.get(name) else { continue };
-            let value = match value.parse::<i64>() {
-                Ok(number) if factor > 1 && number >= 0 => number.saturating_mul(factor).to_string(),
-                _ => value.clone(),
-            };
-            config.broker.topic_defaults.insert(topic_name.to_owned(), value);
-        }
-        check_topic_settings(&config.broker.topic_defaults)?;
+        check_topic_settings(&topic_defaults([&settings]))?;
         if let Some(advertised) = settings.get("advertised.listeners") {
             config.advertise(advertised)?;
         }
+        config.broker.properties = settings;
         Ok(config)
     }
 
@@ -149,6 +172,18 @@ impl BrokerConfig {
             }
             "group.consumer.heartbeat.interval.ms" => {
                 self.broker.groups.consumer_heartbeat_interval = millis(name, value)?;
+            }
+            "group.consumer.min.session.timeout.ms" => {
+                lower(&mut self.broker.groups.consumer_session_bounds, millis(name, value)?);
+            }
+            "group.consumer.max.session.timeout.ms" => {
+                raise(&mut self.broker.groups.consumer_session_bounds, millis(name, value)?);
+            }
+            "group.consumer.min.heartbeat.interval.ms" => {
+                lower(&mut self.broker.groups.consumer_heartbeat_bounds, millis(name, value)?);
+            }
+            "group.consumer.max.heartbeat.interval.ms" => {
+                raise(&mut self.broker.groups.consumer_heartbeat_bounds, millis(name, value)?);
             }
             "group.consumer.max.size" => self.broker.groups.consumer_max_size = number(name, value, 1)?,
             "offsets.retention.minutes" => {
@@ -185,13 +220,13 @@ impl BrokerConfig {
             "max.connections" => self.server.max_connections = number(name, value, 1)?,
             "connections.max.idle.ms" => self.server.max_idle = millis(name, value)?,
             _ if TOPIC_DEFAULTS.iter().any(|(known, ..)| *known == name) => {}
-            _ if known::KNOWN.contains(&name) || name.starts_with("listener.name.") => {
+            _ if find_known(name).is_some() || name.starts_with("listener.name.") => {
                 let reason = WITHOUT_EFFECT.iter().find(|(beginning, _)| name.starts_with(beginning));
                 let reason = reason.map_or("it is not built yet", |(_, reason)| reason);
                 self.warnings.push(format!("setting {name} has no effect: {reason}"));
             }
             _ => {
-                let nearest = nearest_name(name, known::KNOWN).unwrap_or_default();
+                let nearest = nearest_name(name, known_names()).unwrap_or_default();
                 return Err(refuse(name, format!("is unknown; did you mean {nearest}?")));
             }
         }
@@ -214,6 +249,16 @@ impl BrokerConfig {
 fn number<T: FromStr + PartialOrd + std::fmt::Display>(name: &str, value: &str, least: T) -> Result<T, BrokerError> {
     let number = value.parse::<T>().ok().filter(|number| *number >= least);
     number.ok_or_else(|| refuse(name, format!("{value:?} is not a number of at least {least}")))
+}
+
+/// Puts the lower end of a range elsewhere.
+fn lower(range: &mut RangeInclusive<Duration>, to: Duration) {
+    *range = to..=*range.end();
+}
+
+/// Puts the upper end of a range elsewhere.
+fn raise(range: &mut RangeInclusive<Duration>, to: Duration) {
+    *range = *range.start()..=to;
 }
 
 fn millis(name: &str, value: &str) -> Result<Duration, BrokerError> {
@@ -284,7 +329,7 @@ mod tests {
         assert_eq!(config.listeners[0].advertised, Some(("log.example".to_owned(), 9092)));
         assert_eq!(config.data.as_deref(), Some(Path::new("/tmp/kraft-combined-logs")));
         assert_eq!((config.broker.default_partitions, config.broker.auto_create_topics), (3, false));
-        assert_eq!(config.broker.topic_defaults["retention.ms"], "5000", "the finer unit counts");
+        assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "5000", "the finer unit counts");
         assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
         assert!(config.warnings[2].contains("process.roles"), "{:?}", config.warnings);
     }
@@ -295,7 +340,7 @@ mod tests {
             "num.partitions = 3\nlisteners = [\"127.0.0.1:0\", \"INSIDE://:9093\"]\n[log]\nretention.hours = 1\n";
         let config = read("broker.toml", text).unwrap();
         assert_eq!((config.broker.default_partitions, config.listeners.len()), (3, 2));
-        assert_eq!(config.broker.topic_defaults["retention.ms"], "3600000");
+        assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "3600000");
     }
 
     #[test]

@@ -84,7 +84,14 @@ impl PartitionLog {
             segments.iter().filter(|s| (s.next_offset > clean_to) == dirty).map(|segment| segment.size).sum()
         };
         let (clean, dirty) = (bytes(false), bytes(true));
-        let due = dirty > 0 && dirty as f64 >= self.config.min_dirty_ratio * (clean + dirty) as f64;
+        let oldest =
+            segments.iter().filter(|segment| segment.next_offset > clean_to).find_map(|one| one.first_timestamp);
+        let is_late = self
+            .config
+            .max_compaction_lag
+            .is_some_and(|lag| oldest.is_some_and(|oldest| now.0.saturating_sub(oldest.0) > Timestamp::from(lag).0));
+        let is_enough = dirty as f64 >= self.config.min_dirty_ratio * (clean + dirty) as f64;
+        let due = dirty > 0 && (is_enough || is_late);
         due.then(|| CompactionPlan {
             segments,
             clean_to,

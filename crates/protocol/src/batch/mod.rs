@@ -262,6 +262,27 @@ impl Batch {
         Ok(Records::new(self, body))
     }
 
+    /// The same batch packed another way.
+    ///
+    /// # Errors
+    /// When its records are not what the header says, or a codec fails.
+    pub fn repacked(&self, compression: Compression) -> Result<Bytes, BatchError> {
+        let records = self.records(crate::UNPACK_LIMIT_BYTES)?;
+        let mut builder = BatchBuilder::with_capacity(compression, self.len());
+        for record in records.iter() {
+            let record = record?;
+            let delta = (record.offset.0 - self.base_offset().0) as i32;
+            builder.push_at(delta, record.timestamp, record.key, record.value, &record.headers());
+        }
+        let stamp = ProducerStamp {
+            id: self.producer_id(),
+            epoch: self.producer_epoch(),
+            base_sequence: self.base_sequence(),
+            transactional: self.is_transactional(),
+        };
+        Ok(builder.finish_as(stamp)?)
+    }
+
     fn bad_records(&self, what: &'static str) -> BatchError {
         BatchError::BadRecords { offset: self.base_offset().0, what }
     }

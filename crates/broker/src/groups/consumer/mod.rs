@@ -263,7 +263,7 @@ impl ConsumerGroup {
         }
         timers.set(
             Timer::Heartbeat(self.name.clone(), id.clone()),
-            outside.now + outside.settings.consumer_session_timeout,
+            outside.now + outside.times_of(&self.name).session_timeout,
         );
         match member.current.state {
             MemberState::Unrevoked if member.current != before.current => {
@@ -274,7 +274,7 @@ impl ConsumerGroup {
                 timers.cancel(&Timer::Revocation(self.name.clone(), id.clone()));
             }
         }
-        let interval = outside.settings.consumer_heartbeat_interval.as_millis() as i32;
+        let interval = outside.times_of(&self.name).heartbeat_interval.as_millis() as i32;
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(text(&id)))
             .with_member_epoch(member.current.epoch)
@@ -547,7 +547,7 @@ impl ConsumerGroup {
         tracing::info!(group = &*self.name, member = id, "a member was not heard of, or kept what it must give up");
         if let Err((error, reason)) = self.dismiss(outside, timers, id) {
             tracing::warn!(group = &*self.name, member = id, %error, reason, "a member could not be removed; it is tried again");
-            let retry = outside.now + outside.settings.consumer_heartbeat_interval;
+            let retry = outside.now + outside.times_of(&self.name).heartbeat_interval;
             timers.set(Timer::Heartbeat(self.name.clone(), id.into()), retry);
         }
     }

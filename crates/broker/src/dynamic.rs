@@ -1,0 +1,295 @@
+//! Settings that change while the broker runs: of all brokers, of this one, and of groups. They are kept in the log of topics.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use tidewater_log::LogConfig;
+use tidewater_protocol::ResponseError;
+use tidewater_types::nearest_name;
+
+use crate::BrokerError;
+use crate::admin::{SettingChange, apply};
+use crate::broker::{NODE, Shared};
+use crate::config::{TopicSetting, check_topic_settings, topic_config};
+use crate::groups::{GROUP_SETTINGS, GroupSetting, OwnSettings, check_group_setting};
+use crate::metadata::SettingsOwner;
+use crate::properties::{Known, find_known, known_names, topic_defaults};
+use crate::topics::OpenTopic;
+
+/// Settings by their names.
+pub(crate) type Settings = BTreeMap<String, String>;
+
+/// `ConfigDef.Type`, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Boolean = 1,
+    Text = 2,
+    Int = 3,
+    Short = 4,
+    Long = 5,
+    Double = 6,
+    List = 7,
+    Class = 8,
+    Password = 9,
+}
+
+impl Kind {
+    /// Whether a value is one of its kind, with Apache Kafka's words for what is not.
+    pub fn check(self, value: &str) -> Result<(), &'static str> {
+        let value = value.trim();
+        let (is_one, what) = match self {
+            Kind::Boolean => (matches!(value, "true" | "false"), "Expected value to be either true or false"),
+            Kind::Int => (value.parse::<i32>().is_ok(), "Not a number of type INT"),
+            Kind::Short => (value.parse::<i16>().is_ok(), "Not a number of type SHORT"),
+            Kind::Long => (value.parse::<i64>().is_ok(), "Not a number of type LONG"),
+            Kind::Double => (value.parse::<f64>().is_ok(), "Not a number of type DOUBLE"),
+            Kind::Text | Kind::List | Kind::Class | Kind::Password => (true, ""),
+        };
+        if is_one { Ok(()) } else { Err(what) }
+    }
+}
+
+/// Where a value comes from: `ConfigSource`, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Topic = 1,
+    Broker = 2,
+    Brokers = 3,
+    File = 4,
+    Default = 5,
+    Group = 8,
+}
+
+/// A value that a setting is given somewhere. Of several, the first counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub name: String,
+    pub value: String,
+    pub source: Source,
+}
+
+/// What has settings that change.
+pub(crate) type DynamicSettings = BTreeMap<SettingsOwner, Settings>;
+
+/// What a broker's file of settings, and what was changed since, say of topics.
+pub(crate) fn defaults_of_topics(file: &Settings, dynamic: &DynamicSettings) -> Settings {
+    let layers = [Some(file), dynamic.get(&SettingsOwner::Brokers), dynamic.get(&SettingsOwner::Broker)];
+    topic_defaults(layers.into_iter().flatten())
+}
+
+/// What groups have set for themselves.
+pub(crate) fn settings_of_groups(dynamic: &DynamicSettings) -> OwnSettings {
+    let of_groups = dynamic.iter().filter_map(|(owner, settings)| match owner {
+        SettingsOwner::Group(name) => Some((name.clone(), settings.clone())),
+        SettingsOwner::Brokers | SettingsOwner::Broker => None,
+    });
+    OwnSettings::new(of_groups.collect())
+}
+
+impl Shared {
+    /// What was changed of somebody's settings.
+    pub fn dynamic(&self, owner: &SettingsOwner) -> Settings {
+        let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
+        dynamic.get(owner).cloned().unwrap_or_default()
+    }
+
+    /// What a topic's settings make, over those that the broker gives all topics.
+    pub fn topic_config(&self, own: &Settings) -> Result<LogConfig, BrokerError> {
+        let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
+        topic_config(&defaults_of_topics(&self.settings.properties, &dynamic), own)
+    }
+
+    /// The values that a setting of the broker is given.
+    pub fn given_to_broker(&self, known: &Known) -> Vec<Given> {
+        let given = |source: Source, settings: &Settings| {
+            let value = settings.get(known.name)?.clone();
+            Some(Given { name: known.name.to_owned(), value, source })
+        };
+        let default = known.default.map(|value| Given {
+            name: known.name.to_owned(),
+            value: value.to_owned(),
+            source: Source::Default,
+        });
+        let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |owner, source| dynamic.get(&owner).and_then(|settings| given(source, settings));
+        let all = [
+            of(SettingsOwner::Broker, Source::Broker),
+            of(SettingsOwner::Brokers, Source::Brokers),
+            given(Source::File, &self.settings.properties),
+            default,
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    /// The values that a setting of a topic is given: its own, and those of the broker's setting that is its default.
+    pub fn given_to_topic(&self, topic: &OpenTopic, setting: &TopicSetting) -> Vec<Given> {
+        let own = topic.record.configs.get(setting.name);
+        let own = own.map(|value| Given { name: setting.name.to_owned(), value: value.clone(), source: Source::Topic });
+        let known = setting.broker.and_then(find_known);
+        own.into_iter().chain(known.map(|known| self.given_to_broker(known)).unwrap_or_default()).collect()
+    }
+
+    /// The values that a setting of a group is given.
+    pub fn given_to_group(&self, group: &str, setting: &GroupSetting) -> Vec<Given> {
+        let own = self.dynamic(&SettingsOwner::Group(group.to_owned())).remove(setting.name);
+        let own = own.map(|value| Given { name: setting.name.to_owned(), value, source: Source::Group });
+        let known = find_known(setting.broker).map(|known| self.given_to_broker(known)).unwrap_or_default();
+        own.into_iter().chain(known).collect()
+    }
+
+    /// What was changed for all brokers.
+    pub fn given_to_brokers(&self) -> Vec<Given> {
+        let given = |(name, value)| Given { name, value, source: Source::Brokers };
+        self.dynamic(&SettingsOwner::Brokers).into_iter().map(given).collect()
+    }
+
+    /// The groups that have settings of their own.
+    pub fn groups_with_settings(&self) -> Vec<String> {
+        let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
+        let name = |owner: &SettingsOwner| match owner {
+            SettingsOwner::Group(name) => Some(name.clone()),
+            _ => None,
+        };
+        dynamic.keys().filter_map(name).collect()
+    }
+
+    /// Changes settings of brokers or a group, all together or none.
+    pub fn alter_dynamic(
+        &self,
+        owner: SettingsOwner,
+        changes: Vec<(String, SettingChange)>,
+        validate_only: bool,
+    ) -> Result<(), (ResponseError, String)> {
+        // Held to the end, so that two changes do not write over each other.
+        let mut dynamic = self.dynamic.write().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = dynamic.get(&owner).cloned().unwrap_or_default();
+        let refuse = |what: String| match owner {
+            SettingsOwner::Group(_) => Err((ResponseError::InvalidConfig, what)),
+            SettingsOwner::Brokers | SettingsOwner::Broker => Err((ResponseError::InvalidRequest, what)),
+        };
+        for (name, change) in changes {
+            let checked = match &owner {
+                SettingsOwner::Group(_) => check_group_name(&name),
+                SettingsOwner::Brokers | SettingsOwner::Broker => check_broker_name(&name),
+            };
+            let (kind, default) = match checked {
+                Ok(found) => found,
+                Err(what) => return refuse(what),
+            };
+            let value = match &change {
+                SettingChange::Set(value) | SettingChange::Append(value) => Some(value.clone()),
+                SettingChange::Delete | SettingChange::Subtract(_) => None,
+            };
+            if let Some(value) = value
+                && let Err(what) = kind.check(&value)
+            {
+                return refuse(format!("Invalid value {value} for configuration {name}: {what}"));
+            }
+            if let Err(what) = apply(&mut settings, name, change, (kind == Kind::List).then_some(default)) {
+                return refuse(what);
+            }
+        }
+        let mut changed = dynamic.clone();
+        changed.insert(owner.clone(), settings.clone());
+        if matches!(owner, SettingsOwner::Group(_)) {
+            for (name, value) in &settings {
+                if let Err(what) = check_group_setting(&self.settings.groups, name, value) {
+                    return refuse(what);
+                }
+            }
+        } else if let Err(error) = check_topic_settings(&defaults_of_topics(&self.settings.properties, &changed)) {
+            return refuse(error.to_string());
+        }
+        if validate_only {
+            return Ok(());
+        }
+        let written = (!settings.is_empty()).then_some(&settings);
+        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        metadata.write_settings(&owner, written, self.now()).map_err(|error| {
+            tracing::error!(%error, "settings cannot be written");
+            (ResponseError::KafkaStorageError, error.to_string())
+        })?;
+        drop(metadata);
+        if settings.is_empty() {
+            changed.remove(&owner);
+        }
+        *dynamic = changed;
+        drop(dynamic);
+        match owner {
+            SettingsOwner::Group(_) => self.refresh_groups(),
+            SettingsOwner::Brokers | SettingsOwner::Broker => self.refresh_topics(),
+        }
+        Ok(())
+    }
+
+    /// Has all logs act on what the broker gives topics now.
+    fn refresh_topics(&self) {
+        for (name, topic) in self.topics().iter() {
+            match self.topic_config(&topic.record.configs) {
+                Ok(config) => topic.partitions.iter().for_each(|partition| partition.lock().set_config(config.clone())),
+                Err(error) => tracing::error!(topic = name, %error, "the broker's settings do not fit the topic's own"),
+            }
+        }
+    }
+
+    /// Has the groups act on their own settings.
+    fn refresh_groups(&self) {
+        let settings = settings_of_groups(&self.dynamic.read().unwrap_or_else(PoisonError::into_inner));
+        *self.group_settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+}
+
+fn check_broker_name(name: &str) -> Result<(Kind, &'static str), String> {
+    match find_known(name) {
+        Some(known) if known.dynamic => Ok((known.kind, known.default.unwrap_or_default())),
+        Some(_) => Err(format!("Cannot update these configs dynamically: [{name}]")),
+        None => {
+            let nearest = nearest_name(name, known_names()).unwrap_or_default();
+            Err(format!("Unknown broker config name: {name}; did you mean {nearest}?"))
+        }
+    }
+}
+
+fn check_group_name(name: &str) -> Result<(Kind, &'static str), String> {
+    match GROUP_SETTINGS.iter().find(|setting| setting.name == name) {
+        Some(_) => Ok((Kind::Int, "")),
+        None => Err(format!("Unknown group config name: {name}")),
+    }
+}
+
+/// Whose settings a resource of a request names: of all brokers, if the name is empty.
+pub(crate) fn broker_owner(name: &str) -> Result<SettingsOwner, (ResponseError, String)> {
+    match name {
+        "" => Ok(SettingsOwner::Brokers),
+        name if *name == NODE.0.to_string() => Ok(SettingsOwner::Broker),
+        other => {
+            let message = format!("Unexpected broker id, expected {} or empty string, but received {other}", NODE.0);
+            Err((ResponseError::InvalidRequest, message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_of_their_kinds() {
+        assert_eq!(Kind::Int.check("17"), Ok(()));
+        assert_eq!(Kind::Int.check("words"), Err("Not a number of type INT"));
+        assert_eq!(Kind::Int.check("9223372036854775807"), Err("Not a number of type INT"));
+        assert_eq!(Kind::Long.check("9223372036854775807"), Ok(()));
+        assert!(Kind::Boolean.check("yes").is_err());
+    }
+
+    #[test]
+    fn a_later_layer_counts_more() {
+        let settings = |name: &str, value: &str| Settings::from([(name.to_owned(), value.to_owned())]);
+        let file = settings("log.retention.hours", "1");
+        let mut dynamic = DynamicSettings::new();
+        assert_eq!(defaults_of_topics(&file, &dynamic)["retention.ms"], "3600000");
+        dynamic.insert(SettingsOwner::Broker, settings("log.retention.ms", "5"));
+        dynamic.insert(SettingsOwner::Brokers, settings("log.retention.ms", "7"));
+        assert_eq!(defaults_of_topics(&file, &dynamic)["retention.ms"], "5");
+    }
+}
