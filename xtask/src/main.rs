@@ -2,7 +2,10 @@
 //!
 //! It only finds and starts programs, so that it compiles in seconds. Each step says what it does and how long it took.
 
+mod compat;
+mod fuzz;
 mod kafka;
+mod peer;
 mod setup;
 mod tidy;
 
@@ -17,10 +20,12 @@ cargo xtask COMMAND
   demo [..]             runs the news pipeline on real newswire (--help lists its options)
   test [--long]         runs all tests; --long also those that take longer
   tidy                  format, lints, docs, arrows between crates, and the rest of what makes code tidy
-  bench log             measures the log: append, fetch, recovery
+  bench log [--peer]    measures the log: append, fetch, recovery; or the broker beside Apache Kafka (--pairs N)
   bench core            measures the workloads on the task core alone, and its allocations
   bench streams [..]    measures the workloads (--workload W, --threads N, --json FILE)
+  compat [CLIENT..]     real clients against Apache Kafka, then against the broker here: a table
   kafka start|stop|tool a real Apache Kafka of one node or three (kafka --help)
+  fuzz [TARGET..]       random bytes at what reads bytes of others (--seconds N of each; needs the nightly compiler)
   golden PATH...        runs recorded cases of Kafka Streams (files or folders; --show NAME prints one)
 ";
 
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
         "test" => setup::check(false).and_then(|()| test(rest)),
         "tidy" => setup::check(false).and_then(|()| tidy::check()),
         "bench" => setup::check(false).and_then(|()| bench(rest)),
+        "compat" => setup::check(false).and_then(|()| compat::command(rest)),
+        "fuzz" => fuzz::command(rest),
         "kafka" => kafka::command(rest),
         "golden" => setup::check(false).and_then(|()| golden(rest)),
         "help" | "--help" | "-h" => {
@@ -115,10 +122,23 @@ fn test(arguments: &[String]) -> Step {
         }
     };
     run_with("tests", "cargo", &[&["test", "--workspace"], which].concat(), tools)?;
+    if long && fuzz::is_possible() {
+        fuzz::command(&[])?;
+    } else if long {
+        eprintln!(
+            "==> nothing is fuzzed: that needs Linux on x86-64, and the nightly compiler (rustup toolchain install nightly)"
+        );
+    }
     golden(&["tests/golden".to_owned()])
 }
 
 fn bench(arguments: &[String]) -> Step {
+    if let [log, peer, rest @ ..] = arguments
+        && (log.as_str(), peer.as_str()) == ("log", "--peer")
+    {
+        run("build", "cargo", &["build", "--workspace", "--bins"])?;
+        return peer::command(rest);
+    }
     run_built("bench", &["--example", "bench"], "examples/bench", arguments)
 }
 

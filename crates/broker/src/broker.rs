@@ -233,7 +233,7 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
     Some(match request {
         Request::Produce(request) => Response::Produce(api::produce::handle(shared, context, request)),
         Request::Fetch(request) => Response::Fetch(api::fetch::handle(shared, context, &request)),
-        Request::ListOffsets(request) => Response::ListOffsets(api::list_offsets::handle(shared, &request)),
+        Request::ListOffsets(request) => Response::ListOffsets(api::list_offsets::handle(shared, context, &request)),
         Request::Metadata(request) => Response::Metadata(api::metadata::handle(shared, context, &request)),
         Request::ApiVersions(request) => Response::ApiVersions(api::api_versions::handle(context, &request)),
         Request::DescribeCluster(request) => {
@@ -281,7 +281,7 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
             Response::OffsetForLeaderEpoch(api::offset_for_leader_epoch::handle(shared, &request))
         }
         Request::CreateTopics(request) => Response::CreateTopics(api::create_topics::handle(shared, &request)),
-        Request::DeleteTopics(request) => Response::DeleteTopics(api::delete_topics::handle(shared, &request)),
+        Request::DeleteTopics(request) => Response::DeleteTopics(api::delete_topics::handle(shared, context, &request)),
         Request::CreatePartitions(request) => {
             Response::CreatePartitions(api::create_partitions::handle(shared, &request))
         }

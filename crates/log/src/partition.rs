@@ -54,7 +54,7 @@ pub struct Appended {
     pub first: Offset,
     /// Offset behind the last one.
     pub next: Offset,
-    /// The broker's timestamp, if the topic uses LogAppendTime.
+    /// The broker's timestamp, if the topic uses LogAppendTime; that of the batch, if it was there before.
     pub append_time: Option<Timestamp>,
 }
 
@@ -374,7 +374,8 @@ impl PartitionLog {
             && let Some(written) = self.producers.check(batch)?
         {
             // It was written, and the producer has not heard of it.
-            return Ok(Appended { first: written.first(), next: written.next(), append_time: None });
+            let append_time = Some(written.time());
+            return Ok(Appended { first: written.first(), next: written.next(), append_time });
         }
         if let Some(compression) = self.config.compression
             && batches.iter().any(|batch| !batch.compression().is_ok_and(|codec| codec == compression))

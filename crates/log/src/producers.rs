@@ -97,6 +97,11 @@ impl Written {
         Offset(self.last_offset.0 - i64::from(self.offset_delta))
     }
 
+    /// Its latest timestamp.
+    pub fn time(&self) -> Timestamp {
+        self.timestamp
+    }
+
     /// Offset behind its last record.
     pub fn next(&self) -> Offset {
         self.last_offset.next()

@@ -1,5 +1,6 @@
 //! ConsumerGroupDescribe: groups of the consumer protocol, with their members.
 
+use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::consumer_group_describe_response::DescribedGroup;
 use tidewater_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 
@@ -11,6 +12,13 @@ pub(crate) fn handle(shared: &Shared, request: &ConsumerGroupDescribeRequest) ->
     let topics = shared.topics();
     let groups = shared.groups();
     let described = request.group_ids.iter().map(|name| {
+        if name.is_empty() {
+            let code = ResponseError::InvalidGroupId.code();
+            return DescribedGroup::default()
+                .with_group_id(name.clone())
+                .with_error_code(code)
+                .with_error_message(None);
+        }
         match groups.describe_consumer(name, &TopicsNow { shared, topics: &topics }) {
             Ok(group) if request.include_authorized_operations => group.with_authorized_operations(GROUP_OPERATIONS),
             Ok(group) => group,

@@ -1,5 +1,8 @@
 //! CreatePartitions: a topic gets more of them.
 
+use std::collections::BTreeSet;
+
+use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use tidewater_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
@@ -8,8 +11,14 @@ use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
+    let mut told = BTreeSet::new();
+    for topic in request.topics.iter().filter(|topic| told.insert(&topic.name)) {
         let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
+        if request.topics.iter().filter(|other| other.name == topic.name).count() > 1 {
+            let repeated = result.with_error_code(ResponseError::InvalidRequest.code());
+            results.push(repeated.with_error_message(Some(text("Duplicate topic name."))));
+            continue;
+        }
         results.push(match shared.add_partitions(&topic.name, topic.count) {
             Ok(()) => result,
             Err(error) => {

@@ -1,6 +1,6 @@
 //! CreateTopics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidewater_protocol::ResponseError;
@@ -20,7 +20,9 @@ const REPLICATION: [i16; 2] = [1, -1];
 pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTopicsResponse {
     let is_repeated =
         |topic: &CreatableTopic| request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
-    let results = request.topics.iter().map(|topic| {
+    // One that is named several times is told once.
+    let mut told = BTreeSet::new();
+    let results = request.topics.iter().filter(|topic| told.insert(&topic.name)).map(|topic| {
         let result = CreatableTopicResult::default()
             .with_name(topic.name.clone())
             .with_num_partitions(-1)
@@ -31,6 +33,7 @@ pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTo
         };
         match created {
             Ok(open) => result
+                .with_error_message(None)
                 .with_topic_id(open.record.id)
                 .with_num_partitions(open.record.partitions)
                 .with_replication_factor(1)

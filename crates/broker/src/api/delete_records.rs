@@ -8,6 +8,9 @@ use tidewater_types::{Offset, TopicPartition};
 use super::error_code;
 use crate::broker::Shared;
 
+/// All that may be read.
+const HIGH_WATERMARK: i64 = -1;
+
 pub(crate) fn handle(shared: &Shared, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
@@ -17,6 +20,9 @@ pub(crate) fn handle(shared: &Shared, request: &DeleteRecordsRequest) -> DeleteR
             let result = DeleteRecordsPartitionResult::default().with_partition_index(index).with_low_watermark(-1);
             if open.as_ref().is_none_or(|open| open.partition(index).is_none()) {
                 return result.with_error_code(ResponseError::UnknownTopicOrPartition.code());
+            }
+            if wanted.offset < HIGH_WATERMARK {
+                return result.with_error_code(ResponseError::OffsetOutOfRange.code());
             }
             let place = TopicPartition::new(&*topic.name.to_string(), index);
             match shared.delete_records(&place, Offset(wanted.offset)) {

@@ -4,7 +4,7 @@ use tidewater_protocol::messages::describe_cluster_response::DescribeClusterBrok
 use tidewater_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
 
-use super::text;
+use super::{CLUSTER_OPERATIONS, text};
 use crate::broker::{NODE, Shared};
 
 /// `EndpointType`: brokers, not controllers.
@@ -28,6 +28,10 @@ pub(crate) fn handle(
             .with_host(text(endpoint.host))
             .with_port(i32::from(endpoint.port))
     });
+    let response = match request.include_cluster_authorized_operations {
+        true => response.with_cluster_authorized_operations(CLUSTER_OPERATIONS),
+        false => response,
+    };
     response
         .with_cluster_id(text(shared.folder.cluster_id.as_str()))
         .with_controller_id(NODE)

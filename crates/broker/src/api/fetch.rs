@@ -91,6 +91,7 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
                 .with_high_watermark(-1)
                 .with_last_stable_offset(-1)
                 .with_log_start_offset(-1)
+                .with_aborted_transactions(None)
                 .with_records(Some(Bytes::new()));
             let result = match open.as_ref().map(|open| open.partition(wanted.partition)) {
                 Some(Some(partition)) => {

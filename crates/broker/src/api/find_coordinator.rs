@@ -10,6 +10,8 @@ use crate::broker::{NODE, Shared};
 /// `CoordinatorType`.
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+/// From this version on, a response has a message.
+const MESSAGES: i16 = 1;
 /// From this version on, a request has several keys.
 const SEVERAL_KEYS: i16 = 4;
 
@@ -23,9 +25,11 @@ pub(crate) fn handle(
         return FindCoordinatorResponse::default().with_coordinators(found.collect());
     }
     let found = find(shared, context, request.key_type, &request.key);
+    // Apache Kafka says so.
+    let message = found.error_message.filter(|message| !message.is_empty()).unwrap_or_else(|| text("NONE"));
     FindCoordinatorResponse::default()
         .with_error_code(found.error_code)
-        .with_error_message(found.error_message)
+        .with_error_message(Some(message).filter(|_| context.version >= MESSAGES))
         .with_node_id(found.node_id)
         .with_host(found.host)
         .with_port(found.port)

@@ -28,6 +28,8 @@ pub(crate) async fn handle(
     };
     if context.version < NULLABLE_PROTOCOL {
         response.protocol_name.get_or_insert_with(StrBytes::default);
+    } else if response.error_code != 0 {
+        response.protocol_name = None;
     }
     Some(response)
 }

@@ -1,16 +1,18 @@
 //! ListOffsets: the first offset, the end, the record with the largest timestamp, or the first record of at least a time.
 
 use tidewater_log::Isolation;
-use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use tidewater_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use tidewater_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use tidewater_protocol::{RequestContext, ResponseError};
 use tidewater_types::Timestamp;
 
 use super::{check_epoch, error_code, isolation};
 use crate::broker::Shared;
 use crate::topics::SharedPartition;
 
+/// From this version on, a response has the epoch of a partition's leader.
+const EPOCHS: i16 = 4;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -21,7 +23,7 @@ const LATEST_TIERED: i64 = -5;
 /// The first offset that waits to be moved there.
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
-pub(crate) fn handle(shared: &Shared, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &ListOffsetsRequest) -> ListOffsetsResponse {
     let isolation = isolation(request.isolation_level);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
@@ -35,15 +37,30 @@ pub(crate) fn handle(shared: &Shared, request: &ListOffsetsRequest) -> ListOffse
                     .with_timestamp(-1)
                     .with_offset(-1)
                     .with_leader_epoch(-1);
-                match open.as_ref().and_then(|open| open.partition(wanted.partition_index)) {
+                if context.version < known_since(wanted.timestamp) {
+                    return response.with_error_code(ResponseError::UnsupportedVersion.code());
+                }
+                let found = match open.as_ref().and_then(|open| open.partition(wanted.partition_index)) {
                     Some(partition) => find(partition, wanted, isolation, response),
                     None => response.with_error_code(ResponseError::UnknownTopicOrPartition.code()),
-                }
+                };
+                if context.version >= EPOCHS { found } else { found.with_leader_epoch(-1) }
             })
             .collect();
         topics.push(ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions));
     }
     ListOffsetsResponse::default().with_topics(topics)
+}
+
+/// The first version in which a special offset may be asked for.
+fn known_since(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    }
 }
 
 fn find(

@@ -5,16 +5,27 @@ use tidewater_protocol::messages::metadata_request::MetadataRequestTopic;
 use tidewater_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use tidewater_protocol::messages::{MetadataRequest, MetadataResponse};
+use tidewater_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
 
-use super::{text, topic_name};
+use super::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, text, topic_name};
 use crate::broker::{NODE, Shared};
 use crate::topics::{OpenTopic, is_internal, is_legal_name};
 
+/// From this version on, a request has a field for a topic's id.
+const ID_FIELD: i16 = 10;
+/// From this version on, a topic may be asked for by it.
+const BY_ID: i16 = 12;
+
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &MetadataRequest) -> MetadataResponse {
     let all = || shared.topics().iter().map(|(name, topic)| describe(name, topic)).collect();
-    let topics = match &request.topics {
+    // Before, a topic could not be asked for by its id, though there was a field for it.
+    if (ID_FIELD..BY_ID).contains(&context.version)
+        && request.topics.iter().flatten().any(|topic| topic.name.is_none() || !topic.topic_id.is_nil())
+    {
+        return refused(request);
+    }
+    let mut topics: Vec<MetadataResponseTopic> = match &request.topics {
         None => all(),
         // The first version had no null.
         Some(topics) if topics.is_empty() && context.version == 0 => all(),
@@ -23,17 +34,36 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Metada
             topics.iter().map(|wanted| find(shared, wanted, may_make)).collect()
         }
     };
+    if request.include_topic_authorized_operations {
+        let found = topics.iter_mut().filter(|topic| topic.error_code == 0);
+        found.for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+    }
     let brokers = shared.endpoint(context).map(|endpoint| {
         MetadataResponseBroker::default()
             .with_node_id(NODE)
             .with_host(text(endpoint.host))
             .with_port(i32::from(endpoint.port))
     });
-    MetadataResponse::default()
+    let response = match request.include_cluster_authorized_operations {
+        true => MetadataResponse::default().with_cluster_authorized_operations(CLUSTER_OPERATIONS),
+        false => MetadataResponse::default(),
+    };
+    response
         .with_brokers(brokers.into_iter().collect())
         .with_cluster_id(Some(text(shared.folder.cluster_id.as_str())))
         .with_controller_id(NODE)
         .with_topics(topics)
+}
+
+/// What is told of topics when a request is none.
+fn refused(request: &MetadataRequest) -> MetadataResponse {
+    let topics = request.topics.iter().flatten().map(|topic| {
+        MetadataResponseTopic::default()
+            .with_name(Some(topic.name.clone().unwrap_or_default()))
+            .with_topic_id(topic.topic_id)
+            .with_error_code(ResponseError::InvalidRequest.code())
+    });
+    MetadataResponse::default().with_cluster_id(None).with_controller_id(BrokerId(-1)).with_topics(topics.collect())
 }
 
 fn find(shared: &Shared, wanted: &MetadataRequestTopic, may_make: bool) -> MetadataResponseTopic {
@@ -42,6 +72,7 @@ fn find(shared: &Shared, wanted: &MetadataRequestTopic, may_make: bool) -> Metad
         return match found {
             Some((name, topic)) => describe(&name, &topic),
             None => MetadataResponseTopic::default()
+                .with_name(None)
                 .with_topic_id(wanted.topic_id)
                 .with_error_code(ResponseError::UnknownTopicId.code()),
         };

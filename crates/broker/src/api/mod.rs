@@ -102,6 +102,12 @@ pub(crate) fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
 }
 
+/// `AclOperation`s on a topic, as bits: read, write, create, delete, alter, describe, describe and alter its settings.
+pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+
+/// `AclOperation`s on the cluster: create, alter, describe, act in it, describe and alter its settings, write idempotently.
+pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
 /// `AclOperation`s on a group, as bits: read, delete, describe, describe and alter its settings.
 pub(crate) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 

@@ -624,7 +624,7 @@ impl ConsumerGroup {
                 .with_client_id(text(&metadata.client.id))
                 .with_client_host(text(&metadata.client.host))
                 .with_subscribed_topic_names(metadata.topics.iter().map(|topic| TopicName(text(topic))).collect())
-                .with_subscribed_topic_regex(metadata.regex.as_deref().map(text))
+                .with_subscribed_topic_regex(Some(text(metadata.regex.as_deref().unwrap_or_default())))
                 .with_assignment(place(&keys(&member.current.assigned)))
                 .with_target_assignment(place(self.target.get(id).unwrap_or(&Partitions::new())))
                 .with_member_type(CONSUMER_MEMBER)

@@ -1,0 +1,121 @@
+//! `cargo xtask compat`: real clients, each with one script, against Apache Kafka and then against the broker here. What a script
+//! prints for a feature on Apache Kafka is what is expected.
+//!
+//! A client is a folder of `compat/` with a `run.sh HOST:PORT`, which installs what it needs and prints lines `feature: result`.
+
+#![allow(clippy::disallowed_methods, reason = "xtask depends on no crate of the workspace")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::peer::{PORT, start_ours};
+use crate::{Step, kafka, root, run, tidy};
+
+/// What both brokers are set to.
+const SETTINGS: [&str; 2] = ["auto.create.topics.enable=true", "group.initial.rebalance.delay.ms=300"];
+/// Features that differ, and why they may.
+const KNOWN: &str = "compat/known.txt";
+
+/// What a client saw, by feature.
+type Seen = BTreeMap<String, String>;
+
+fn see(client: &Path, address: &str) -> Result<Seen, String> {
+    let output = Command::new("bash")
+        .arg(client.join("run.sh"))
+        .arg(address)
+        .stderr(Stdio::null())
+        .output()
+        .map_err(|error| format!("bash cannot be run: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut seen = Seen::new();
+    for line in text.lines() {
+        if let Some((feature, result)) = line.split_once(": ") {
+            seen.entry(feature.to_owned()).or_default().push_str(&format!("{result}\n"));
+        }
+    }
+    if seen.is_empty() { Err("it printed nothing; could it be installed?".to_owned()) } else { Ok(seen) }
+}
+
+/// The features of a client that are known to differ.
+fn known(client: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(KNOWN)).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.strip_prefix(client)?.strip_prefix(' ')?.split_once(": "));
+    lines.map(|(feature, _)| feature.to_owned()).collect()
+}
+
+fn clients(wanted: &[String]) -> Result<Vec<PathBuf>, String> {
+    let folder = root().join("compat");
+    let entries = fs::read_dir(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    all.retain(|path| path.join("run.sh").exists());
+    all.sort();
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Some(unknown) = wanted.iter().find(|wanted| !all.iter().any(|path| name(path) == **wanted)) {
+        let known: Vec<String> = all.iter().map(name).collect();
+        return Err(format!("there is no client {unknown:?}; there are {}", known.join(", ")));
+    }
+    all.retain(|path| wanted.is_empty() || wanted.contains(&name(path)));
+    Ok(all)
+}
+
+pub fn command(arguments: &[String]) -> Step {
+    let clients = clients(arguments)?;
+    run("build", "cargo", &["build", "--workspace", "--bins"])?;
+    let metadata = tidy::metadata()?;
+    let target =
+        PathBuf::from(metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?);
+    let folder = target.join("compat");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let config = folder.join("server.properties");
+    fs::write(&config, SETTINGS.join("\n")).map_err(|error| format!("cannot write {}: {error}", config.display()))?;
+    let (mut process, ours) = start_ours(&target.join("debug/tidewater"), &folder.join("tidewater"), Some(&config))?;
+    let data = folder.join("kafka").display().to_string();
+    let port = PORT.to_string();
+    let mut start = vec!["start", "--port", &port, "--dir", &data];
+    SETTINGS.iter().for_each(|setting| start.extend(["--set", setting]));
+    let theirs = kafka::command(&start.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    let compared = theirs.and_then(|()| compare(&clients, &format!("127.0.0.1:{PORT}"), &ours.address));
+    let _ = process.kill();
+    let _ = process.wait();
+    kafka::command(&["stop".to_owned(), "--dir".to_owned(), data])?;
+    compared
+}
+
+fn compare(clients: &[PathBuf], theirs: &str, ours: &str) -> Step {
+    let mut unexpected = 0;
+    for client in clients {
+        let name = client.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        eprintln!("==> {name}");
+        let (expected, found) = match (see(client, theirs), see(client, ours)) {
+            (Ok(expected), Ok(found)) => (expected, found),
+            (Err(error), _) | (_, Err(error)) => {
+                println!("{name:<18} not run: {error}");
+                continue;
+            }
+        };
+        let known = known(&name);
+        for (feature, expected) in &expected {
+            let found = found.get(feature).map_or("nothing\n", String::as_str);
+            let verdict = match found == expected {
+                true => "the same",
+                false if known.contains(feature) => "differs, as is known",
+                false => {
+                    unexpected += 1;
+                    "DIFFERS"
+                }
+            };
+            println!("{name:<18} {feature:<48} {verdict}");
+            if verdict == "DIFFERS" {
+                print!("    Apache Kafka: {expected}    here:         {found}");
+            }
+        }
+        for feature in found.keys().filter(|feature| !expected.contains_key(*feature) && !known.contains(feature)) {
+            unexpected += 1;
+            println!("{name:<18} {feature:<48} DIFFERS: nothing on Apache Kafka");
+        }
+    }
+    if unexpected > 0 { Err(format!("{unexpected} features differ from Apache Kafka")) } else { Ok(()) }
+}
