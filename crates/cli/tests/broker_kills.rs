@@ -16,7 +16,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 /// How often the broker is killed, in the short form and in the long one.
@@ -26,6 +26,8 @@ const MANY_KILLS: usize = 100;
 const ACKNOWLEDGED_BETWEEN: usize = 500;
 const ENDED_BETWEEN: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two records of the idempotent producer.
+const PAUSE: Duration = Duration::from_micros(300);
 const POLL: Duration = Duration::from_millis(50);
 const PARTITIONS: i32 = 3;
 /// Records of a transaction.
@@ -150,7 +152,7 @@ fn survives(kills: usize) {
     let numbers = Arc::new(AtomicUsize::new(0));
     let mut config = broker.config();
     config.set("enable.idempotence", "true").set("message.timeout.ms", "0").set("linger.ms", "2");
-    let producer: BaseProducer<Delivered> = config.create_with_context(delivered.clone()).unwrap();
+    let producer: ThreadedProducer<Delivered> = config.create_with_context(delivered.clone()).unwrap();
     let counter = numbers.clone();
     load.spawn(move || {
         let number = counter.fetch_add(1, Ordering::SeqCst);
@@ -161,20 +163,20 @@ fn survives(kills: usize) {
             record.partition = Some((number % PARTITIONS as usize) as i32);
             let _ = producer.send(record);
         }
-        producer.poll(Duration::from_millis(1));
+        std::thread::sleep(PAUSE);
     });
 
     // Transactions, of which every third is aborted; each writes to all partitions, and commits an offset of its own group.
     let ended: Arc<Mutex<BTreeMap<usize, bool>>> = Arc::default();
     let (told, config) = (ended.clone(), broker.config());
     let transaction = AtomicUsize::new(0);
-    let transactional: Mutex<Option<BaseProducer>> = Mutex::default();
+    let transactional: Mutex<Option<ThreadedProducer<DefaultProducerContext>>> = Mutex::default();
     load.spawn(move || {
         let mut held = transactional.lock().unwrap();
         let producer = held.get_or_insert_with(|| {
             let mut config = config.clone();
             config.set("transactional.id", "killed").set("transaction.timeout.ms", "20000");
-            let producer: BaseProducer = config.create().unwrap();
+            let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
             while producer.init_transactions(PATIENCE).is_err() {}
             producer
         });
@@ -260,7 +262,7 @@ fn survives(kills: usize) {
     );
 }
 
-fn run_transaction(producer: &BaseProducer, number: usize) -> Result<(), KafkaError> {
+fn run_transaction(producer: &ThreadedProducer<DefaultProducerContext>, number: usize) -> Result<(), KafkaError> {
     producer.begin_transaction()?;
     let value = number.to_string();
     for record in 0..RECORDS {

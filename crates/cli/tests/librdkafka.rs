@@ -10,7 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidewater::{Listener, Log, Server};
 
@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a consumer is polled for what must come.
 const POLLS: usize = 600;
 const POLL: Duration = Duration::from_millis(100);
+
+type AnyProducer = ThreadedProducer<DefaultProducerContext>;
 
 /// A log that listens, for one test.
 struct Broker {
@@ -46,7 +48,7 @@ impl Broker {
         config
     }
 
-    fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
+    fn producer(&self, settings: &[(&str, &str)]) -> AnyProducer {
         let mut config = self.config();
         for (name, value) in settings {
             config.set(*name, *value);
@@ -101,7 +103,7 @@ fn text(message: &impl Message) -> String {
     String::from_utf8(message.payload().unwrap_or_default().to_vec()).unwrap()
 }
 
-fn send(producer: &BaseProducer, topic: &str, values: &[&str]) {
+fn send(producer: &AnyProducer, topic: &str, values: &[&str]) {
     for value in values {
         producer
             .send(BaseRecord::to(topic).partition(0).key("key").payload(*value))
