@@ -24,7 +24,11 @@ fn work(app: &App) {
 #[tokio::test]
 async fn what_retention_took_before_it_was_read_is_passed_over() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = BrokerSettings { maintenance_interval: Some(Duration::from_millis(5)), ..BrokerSettings::default() };
+    let settings = BrokerSettings {
+        maintenance_interval: Some(Duration::from_millis(5)),
+        retention_interval: Duration::from_millis(5),
+        ..BrokerSettings::default()
+    };
     let broker = Arc::new(Broker::open(folder.path(), settings).unwrap());
     let client = NativeClient::new(broker.clone(), "app");
     client.create_topic("in", 1, &[("retention.ms".to_owned(), "-1".to_owned())].into()).unwrap();

@@ -65,7 +65,11 @@ fn start(client: &NativeClient, topology: Topology, state: &Path) -> App {
 
 /// A broker whose cleaner is always at work, with topics that keep everything.
 fn open(logs: &Path, topics: &[&str]) -> (Arc<Broker>, NativeClient) {
-    let settings = BrokerSettings { maintenance_interval: Some(Duration::from_millis(5)), ..BrokerSettings::default() };
+    let settings = BrokerSettings {
+        maintenance_interval: Some(Duration::from_millis(5)),
+        retention_interval: Duration::from_millis(5),
+        ..BrokerSettings::default()
+    };
     let broker = Arc::new(Broker::open(logs, settings).unwrap());
     let client = NativeClient::new(broker.clone(), "app");
     for topic in topics {

@@ -25,6 +25,9 @@ pub(crate) enum TopicError {
     Unknown,
     InvalidName,
     InvalidPartitions(String),
+    InvalidAssignment(String),
+    /// Another one's name differs in dots and underscores only.
+    Collides(String),
     InvalidConfig(String),
     Storage(String),
 }
@@ -88,6 +91,13 @@ impl Shared {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if topics.contains_key(name) {
             return Err(TopicError::Exists);
+        }
+        // Their metrics would have the same names in Apache Kafka.
+        let plain = |name: &str| name.replace('.', "_");
+        if name.contains(['.', '_'])
+            && let Some(other) = topics.keys().find(|other| plain(other) == plain(name))
+        {
+            return Err(TopicError::Collides(other.clone()));
         }
         if validate_only {
             let record = TopicRecord::new(Uuid::nil(), partitions, configs);
@@ -153,14 +163,25 @@ impl Shared {
         Ok(())
     }
 
-    /// Adds partitions to a topic, so that it has `count` of them.
-    pub fn add_partitions(&self, name: &str, count: Partition) -> Result<(), TopicError> {
+    /// Adds partitions to a topic, so that it has `count` of them. Where they go may be said, for each of them.
+    pub fn add_partitions(
+        &self,
+        name: &str,
+        count: Partition,
+        assigned: Option<usize>,
+        validate_only: bool,
+    ) -> Result<(), TopicError> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let topic = topics.get(name).ok_or(TopicError::Unknown)?;
         let has = topic.record.partitions;
         if count <= has {
-            let what = if count == has { "already has" } else { "cannot have fewer than its" };
-            return Err(TopicError::InvalidPartitions(format!("Topic '{name}' {what} {has} partitions")));
+            let what = match count == has {
+                true => format!("Topic already has {has} partition(s)."),
+                false => {
+                    format!("The topic {name} currently has {has} partition(s); {count} would not be an increase.")
+                }
+            };
+            return Err(TopicError::InvalidPartitions(what));
         }
         if is_internal(name) {
             let what =
@@ -168,6 +189,15 @@ impl Shared {
             return Err(TopicError::InvalidPartitions(what));
         }
         check_partitions(count)?;
+        let added = (count - has) as usize;
+        if let Some(assigned) = assigned.filter(|assigned| *assigned != added) {
+            return Err(TopicError::InvalidAssignment(format!(
+                "Attempted to add {added} additional partition(s), but only {assigned} assignment(s) were specified."
+            )));
+        }
+        if validate_only {
+            return Ok(());
+        }
         let config = self.topic_config(&topic.record.configs).map_err(storage)?;
         for folder in (has..count).map(|number| self.folder.path.join(format!("{name}-{number}"))) {
             if self.folder.disk.exists(&folder) {
@@ -298,7 +328,9 @@ impl Shared {
 fn check_partitions(count: Partition) -> Result<(), TopicError> {
     match count {
         1..=PARTITIONS_LIMIT => Ok(()),
-        ..1 => Err(TopicError::InvalidPartitions("Number of partitions must be larger than 0.".to_owned())),
+        ..1 => Err(TopicError::InvalidPartitions(
+            "Number of partitions was set to an invalid non-positive value.".to_owned(),
+        )),
         _ => Err(TopicError::InvalidPartitions(format!("{count} partitions are more than {PARTITIONS_LIMIT}"))),
     }
 }

@@ -45,8 +45,10 @@ pub struct BrokerSettings {
     pub transactions_partitions: i32,
     /// What transactions may be like.
     pub transactions: TransactionSettings,
-    /// How often retention and compaction look for work. Default 15 s; `None` for never.
+    /// `log.cleaner.backoff.ms`: how often compaction looks for work. Default 15 s; `None` for never, and for no retention either.
     pub maintenance_interval: Option<Duration>,
+    /// `log.retention.check.interval.ms`: how often retention looks for work. Default 5 minutes.
+    pub retention_interval: Duration,
     /// `log.cleaner.dedupe.buffer.size`: memory of compaction. Default 32 MiB.
     pub compaction_memory_bytes: usize,
     /// Where files are.
@@ -66,6 +68,7 @@ impl Default for BrokerSettings {
             transactions_partitions: 50,
             transactions: TransactionSettings::default(),
             maintenance_interval: Some(Duration::from_secs(15)),
+            retention_interval: Duration::from_secs(300),
             compaction_memory_bytes: 32 << 20,
             disk: Disk::new(),
             clock: Arc::new(SystemClock::new()),

@@ -114,6 +114,12 @@ pub fn parse_topic_settings(settings: &Settings) -> Result<LogConfig, BrokerErro
             if number < least { Err(bad(format!("{number} is less than {least}"))) } else { Ok(number) }
         };
         let millis = |number: i64| Duration::from_millis(number.unsigned_abs());
+        if let Some(known) = topic_settings().find(|known| known.name == name) {
+            known
+                .kind
+                .check(value)
+                .map_err(|what| bad(format!("Invalid value {value} for configuration {name}: {what}")))?;
+        }
         match name.as_str() {
             "cleanup.policy" => {
                 let mut policy = CleanupPolicy { delete: false, compact: false };

@@ -22,10 +22,16 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, Brok
     let shared = shared.clone();
     let path = shared.folder.path.clone();
     let thread = spawn("tidewater-maintenance", move || {
+        let mut retained = shared.settings.clock.monotonic();
         while !shared.stopping.load(Ordering::SeqCst) {
-            std::thread::park_timeout(interval);
+            std::thread::park_timeout(interval.min(shared.settings.retention_interval));
+            let now = shared.settings.clock.monotonic();
+            let retains = now.saturating_sub(retained) >= shared.settings.retention_interval;
+            if retains {
+                retained = now;
+            }
             if !shared.stopping.load(Ordering::SeqCst)
-                && let Err(error) = run_once(&shared)
+                && let Err(error) = run_once(&shared, retains)
             {
                 tracing::error!(%error, "retention or compaction failed; it is tried again");
             }
@@ -34,17 +40,19 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, Brok
     thread.map(Some).map_err(BrokerError::io("start a thread for", path))
 }
 
-/// Retention, then compaction of one partition; gives the offset up to which it is compacted now, if it was.
+/// Retention, if it is time for it, then compaction of one partition; gives the offset up to which it is compacted now, if it was.
 fn maintain(
     partition: &SharedPartition,
     compactor: &mut Compactor,
     clean_to: Offset,
-    now: Timestamp,
+    (now, retains): (Timestamp, bool),
 ) -> Result<Option<Offset>, LogError> {
     let plan = {
         let mut log = partition.lock();
-        log.expire_producers(Timestamp(now.0.saturating_sub(PRODUCER_EXPIRATION_MS)));
-        log.expire(now)?;
+        if retains {
+            log.expire_producers(Timestamp(now.0.saturating_sub(PRODUCER_EXPIRATION_MS)));
+            log.expire(now)?;
+        }
         log.plan_compaction(clean_to, now)
     };
     let Some(plan) = plan else { return Ok(None) };
@@ -56,7 +64,7 @@ fn maintain(
 }
 
 /// One round over all partitions.
-pub(crate) fn run_once(shared: &Shared) -> Result<(), BrokerError> {
+pub(crate) fn run_once(shared: &Shared, retains: bool) -> Result<(), BrokerError> {
     let points = shared.folder.read_points(CLEANER_POINTS);
     let mut compactor = Compactor::new(shared.settings.compaction_memory_bytes);
     let topics: Vec<_> = shared.topics().iter().map(|(name, topic)| (name.clone(), topic.clone())).collect();
@@ -67,7 +75,7 @@ pub(crate) fn run_once(shared: &Shared) -> Result<(), BrokerError> {
             }
             let place = TopicPartition::new(name.as_str(), number as i32);
             let clean_to = points.get(&place).copied().unwrap_or_default();
-            match maintain(partition, &mut compactor, clean_to, shared.now()) {
+            match maintain(partition, &mut compactor, clean_to, (shared.now(), retains)) {
                 Ok(None) => {}
                 Ok(Some(clean_to)) => {
                     // A topic that was deleted meanwhile has no marks, and one made anew not these.

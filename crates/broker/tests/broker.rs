@@ -523,8 +523,11 @@ fn a_new_topic_begins_without_marks() {
 #[test]
 fn topics_come_and_go_while_the_cleaner_is_at_work() {
     let folder = tempfile::tempdir().unwrap();
-    let settings =
-        BrokerSettings { maintenance_interval: Some(std::time::Duration::from_millis(1)), ..BrokerSettings::default() };
+    let settings = BrokerSettings {
+        maintenance_interval: Some(std::time::Duration::from_millis(1)),
+        retention_interval: std::time::Duration::from_millis(1),
+        ..BrokerSettings::default()
+    };
     let broker = Broker::open(folder.path(), settings).unwrap();
     let compacted = [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.0")];
     let others = ["a", "b", "c", "d"];

@@ -309,6 +309,7 @@ async fn every_version_of_every_request_is_answered_in_its_own_form() {
     let mut client = Client { stream: connect().await.unwrap(), topic_id: uuid::Uuid::nil() };
     let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(topic()));
     let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
+    let _: MetadataResponse = client.call(ApiKey::Metadata, 12, request.clone()).await.unwrap();
     let made: MetadataResponse = client.call(ApiKey::Metadata, 12, request).await.unwrap();
     client.topic_id = made.topics[0].topic_id;
 
@@ -364,9 +365,13 @@ async fn what_is_not_quite_right_is_told_as_apache_kafka_does() {
 
     // What may be done is told if it is asked for.
     let request = MetadataRequest::default()
-        .with_topics(Some(vec![metadata_request::MetadataRequestTopic::default().with_name(Some(topic()))]))
+        .with_topics(Some(vec![
+            metadata_request::MetadataRequestTopic::default().with_name(Some(TopicName(text("wanted")))),
+        ]))
         .with_include_cluster_authorized_operations(true)
         .with_include_topic_authorized_operations(true);
+    let response: MetadataResponse = client.call(ApiKey::Metadata, 8, request.clone()).await.unwrap();
+    assert_eq!(response.topics[0].error_code, 3, "it is made meanwhile");
     let response: MetadataResponse = client.call(ApiKey::Metadata, 8, request).await.unwrap();
     assert_eq!((response.cluster_authorized_operations, response.topics[0].topic_authorized_operations), (8096, 3576));
 

@@ -41,11 +41,13 @@ pub fn run(command: &Serve, data: Option<&Path>, default: &Path) -> anyhow::Resu
     let broker = Broker::open(&data.join("log"), config.broker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("tidewater-net").build()?;
     runtime.block_on(async {
+        // Before anybody is told that it serves.
+        let asked = asked_to_end()?;
         let server = Server::start(&broker, &config.listeners, config.server).await?;
         for (name, address) in server.addresses() {
             println!("{name} listens at {address}, data in {}", data.display());
         }
-        asked_to_end().await?;
+        asked.await;
         // Whoever still waits is not waited for.
         let _ = tokio::time::timeout(STOP_WAIT, server.stop()).await;
         anyhow::Ok(())

@@ -2,17 +2,19 @@
 
 use std::io;
 
-use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Waits for ctrl-c or SIGTERM. Needs a tokio runtime with I/O.
+/// Gives what waits for ctrl-c or SIGTERM; from now on, not from the first poll, they do not end the program. Needs a tokio runtime
+/// with I/O.
 ///
 /// # Errors
 /// When the system lets no signal be waited for.
-pub async fn asked_to_end() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
+pub fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

@@ -19,7 +19,7 @@ pub(crate) fn handle(shared: &Shared, request: &AlterConfigsRequest) -> AlterCon
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         match alter(shared, resource, request.validate_only) {
-            Ok(()) => response,
+            Ok(()) => response.with_error_message(None),
             Err((code, message)) => response.with_error_code(code.code()).with_error_message(Some(text(message))),
         }
     });
@@ -38,7 +38,7 @@ fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) 
     for config in &resource.configs {
         let setting = config.name.to_string();
         let Some(value) = &config.value else {
-            return Err((ResponseError::InvalidConfig, format!("setting {setting} has no value")));
+            return Err((ResponseError::InvalidRequest, format!("setting {setting} has no value")));
         };
         changes.insert(setting, SettingChange::Set(value.to_string()));
     }

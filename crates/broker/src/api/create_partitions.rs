@@ -19,7 +19,8 @@ pub(crate) fn handle(shared: &Shared, request: &CreatePartitionsRequest) -> Crea
             results.push(repeated.with_error_message(Some(text("Duplicate topic name."))));
             continue;
         }
-        results.push(match shared.add_partitions(&topic.name, topic.count) {
+        let assigned = topic.assignments.as_ref().map(Vec::len).filter(|assigned| *assigned > 0);
+        results.push(match shared.add_partitions(&topic.name, topic.count, assigned, request.validate_only) {
             Ok(()) => result,
             Err(error) => {
                 let (code, message) = explain(&topic.name, error);

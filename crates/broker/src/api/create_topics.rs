@@ -76,6 +76,12 @@ fn create(
         }
         numbers.len() as i32
     };
+    let without_value: Vec<&str> =
+        topic.configs.iter().filter(|config| config.value.is_none()).map(|config| &*config.name).collect();
+    if !without_value.is_empty() {
+        let message = format!("Null value not supported for topic configs: {}", without_value.join(","));
+        return refused(ResponseError::InvalidConfig, message);
+    }
     let configs: BTreeMap<String, String> = topic
         .configs
         .iter()

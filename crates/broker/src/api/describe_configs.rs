@@ -15,6 +15,7 @@ use crate::dynamic::{Given, Kind, Source, broker_owner};
 use crate::groups::GROUP_SETTINGS;
 use crate::metadata::SettingsOwner;
 use crate::properties::{find_known, known_names};
+use crate::topics::is_legal_name;
 
 /// From this version on, kinds of settings are told.
 const KINDS: i16 = 3;
@@ -82,6 +83,9 @@ fn describe(shared: &Shared, resource: &DescribeConfigsResource) -> Result<Vec<S
     let name = &*resource.resource_name;
     match resource.resource_type {
         TOPIC_RESOURCE => {
+            if !is_legal_name(name) {
+                return Err(explain(name, TopicError::InvalidName));
+            }
             let topic = shared.topic(name).ok_or_else(|| explain(name, TopicError::Unknown))?;
             let settings = topic_settings().map(|setting| Setting {
                 name: setting.name.to_owned(),

@@ -8,7 +8,7 @@ use tidewater_protocol::messages::describe_topic_partitions_response::{
 };
 use tidewater_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
-use super::topic_name;
+use super::{TOPIC_OPERATIONS, topic_name};
 use crate::broker::{NODE, Shared};
 use crate::topics::{is_internal, is_legal_name};
 
@@ -38,6 +38,7 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeTopicPartitionsRequest) 
             response.topics.push(described.with_error_code(code.code()));
             continue;
         };
+        let described = described.with_topic_authorized_operations(TOPIC_OPERATIONS);
         let first = if *name == from_topic { from_partition } else { 0 };
         let end = topic.record.partitions.min(first.saturating_add(left));
         let partitions = (first..end).map(|number| {

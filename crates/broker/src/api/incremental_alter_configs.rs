@@ -15,7 +15,7 @@ pub(crate) fn handle(shared: &Shared, request: &IncrementalAlterConfigsRequest) 
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         match alter(shared, resource, request.validate_only) {
-            Ok(()) => response,
+            Ok(()) => response.with_error_message(None),
             Err((code, message)) => response.with_error_code(code.code()).with_error_message(Some(text(message))),
         }
     });
@@ -32,7 +32,7 @@ fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) 
 fn change(config: &AlterableConfig) -> Result<SettingChange, (ResponseError, String)> {
     let value = || match &config.value {
         Some(value) => Ok(value.to_string()),
-        None => Err((ResponseError::InvalidConfig, format!("setting {} has no value", &*config.name))),
+        None => Err((ResponseError::InvalidRequest, format!("setting {} has no value", &*config.name))),
     };
     match config.config_operation {
         0 => Ok(SettingChange::Set(value()?)),

@@ -1,5 +1,6 @@
 //! Metadata: the one node, which topics there are, and how many partitions they have. A topic that is asked for by name and does
-//! not exist is made, if the settings allow it; Apache Kafka answers once that it is not known, and makes it meanwhile.
+//! not exist is made, if the settings allow it. As with Apache Kafka, a client is told once that it is not known; one in the process
+//! gets it at once.
 
 use tidewater_protocol::messages::metadata_request::MetadataRequestTopic;
 use tidewater_protocol::messages::metadata_response::{
@@ -31,7 +32,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Metada
         Some(topics) if topics.is_empty() && context.version == 0 => all(),
         Some(topics) => {
             let may_make = context.version < 4 || request.allow_auto_topic_creation;
-            topics.iter().map(|wanted| find(shared, wanted, may_make)).collect()
+            topics.iter().map(|wanted| find(shared, context, wanted, may_make)).collect()
         }
     };
     if request.include_topic_authorized_operations {
@@ -66,7 +67,12 @@ fn refused(request: &MetadataRequest) -> MetadataResponse {
     MetadataResponse::default().with_cluster_id(None).with_controller_id(BrokerId(-1)).with_topics(topics.collect())
 }
 
-fn find(shared: &Shared, wanted: &MetadataRequestTopic, may_make: bool) -> MetadataResponseTopic {
+fn find(
+    shared: &Shared,
+    context: &RequestContext,
+    wanted: &MetadataRequestTopic,
+    may_make: bool,
+) -> MetadataResponseTopic {
     let Some(name) = &wanted.name else {
         let found = shared.topic_by_id(wanted.topic_id);
         return match found {
@@ -84,7 +90,8 @@ fn find(shared: &Shared, wanted: &MetadataRequestTopic, may_make: bool) -> Metad
         ResponseError::InvalidTopicException
     } else if may_make && shared.settings.auto_create_topics {
         match shared.make_wanted(name) {
-            Ok(topic) => return describe(name, &topic),
+            Ok(topic) if context.caller.listener.is_none() => return describe(name, &topic),
+            Ok(_) => ResponseError::UnknownTopicOrPartition,
             Err(_) => ResponseError::UnknownTopicOrPartition,
         }
     } else {

@@ -138,16 +138,30 @@ pub(crate) fn alter_settings(
     }
 }
 
+/// What is wrong with a name, in Apache Kafka's words.
+fn name_error(name: &str) -> String {
+    let what = match name {
+        "" => "the empty string is not allowed".to_owned(),
+        "." | ".." => "'.' or '..' is not allowed".to_owned(),
+        name if name.len() > 249 => {
+            format!("the length of '{name}' is longer than the max allowed length 249")
+        }
+        name => format!("'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"),
+    };
+    format!("Topic name is invalid: {what}")
+}
+
 /// The error code and message for a topic that was not made or changed.
 pub(crate) fn explain(name: &str, error: TopicError) -> (ResponseError, String) {
     match error {
         TopicError::Exists => (ResponseError::TopicAlreadyExists, format!("Topic '{name}' already exists.")),
-        TopicError::Unknown => (ResponseError::UnknownTopicOrPartition, format!("Topic '{name}' does not exist.")),
-        TopicError::InvalidName => (
-            ResponseError::InvalidTopicException,
-            format!("'{name}' is no topic name: use letters, digits, '.', '_' and '-', at most 249 of them"),
-        ),
+        TopicError::Unknown => (ResponseError::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")),
+        TopicError::InvalidName => (ResponseError::InvalidTopicException, name_error(name)),
         TopicError::InvalidPartitions(message) => (ResponseError::InvalidPartitions, message),
+        TopicError::InvalidAssignment(message) => (ResponseError::InvalidReplicaAssignment, message),
+        TopicError::Collides(other) => {
+            (ResponseError::InvalidTopicException, format!("Topic '{name}' collides with existing topic: {other}"))
+        }
         TopicError::InvalidConfig(message) => (ResponseError::InvalidConfig, message),
         TopicError::Storage(message) => (ResponseError::KafkaStorageError, message),
     }

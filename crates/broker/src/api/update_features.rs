@@ -7,7 +7,7 @@ use tidewater_protocol::{RequestContext, ResponseError};
 use super::api_versions::FEATURES;
 use super::text;
 
-/// From this version on, a failure stands at the top, and results are left out.
+/// From this version on, there are no results.
 const ONE_RESULT: i16 = 2;
 
 pub(crate) fn handle(context: &RequestContext, request: &UpdateFeaturesRequest) -> UpdateFeaturesResponse {
@@ -33,13 +33,11 @@ pub(crate) fn handle(context: &RequestContext, request: &UpdateFeaturesRequest) 
                 .with_error_message(message.map(text)),
         );
     }
-    if context.version < ONE_RESULT {
-        return UpdateFeaturesResponse::default().with_results(results);
-    }
-    match results.into_iter().find(|result| result.error_code != 0) {
+    match results.iter().find(|result| result.error_code != 0) {
         Some(failed) => UpdateFeaturesResponse::default()
             .with_error_code(failed.error_code)
-            .with_error_message(failed.error_message),
+            .with_error_message(failed.error_message.clone()),
+        None if context.version < ONE_RESULT => UpdateFeaturesResponse::default().with_results(results),
         None => UpdateFeaturesResponse::default(),
     }
 }

@@ -209,7 +209,8 @@ impl BrokerConfig {
                     other => return Err(refuse(name, format!("{other:?} is neither true nor false"))),
                 };
             }
-            "log.retention.check.interval.ms" => self.broker.maintenance_interval = Some(millis(name, value)?),
+            "log.retention.check.interval.ms" => self.broker.retention_interval = millis(name, value)?,
+            "log.cleaner.backoff.ms" => self.broker.maintenance_interval = Some(millis(name, value)?),
             "log.cleaner.dedupe.buffer.size" => self.broker.compaction_memory_bytes = number(name, value, 1 << 20)?,
             "socket.request.max.bytes" => self.server.max_request_bytes = number(name, value, 1)?,
             "queued.max.request.bytes" => {

@@ -264,13 +264,18 @@ impl App {
     /// # Errors
     /// The first failure of a thread, or when the system lets no signal be waited for.
     pub async fn run_until_signal(self) -> Result<(), TaskError> {
-        let asked = tokio::select! {
-            asked = asked_to_end() => asked,
-            () = self.failed() => Ok(()),
+        let asked = match asked_to_end() {
+            Ok(asked) => asked,
+            Err(error) => {
+                self.stop().await?;
+                return Err(TaskError::new(crate::FailureKind::State, error));
+            }
         };
-        let stopped = self.stop().await;
-        asked.map_err(|error| TaskError::new(crate::FailureKind::State, error))?;
-        stopped
+        tokio::select! {
+            () = asked => {}
+            () = self.failed() => {}
+        }
+        self.stop().await
     }
 
     fn signal(&self) {
