@@ -1,6 +1,8 @@
 //! `cargo xtask fuzz`: random bytes, under AddressSanitizer, at everything that reads bytes which others wrote. It does what
 //! `cargo fuzz` does, with the nightly compiler alone.
 
+#![allow(clippy::disallowed_methods, reason = "xtask depends on no crate of the workspace")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 

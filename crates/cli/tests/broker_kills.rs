@@ -182,7 +182,7 @@ fn survives(kills: usize) {
         });
         let number = transaction.fetch_add(1, Ordering::SeqCst);
         match run_transaction(producer, number) {
-            Ok(()) => drop(told.lock().unwrap().insert(number, number % 3 != 0)),
+            Ok(()) => drop(told.lock().unwrap().insert(number, !number.is_multiple_of(3))),
             // How it ended is not known; another producer begins, and aborts it if it is still open.
             Err(_) => *held = None,
         }
@@ -274,7 +274,7 @@ fn run_transaction(producer: &ThreadedProducer<DefaultProducerContext>, number: 
     offsets.add_partition_offset("plain", 0, Offset::Offset(number as i64))?;
     let nobody = metadata_of("transactional")?;
     producer.send_offsets_to_transaction(&offsets, &nobody, PATIENCE)?;
-    if number % 3 == 0 { producer.abort_transaction(PATIENCE) } else { producer.commit_transaction(PATIENCE) }
+    if number.is_multiple_of(3) { producer.abort_transaction(PATIENCE) } else { producer.commit_transaction(PATIENCE) }
 }
 
 /// The metadata of a group that has no members.

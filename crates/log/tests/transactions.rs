@@ -75,7 +75,7 @@ fn committed(log: &PartitionLog, fetch_bytes: usize) -> Vec<(i64, String, String
                 if end.kind == ControlKind::Abort {
                     left_out.remove(&batch.producer_id());
                 }
-            } else if !batch.is_control() && !(batch.is_transactional() && left_out.contains(&batch.producer_id())) {
+            } else if !(batch.is_control() || batch.is_transactional() && left_out.contains(&batch.producer_id())) {
                 for record in batch.records(LIMIT).unwrap().iter() {
                     let record = record.unwrap();
                     let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
