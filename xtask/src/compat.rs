@@ -21,10 +21,11 @@ const KNOWN: &str = "compat/known.txt";
 /// What a client saw, by feature.
 type Seen = BTreeMap<String, String>;
 
-fn see(client: &Path, address: &str) -> Result<Seen, String> {
+fn see(client: &Path, address: &str, home: &Path) -> Result<Seen, String> {
     let output = Command::new("bash")
         .arg(client.join("run.sh"))
         .arg(address)
+        .env("COMPAT_HOME", home)
         .stderr(Stdio::null())
         .output()
         .map_err(|error| format!("bash cannot be run: {error}"))?;
@@ -62,7 +63,7 @@ fn clients(wanted: &[String]) -> Result<Vec<PathBuf>, String> {
 
 pub fn command(arguments: &[String]) -> Step {
     let clients = clients(arguments)?;
-    run("build", "cargo", &["build", "--workspace", "--bins"])?;
+    run("build", "cargo", &["build", "--workspace", "--bins", "--examples"])?;
     let metadata = tidy::metadata()?;
     let target =
         PathBuf::from(metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?);
@@ -77,19 +78,20 @@ pub fn command(arguments: &[String]) -> Step {
     let mut start = vec!["start", "--port", &port, "--dir", &data];
     SETTINGS.iter().for_each(|setting| start.extend(["--set", setting]));
     let theirs = kafka::command(&start.into_iter().map(str::to_owned).collect::<Vec<_>>());
-    let compared = theirs.and_then(|()| compare(&clients, &format!("127.0.0.1:{PORT}"), &ours.address));
+    let compared = theirs
+        .and_then(|()| compare(&clients, &format!("127.0.0.1:{PORT}"), &ours.address, &target.join("compat-clients")));
     let _ = process.kill();
     let _ = process.wait();
     kafka::command(&["stop".to_owned(), "--dir".to_owned(), data])?;
     compared
 }
 
-fn compare(clients: &[PathBuf], theirs: &str, ours: &str) -> Step {
+fn compare(clients: &[PathBuf], theirs: &str, ours: &str, home: &Path) -> Step {
     let mut unexpected = 0;
     for client in clients {
         let name = client.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         eprintln!("==> {name}");
-        let (expected, found) = match (see(client, theirs), see(client, ours)) {
+        let (expected, found) = match (see(client, theirs, home), see(client, ours, home)) {
             (Ok(expected), Ok(found)) => (expected, found),
             (Err(error), _) | (_, Err(error)) => {
                 println!("{name:<18} not run: {error}");

@@ -136,7 +136,7 @@ fn bench(arguments: &[String]) -> Step {
     if let [log, peer, rest @ ..] = arguments
         && (log.as_str(), peer.as_str()) == ("log", "--peer")
     {
-        run("build", "cargo", &["build", "--workspace", "--bins"])?;
+        run("build", "cargo", &["build", "--workspace", "--bins", "--examples"])?;
         return peer::command(rest);
     }
     run_built("bench", &["--example", "bench"], "examples/bench", arguments)
