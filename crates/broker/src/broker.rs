@@ -8,8 +8,8 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tidewater_env::{Clock, Disk, SystemClock};
-use tidewater_protocol::messages::{BrokerId, RequestKind, ResponseKind};
-use tidewater_protocol::{Door, RequestContext, Wake};
+use tidewater_protocol::messages::BrokerId;
+use tidewater_protocol::{Door, Request, RequestContext, Response, Wake};
 use tidewater_types::{Timestamp, TopicPartition};
 use uuid::Uuid;
 
@@ -221,7 +221,7 @@ impl Drop for Broker {
 }
 
 impl Door for Broker {
-    fn call(&self, context: &RequestContext, request: RequestKind) -> Option<ResponseKind> {
+    fn call(&self, context: &RequestContext, request: Request) -> Option<Response> {
         dispatch(&self.shared, context, request)
     }
 
@@ -231,8 +231,7 @@ impl Door for Broker {
 }
 
 /// Which request goes where. A fetch does not wait here, and what must wait, as a member that joins its group, is not answered.
-pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: RequestKind) -> Option<ResponseKind> {
-    use {RequestKind as Request, ResponseKind as Response};
+pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Request) -> Option<Response> {
     Some(match request {
         Request::Produce(request) => Response::Produce(api::produce::handle(shared, context, request)),
         Request::Fetch(request) => Response::Fetch(api::fetch::handle(shared, context, &request)),
@@ -315,6 +314,12 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
         }
         Request::ConsumerGroupDescribe(request) => {
             Response::ConsumerGroupDescribe(api::consumer_group_describe::handle(shared, &request))
+        }
+        Request::StreamsGroupHeartbeat(request) => {
+            Response::StreamsGroupHeartbeat(api::streams_group_heartbeat::handle(shared, context, &request))
+        }
+        Request::StreamsGroupDescribe(request) => {
+            Response::StreamsGroupDescribe(api::streams_group_describe::handle(shared, &request))
         }
         Request::DescribeGroups(request) => {
             Response::DescribeGroups(api::describe_groups::handle(shared, context, &request))

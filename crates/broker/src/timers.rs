@@ -24,6 +24,17 @@ impl<K: Ord + Clone> Timers<K> {
         self.by_time.insert((at, key));
     }
 
+    /// Sets a deadline, unless there is one for the same.
+    pub fn set_if_absent(&mut self, key: K, at: Duration) {
+        if !self.is_set(&key) {
+            self.set(key, at);
+        }
+    }
+
+    pub fn is_set(&self, key: &K) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     pub fn cancel(&mut self, key: &K) {
         if let Some((key, at)) = self.by_key.remove_entry(key) {
             self.by_time.remove(&(at, key));

@@ -35,6 +35,10 @@ impl Writer {
         self.0.extend_from_slice(&number.to_be_bytes());
     }
 
+    pub fn u16(&mut self, number: u16) {
+        self.0.extend_from_slice(&number.to_be_bytes());
+    }
+
     pub fn i32(&mut self, number: i32) {
         self.0.extend_from_slice(&number.to_be_bytes());
     }
@@ -87,6 +91,11 @@ impl Writer {
         }
     }
 
+    pub fn compact_bytes(&mut self, bytes: &[u8]) {
+        self.compact_length(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
     /// Tagged fields, by their tags in ascending order.
     pub fn tagged(&mut self, fields: &[(u32, &[u8])]) {
         self.varint(fields.len() as u32);
@@ -131,6 +140,10 @@ impl<'a> Reader<'a> {
         self.array().map(i16::from_be_bytes)
     }
 
+    pub fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
     pub fn i32(&mut self) -> Option<i32> {
         self.array().map(i32::from_be_bytes)
     }
@@ -152,6 +165,20 @@ impl<'a> Reader<'a> {
 
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.i32()?).ok()?;
+        self.take(length)
+    }
+
+    /// Bytes with their length in 4, or null.
+    pub fn nullable_bytes(&mut self) -> Option<Option<&'a [u8]>> {
+        match usize::try_from(self.i32()?) {
+            Ok(length) => self.take(length).map(Some),
+            Err(_) => Some(None),
+        }
+    }
+
+    /// Compact bytes.
+    pub fn compact_bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.compact_length()?;
         self.take(length)
     }
 

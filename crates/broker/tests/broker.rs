@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use tidewater_broker::{Broker, BrokerError, BrokerSettings};
 use tidewater_protocol::messages::*;
-use tidewater_protocol::{BatchBuilder, Compression, Door, RequestContext, ResponseError, StrBytes};
+use tidewater_protocol::{BatchBuilder, Compression, Door, Request, RequestContext, Response, ResponseError, StrBytes};
 use tidewater_types::{Headers, Timestamp};
 
 fn open(folder: &Path) -> Broker {
@@ -31,8 +31,8 @@ fn create(broker: &Broker, topic: &str, partitions: i32, configs: &[(&str, &str)
         .with_replication_factor(-1)
         .with_configs(configs);
     let request = CreateTopicsRequest::default().with_topics(vec![topic]);
-    match broker.call(&RequestContext::in_process(), RequestKind::CreateTopics(request)) {
-        Some(ResponseKind::CreateTopics(response)) => {
+    match broker.call(&RequestContext::in_process(), Request::CreateTopics(request)) {
+        Some(Response::CreateTopics(response)) => {
             let topic = &response.topics[0];
             (topic.error_code, topic.error_message.as_ref().map(ToString::to_string))
         }
@@ -49,8 +49,8 @@ fn produce(broker: &Broker, topic: &str, partition: i32, values: &[&str]) -> (i1
     let data = PartitionProduceData::default().with_index(partition).with_records(Some(builder.finish().unwrap()));
     let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
     let request = ProduceRequest::default().with_acks(1).with_topic_data(vec![topic]);
-    match broker.call(&RequestContext::in_process(), RequestKind::Produce(request)) {
-        Some(ResponseKind::Produce(response)) => {
+    match broker.call(&RequestContext::in_process(), Request::Produce(request)) {
+        Some(Response::Produce(response)) => {
             let partition = &response.responses[0].partition_responses[0];
             (partition.error_code, partition.base_offset)
         }
@@ -62,10 +62,8 @@ fn fetch(broker: &Broker, topic: &str, offset: i64) -> (i16, Bytes) {
     use fetch_request::{FetchPartition, FetchTopic};
     let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
     let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
-    match broker
-        .call(&RequestContext::in_process(), RequestKind::Fetch(FetchRequest::default().with_topics(vec![topic])))
-    {
-        Some(ResponseKind::Fetch(response)) => {
+    match broker.call(&RequestContext::in_process(), Request::Fetch(FetchRequest::default().with_topics(vec![topic]))) {
+        Some(Response::Fetch(response)) => {
             let partition = &response.responses[0].partitions[0];
             (partition.error_code, partition.records.clone().unwrap_or_default())
         }
@@ -82,8 +80,8 @@ fn commit(broker: &Broker, group: &str, topic: &str, offset: i64) -> i16 {
     let request = OffsetCommitRequest::default()
         .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
         .with_topics(vec![topic]);
-    match broker.call(&RequestContext::in_process(), RequestKind::OffsetCommit(request)) {
-        Some(ResponseKind::OffsetCommit(response)) => response.topics[0].partitions[0].error_code,
+    match broker.call(&RequestContext::in_process(), Request::OffsetCommit(request)) {
+        Some(Response::OffsetCommit(response)) => response.topics[0].partitions[0].error_code,
         other => panic!("{other:?}"),
     }
 }
@@ -95,9 +93,9 @@ fn committed(broker: &Broker, group: &str) -> Vec<(String, i32, i64, String)> {
         .with_topics(None);
     match broker.call(
         &RequestContext::in_process(),
-        RequestKind::OffsetFetch(OffsetFetchRequest::default().with_groups(vec![group])),
+        Request::OffsetFetch(OffsetFetchRequest::default().with_groups(vec![group])),
     ) {
-        Some(ResponseKind::OffsetFetch(response)) => response.groups[0]
+        Some(Response::OffsetFetch(response)) => response.groups[0]
             .topics
             .iter()
             .flat_map(|topic| {
@@ -175,7 +173,7 @@ fn a_deleted_topic_is_gone_after_a_restart_too() {
     create(&broker, "t", 1, &[]);
     produce(&broker, "t", 0, &["x"]);
     let request = DeleteTopicsRequest::default().with_topic_names(vec![name("t")]);
-    broker.call(&RequestContext::in_process(), RequestKind::DeleteTopics(request)).unwrap();
+    broker.call(&RequestContext::in_process(), Request::DeleteTopics(request)).unwrap();
     assert!(!folder.path().join("t-0").exists());
     broker.close().unwrap();
     let broker = open(folder.path());
@@ -184,8 +182,8 @@ fn a_deleted_topic_is_gone_after_a_restart_too() {
 
 fn delete(broker: &Broker, topic: &str) -> i16 {
     let request = DeleteTopicsRequest::default().with_topic_names(vec![name(topic)]);
-    match broker.call(&RequestContext::in_process(), RequestKind::DeleteTopics(request)) {
-        Some(ResponseKind::DeleteTopics(response)) => response.responses[0].error_code,
+    match broker.call(&RequestContext::in_process(), Request::DeleteTopics(request)) {
+        Some(Response::DeleteTopics(response)) => response.responses[0].error_code,
         other => panic!("{other:?}"),
     }
 }
@@ -286,8 +284,8 @@ fn names_and_notes_that_no_record_can_hold_are_refused() {
         OffsetCommitRequestTopic::default().with_name(name("t")).with_partitions(vec![note(0, 4096), note(1, 4097)]);
     let group = GroupId(StrBytes::from_static_str("g"));
     let request = OffsetCommitRequest::default().with_group_id(group).with_topics(vec![topic]);
-    match broker.call(&RequestContext::in_process(), RequestKind::OffsetCommit(request)) {
-        Some(ResponseKind::OffsetCommit(response)) => {
+    match broker.call(&RequestContext::in_process(), Request::OffsetCommit(request)) {
+        Some(Response::OffsetCommit(response)) => {
             let codes: Vec<_> = response.topics[0].partitions.iter().map(|partition| partition.error_code).collect();
             assert_eq!(codes, [0, ResponseError::OffsetMetadataTooLarge.code()]);
         }
@@ -356,8 +354,8 @@ fn alter(broker: &Broker, topic: &str, changes: &[(&str, i8, &str)]) -> (i16, Op
         .with_resource_name(text(topic))
         .with_configs(changes.collect());
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    match broker.call(&RequestContext::in_process(), RequestKind::IncrementalAlterConfigs(request)) {
-        Some(ResponseKind::IncrementalAlterConfigs(response)) => {
+    match broker.call(&RequestContext::in_process(), Request::IncrementalAlterConfigs(request)) {
+        Some(Response::IncrementalAlterConfigs(response)) => {
             let altered = &response.responses[0];
             (altered.error_code, altered.error_message.as_ref().map(ToString::to_string))
         }
@@ -375,9 +373,9 @@ fn setting(broker: &Broker, topic: &str, name: &str) -> (String, bool) {
         .with_configuration_keys(Some(vec![text(name)]));
     match broker.call(
         &RequestContext::in_process(),
-        RequestKind::DescribeConfigs(DescribeConfigsRequest::default().with_resources(vec![resource])),
+        Request::DescribeConfigs(DescribeConfigsRequest::default().with_resources(vec![resource])),
     ) {
-        Some(ResponseKind::DescribeConfigs(response)) => {
+        Some(Response::DescribeConfigs(response)) => {
             let config = &response.results[0].configs[0];
             (config.value.as_ref().unwrap().to_string(), config.config_source == 1)
         }
@@ -421,8 +419,8 @@ fn settings_are_changed_all_together_or_none_and_stay_changed() {
 fn grow(broker: &Broker, topic: &str, count: i32) -> i16 {
     let topic = create_partitions_request::CreatePartitionsTopic::default().with_name(name(topic)).with_count(count);
     let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
-    match broker.call(&RequestContext::in_process(), RequestKind::CreatePartitions(request)) {
-        Some(ResponseKind::CreatePartitions(response)) => response.results[0].error_code,
+    match broker.call(&RequestContext::in_process(), Request::CreatePartitions(request)) {
+        Some(Response::CreatePartitions(response)) => response.results[0].error_code,
         other => panic!("{other:?}"),
     }
 }
@@ -477,9 +475,9 @@ fn deleted_records_stay_deleted() {
         let topic = DeleteRecordsTopic::default().with_name(name("t")).with_partitions(vec![partition]);
         match broker.call(
             &RequestContext::in_process(),
-            RequestKind::DeleteRecords(DeleteRecordsRequest::default().with_topics(vec![topic])),
+            Request::DeleteRecords(DeleteRecordsRequest::default().with_topics(vec![topic])),
         ) {
-            Some(ResponseKind::DeleteRecords(response)) => {
+            Some(Response::DeleteRecords(response)) => {
                 let partition = &response.topics[0].partitions[0];
                 (partition.error_code, partition.low_watermark)
             }

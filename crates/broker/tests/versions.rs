@@ -286,6 +286,15 @@ impl Client {
                     .with_member_epoch(5)
                     .with_member_id(text("nobody"))
             }),
+            ApiKey::StreamsGroupHeartbeat => ask!(StreamsGroupHeartbeatResponse, {
+                StreamsGroupHeartbeatRequest::default()
+                    .with_group_id(group())
+                    .with_member_epoch(5)
+                    .with_member_id(text("nobody"))
+            }),
+            ApiKey::StreamsGroupDescribe => ask!(StreamsGroupDescribeResponse, {
+                StreamsGroupDescribeRequest::default().with_group_ids(vec![group(), GroupId(text("none"))])
+            }),
             ApiKey::ConsumerGroupDescribe => ask!(ConsumerGroupDescribeResponse, {
                 ConsumerGroupDescribeRequest::default().with_group_ids(vec![group(), GroupId(text("none"))])
             }),
@@ -294,7 +303,6 @@ impl Client {
                 let wanted = describe_topic_partitions_request::TopicRequest::default().with_name(topic());
                 DescribeTopicPartitionsRequest::default().with_topics(vec![wanted]).with_response_partition_limit(10)
             }),
-            other => Err(format!("the test knows no request {other:?}")),
         }
     }
 }

@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use kafka_protocol::messages::{RequestKind, ResponseKind};
 use kafka_protocol::protocol::StrBytes;
+
+use crate::requests::{Request, Response};
 
 /// Called when something was appended; must return at once.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -15,7 +16,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// A broker, as its clients see it.
 pub trait Door: Send + Sync {
     /// Answers a request. One that this broker does not know is answered with `None`.
-    fn call(&self, context: &RequestContext, request: RequestKind) -> Option<ResponseKind>;
+    fn call(&self, context: &RequestContext, request: Request) -> Option<Response>;
 
     /// Has `wake` called from now on whenever records were appended, as long as somebody holds it.
     fn watch(&self, wake: &Wake);

@@ -2,12 +2,13 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::{ApiKey, FetchResponse, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
+use kafka_protocol::messages::{FetchResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use thiserror::Error;
 
+use crate::messages::fields::{put_no_tags, put_varint};
+use crate::requests::{ApiKey, Request, Response};
 use crate::shape::fault;
-use crate::versions::versions_of;
 
 /// Length of a frame's length.
 pub const LENGTH_BYTES: usize = 4;
@@ -15,8 +16,6 @@ pub const LENGTH_BYTES: usize = 4;
 const FLEXIBLE_FETCH: i16 = 12;
 /// From this version on, a fetch response names topics by their ids.
 const FETCH_BY_ID: i16 = 13;
-/// An empty list of tagged fields.
-const NO_TAGS: u32 = 0;
 /// From this version on, a fetch response has a session and an error of its own.
 const FETCH_SESSIONS: i16 = 7;
 
@@ -81,15 +80,14 @@ pub enum FrameError {
 ///
 /// # Errors
 /// When it is not one that is answered here.
-pub fn read_request(mut frame: Bytes) -> Result<(RequestHead, RequestKind), FrameError> {
+pub fn read_request(mut frame: Bytes) -> Result<(RequestHead, Request), FrameError> {
     let Some(&[k0, k1, v0, v1, c0, c1, c2, c3]) = frame.first_chunk::<8>() else {
         return Err(FrameError::Short(frame.len()));
     };
     let (number, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
     let correlation = i32::from_be_bytes([c0, c1, c2, c3]);
-    let key = ApiKey::try_from(number).map_err(|()| FrameError::UnknownKey { key: number })?;
-    let versions = versions_of(key).ok_or(FrameError::UnknownKey { key: number })?;
-    if !versions.contains(&version) {
+    let key = ApiKey::of(number).ok_or(FrameError::UnknownKey { key: number })?;
+    if !key.versions().contains(&version) {
         return Err(FrameError::UnknownVersion { key, version, correlation });
     }
     let malformed = |error: anyhow::Error| FrameError::Malformed { key, version, reason: format!("{error:#}") };
@@ -97,7 +95,7 @@ pub fn read_request(mut frame: Bytes) -> Result<(RequestHead, RequestKind), Fram
     if let Some(what) = fault(number, version, &frame) {
         return Err(FrameError::Malformed { key, version, reason: what.to_owned() });
     }
-    let request = RequestKind::decode(key, &mut frame, version).map_err(malformed)?;
+    let request = Request::decode(key, &mut frame, version).map_err(malformed)?;
     Ok((RequestHead { key, version, correlation, client_id: header.client_id }, request))
 }
 
@@ -105,7 +103,7 @@ pub fn read_request(mut frame: Bytes) -> Result<(RequestHead, RequestKind), Fram
 ///
 /// # Errors
 /// When the response does not fit into the version.
-pub fn write_response(head: &RequestHead, response: &ResponseKind) -> Result<BytesMut, FrameError> {
+pub fn write_response(head: &RequestHead, response: &Response) -> Result<BytesMut, FrameError> {
     let mut out = begin(head)?;
     response.encode(&mut out, head.version).map_err(unwritable(head))?;
     let length = (out.len() - LENGTH_BYTES) as u32;
@@ -171,15 +169,15 @@ pub fn write_fetch_response<B: Body>(
             }
             before.push((out.split(), body));
             if flexible {
-                put_varint(&mut out, NO_TAGS);
+                put_no_tags(&mut out);
             }
         }
         if flexible {
-            put_varint(&mut out, NO_TAGS);
+            put_no_tags(&mut out);
         }
     }
     if flexible {
-        put_varint(&mut out, NO_TAGS);
+        put_no_tags(&mut out);
     }
     let length = before.iter().map(|(bytes, body)| bytes.len() + body.length()).sum::<usize>() + out.len();
     let first = before.first_mut().map_or(&mut out, |(bytes, _)| bytes);
@@ -219,14 +217,6 @@ fn put_count(out: &mut BytesMut, flexible: bool, count: usize) {
     }
 }
 
-fn put_varint(out: &mut BytesMut, mut value: u32) {
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,7 +233,7 @@ mod tests {
         RequestHead { key, version, correlation: 7, client_id: Some(StrBytes::from_static_str("me")) }
     }
 
-    fn frame(head: &RequestHead, request: &RequestKind) -> Bytes {
+    fn frame(head: &RequestHead, request: &Request) -> Bytes {
         let mut out = BytesMut::new();
         let header = RequestHeader::default()
             .with_request_api_key(head.key as i16)
@@ -258,7 +248,7 @@ mod tests {
     #[test]
     fn a_request_is_read_as_it_was_written() {
         let head = head(ApiKey::Metadata, 12);
-        let request = RequestKind::Metadata(MetadataRequest::default());
+        let request = Request::Metadata(MetadataRequest::default());
         let frame = frame(&head, &request);
         assert_eq!(read_request(frame.clone()), Ok((head, request)));
         for cut in 0..frame.len() {
@@ -278,7 +268,7 @@ mod tests {
     #[test]
     fn records_from_elsewhere_stand_where_they_belong() {
         let records = Bytes::from_static(b"some records");
-        for version in versions_of(ApiKey::Fetch).unwrap() {
+        for version in ApiKey::Fetch.versions() {
             let partition = PartitionData::default().with_high_watermark(5);
             let other = partition.clone().with_partition_index(1).with_error_code(3).with_records(Some(Bytes::new()));
             let mut topic = FetchableTopicResponse::default();
@@ -297,7 +287,7 @@ mod tests {
                 Part::Bytes(bytes) | Part::Body(bytes) => bytes,
             };
             let whole: Vec<u8> = parts.into_iter().flat_map(bytes).collect();
-            let expected = write_response(&head, &ResponseKind::Fetch(with(Some(records.clone())))).unwrap();
+            let expected = write_response(&head, &Response::Fetch(with(Some(records.clone())))).unwrap();
             assert_eq!(whole, expected, "version {version}");
         }
     }

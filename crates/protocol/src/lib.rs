@@ -22,9 +22,10 @@ mod batch;
 mod compression;
 mod door;
 mod frame;
+pub mod messages;
+mod requests;
 mod shape;
 mod varint;
-mod versions;
 
 /// The most that a packed batch may unpack to, in bytes: a guard against batches made to fill memory.
 pub const UNPACK_LIMIT_BYTES: usize = 64 << 20;
@@ -40,6 +41,5 @@ pub use frame::{
     Body, FrameError, LENGTH_BYTES, Part, RequestHead, read_request, write_fetch_response, write_response,
 };
 pub use kafka_protocol::ResponseError;
-pub use kafka_protocol::messages;
-pub use kafka_protocol::protocol::StrBytes;
-pub use versions::{supported_versions, versions_of};
+pub use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+pub use requests::{ApiKey, Request, Response, supported_versions};

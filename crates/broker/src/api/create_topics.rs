@@ -15,7 +15,7 @@ use crate::dynamic::Source;
 use crate::topics::OpenTopic;
 
 /// One node has one replica; −1 leaves it to the broker.
-const REPLICATION: [i16; 2] = [1, -1];
+pub(super) const REPLICATION: [i16; 2] = [1, -1];
 
 pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTopicsResponse {
     let is_repeated =

@@ -9,7 +9,9 @@ use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &ListGroupsRequest) -> ListGroupsResponse {
     let is_wanted = |filter: &[StrBytes], what: &str| {
-        filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(what))
+        // Apache Kafka knows the state NotReady as not_ready here.
+        let is_it = |wanted: &StrBytes| wanted.replace('_', "").eq_ignore_ascii_case(what);
+        filter.is_empty() || filter.iter().any(is_it)
     };
     let groups = shared.groups();
     let listed = groups

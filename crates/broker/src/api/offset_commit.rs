@@ -103,6 +103,7 @@ fn commit(
         instance: request.group_instance_id.as_deref(),
         generation: request.generation_id_or_member_epoch,
         in_transaction: false,
+        version: context.version,
     };
     let unknown = match context.version {
         UNKNOWN_GROUP.. => ResponseError::GroupIdNotFound,

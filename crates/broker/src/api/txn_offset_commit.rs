@@ -80,6 +80,7 @@ fn commit(
         instance: request.group_instance_id.as_deref(),
         generation: request.generation_id,
         in_transaction: true,
+        version: context.version,
     };
     let done = shared.change_groups(|groups, outside, topics| {
         let checked = groups.check_commit(group, &committer, &commits, ResponseError::IllegalGeneration);

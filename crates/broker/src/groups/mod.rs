@@ -6,14 +6,18 @@
 mod assign;
 mod classic;
 mod consumer;
+mod embedded;
+mod migration;
 mod offsets;
 mod records;
 mod settings;
+mod streams;
+mod topic_hash;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +26,8 @@ use tidewater_protocol::messages::describe_groups_response::DescribedGroup;
 use tidewater_protocol::messages::leave_group_request::MemberIdentity;
 use tidewater_protocol::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupResponse, SyncGroupRequest, SyncGroupResponse, consumer_group_describe_response,
+    JoinGroupResponse, StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse, SyncGroupRequest,
+    SyncGroupResponse, consumer_group_describe_response, streams_group_describe_response,
 };
 use tidewater_protocol::{ControlKind, ResponseError, StrBytes};
 use tidewater_types::{Timestamp, TopicPartition};
@@ -32,16 +37,19 @@ use uuid::Uuid;
 use crate::journal::{Journal, Producer, Record};
 use crate::timers::Timers;
 use assign::Assignor;
-use classic::{ClassicGroup, refused_join, refused_sync};
+use classic::{CONSUMER, ClassicGroup, ID_BEFORE_JOIN, refused_join, refused_sync};
 use consumer::{ConsumerGroup, JOINS, LEAVES, LEAVES_FOR_NOW, Refusal};
+pub use migration::MigrationPolicy;
 pub(crate) use offsets::{Committed, GroupOffsets, METADATA_LIMIT_BYTES};
 pub(crate) use records::OFFSETS_TOPIC;
 use records::{
     Change, GROUP_LIMIT_BYTES, Key, Part, group_key, offset_key, offset_value, read_change, read_group_value, read_key,
     read_offset_value,
 };
-use settings::MemberTimes;
+use settings::ConsumerTimes;
 pub(crate) use settings::{GROUP_SETTINGS, GroupSetting, OwnSettings, check_group_setting};
+use streams::StreamsGroup;
+pub(crate) use streams::{InternalTopic, MISSING_INTERNAL_TOPICS, named_topics};
 
 /// What groups may be like, by the broker's settings for them.
 #[derive(Clone, Debug)]
@@ -64,6 +72,10 @@ pub struct GroupSettings {
     pub consumer_heartbeat_bounds: RangeInclusive<Duration>,
     /// `group.consumer.max.size`. Default as many as there are.
     pub consumer_max_size: usize,
+    /// `group.consumer.migration.policy`: which way groups with members may change their protocol. Default both.
+    pub migration: MigrationPolicy,
+    /// Of the streams protocol.
+    pub streams: StreamsGroupSettings,
     /// `offsets.retention.minutes`: how long offsets of nobody are kept. Default 7 days.
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`. Default 10 minutes.
@@ -82,8 +94,52 @@ impl Default for GroupSettings {
             consumer_session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),
             consumer_heartbeat_bounds: Duration::from_secs(5)..=Duration::from_secs(15),
             consumer_max_size: i32::MAX as usize,
+            migration: MigrationPolicy::default(),
+            streams: StreamsGroupSettings::default(),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             offsets_check_interval: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What groups of the streams protocol may be like.
+#[derive(Clone, Debug)]
+pub struct StreamsGroupSettings {
+    /// `group.streams.session.timeout.ms`. Default 45 s.
+    pub session_timeout: Duration,
+    /// `group.streams.heartbeat.interval.ms`. Default 5 s.
+    pub heartbeat_interval: Duration,
+    /// `group.streams.initial.rebalance.delay.ms`: how long the first member waits for more. Default 3 s.
+    pub initial_rebalance_delay: Duration,
+    /// `group.streams.assignment.interval.ms`: tasks are shared out no more often. Default 1 s.
+    pub assignment_interval: Duration,
+    /// `group.streams.num.standby.replicas`: of each task with state. Default 0.
+    pub standby_replicas: usize,
+    /// What a group may set for itself: `group.streams.min.session.timeout.ms` to `…max…`. Default 45 s to 60 s.
+    pub session_bounds: RangeInclusive<Duration>,
+    /// `group.streams.min.heartbeat.interval.ms` to `…max…`. Default 5 s to 15 s.
+    pub heartbeat_bounds: RangeInclusive<Duration>,
+    /// `group.streams.min.assignment.interval.ms` to `…max…`. Default 0 s to 15 s.
+    pub assignment_bounds: RangeInclusive<Duration>,
+    /// `group.streams.max.standby.replicas`. Default 2.
+    pub max_standby_replicas: usize,
+    /// `group.streams.max.size`. Default as many as there are.
+    pub max_size: usize,
+}
+
+impl Default for StreamsGroupSettings {
+    fn default() -> Self {
+        StreamsGroupSettings {
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(5),
+            initial_rebalance_delay: Duration::from_secs(3),
+            assignment_interval: Duration::from_secs(1),
+            standby_replicas: 0,
+            session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),
+            heartbeat_bounds: Duration::from_secs(5)..=Duration::from_secs(15),
+            assignment_bounds: Duration::ZERO..=Duration::from_secs(15),
+            max_standby_replicas: 2,
+            max_size: i32::MAX as usize,
         }
     }
 }
@@ -116,9 +172,9 @@ pub(crate) struct Outside<'a> {
 }
 
 impl Outside<'_> {
-    /// The times that hold for a group's members.
-    fn times_of(&self, group: &str) -> MemberTimes {
-        self.own_settings.of(group, self.settings)
+    /// The times that hold for a group's members of the consumer protocol.
+    fn times_of(&self, group: &str) -> ConsumerTimes {
+        self.own_settings.consumer_of(group, self.settings)
     }
 }
 
@@ -132,6 +188,8 @@ pub(crate) struct Committer<'a> {
     pub generation: i32,
     /// Whether the commit is a part of a transaction.
     pub in_transaction: bool,
+    /// Of the request.
+    pub version: i16,
 }
 
 impl Committer<'_> {
@@ -161,8 +219,14 @@ enum Timer {
     Sync(Arc<str>),
     /// A member was not heard of.
     Heartbeat(Arc<str>, Arc<str>),
-    /// A member has kept partitions that it must give up.
+    /// A member has kept partitions or tasks that it must give up.
     Revocation(Arc<str>, Arc<str>),
+    /// A member of the classic protocol, in a group of the consumer protocol, was told to join again, and has not.
+    Rejoin(Arc<str>, Arc<str>),
+    /// Such a member has joined, and not asked for its share.
+    Share(Arc<str>, Arc<str>),
+    /// The time in which the first members of a group of the streams protocol come is over.
+    FirstAssignment(Arc<str>),
     /// Old offsets are looked for.
     Expire,
 }
@@ -172,6 +236,7 @@ enum Timer {
 enum Group {
     Classic(ClassicGroup),
     Consumer(ConsumerGroup),
+    Streams(StreamsGroup),
 }
 
 impl Group {
@@ -179,6 +244,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.is_empty(),
             Group::Consumer(group) => group.is_empty(),
+            Group::Streams(group) => group.is_empty(),
         }
     }
 
@@ -186,6 +252,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.is_subscribed(topic),
             Group::Consumer(group) => group.is_subscribed(topic),
+            Group::Streams(group) => group.is_subscribed(topic),
         }
     }
 
@@ -193,7 +260,7 @@ impl Group {
     fn offset_age_from(&self, committed: Timestamp) -> Option<Timestamp> {
         match self {
             Group::Classic(group) => group.offset_age_from(committed),
-            Group::Consumer(_) => Some(committed),
+            Group::Consumer(_) | Group::Streams(_) => Some(committed),
         }
     }
 
@@ -202,6 +269,7 @@ impl Group {
         match self {
             Group::Classic(_) => vec![(group_key(name), None)],
             Group::Consumer(group) => group.tombstones(),
+            Group::Streams(group) => group.tombstones(),
         }
     }
 }
@@ -240,6 +308,7 @@ impl Groups {
                 }
             }
             Some(Key::Consumer(group, part)) => self.replay_consumer(&group, part, value),
+            Some(Key::Streams(group, part)) => self.replay_streams(&group, part, value),
             None => {}
         }
     }
@@ -254,7 +323,12 @@ impl Groups {
         for (name, group) in &self.groups {
             match group {
                 Group::Classic(group) => group.start(now, &mut self.timers),
-                Group::Consumer(group) => group.start(now, own.of(name, settings).session_timeout, &mut self.timers),
+                Group::Consumer(group) => {
+                    group.start(now, own.consumer_of(name, settings).session_timeout, &mut self.timers);
+                }
+                Group::Streams(group) => {
+                    group.start(now, own.streams_of(name, settings).session_timeout, &mut self.timers);
+                }
             }
         }
         self.expire_later(now, settings);
@@ -281,6 +355,26 @@ impl Groups {
             self.groups.insert(name.clone(), Group::Consumer(ConsumerGroup::new(name.clone())));
         }
         if let Some(Group::Consumer(group)) = self.groups.get_mut(&name) {
+            group.apply(change);
+            if is_end {
+                self.groups.remove(&name);
+            }
+        }
+    }
+
+    /// Takes a change of a group of the streams protocol in.
+    fn replay_streams(&mut self, name: &str, part: streams::Part, value: Option<&[u8]>) {
+        let Some(change) = streams::read_change(part, value) else {
+            tracing::warn!(group = name, "a part of a group in the log cannot be read");
+            return;
+        };
+        let is_end = matches!(change, streams::Change::Epoch(None));
+        let name: Arc<str> = name.into();
+        let is_streams = matches!(self.groups.get(&name), Some(Group::Streams(_)));
+        if !is_streams && value.is_some() {
+            self.groups.insert(name.clone(), Group::Streams(StreamsGroup::new(name.clone())));
+        }
+        if let Some(Group::Streams(group)) = self.groups.get_mut(&name) {
             group.apply(change);
             if is_end {
                 self.groups.remove(&name);
@@ -322,11 +416,20 @@ impl Groups {
                         group.sync_is_due(outside, &mut self.timers);
                     }
                 }
+                Timer::Rejoin(group, member) | Timer::Share(group, member) => {
+                    self.consumer_is_due(outside, &group, &member);
+                }
                 Timer::Heartbeat(group, member) | Timer::Revocation(group, member) => {
                     match self.groups.get_mut(&group) {
                         Some(Group::Classic(group)) => group.heartbeat_is_due(&member, outside, &mut self.timers),
-                        Some(Group::Consumer(group)) => group.member_is_due(outside, &mut self.timers, &member),
+                        Some(Group::Consumer(_)) => self.consumer_is_due(outside, &group, &member),
+                        Some(Group::Streams(group)) => group.member_is_due(outside, &mut self.timers, &member),
                         None => {}
+                    }
+                }
+                Timer::FirstAssignment(group) => {
+                    if let Some(Group::Streams(group)) = self.groups.get_mut(&group) {
+                        group.first_assignment_is_due(outside, &mut self.timers);
                     }
                 }
                 Timer::Expire => {
@@ -334,6 +437,24 @@ impl Groups {
                     self.expire_later(outside.now, outside.settings);
                 }
             }
+        }
+    }
+
+    /// A member of a group of the consumer protocol was not heard of, or has not done in time what it must.
+    fn consumer_is_due(&mut self, outside: &mut Outside<'_>, group: &Arc<str>, member: &Arc<str>) {
+        let Some(Group::Consumer(found)) = self.groups.get(group) else { return };
+        if !found.has_member(member) {
+            return;
+        }
+        tracing::info!(
+            group = &**group,
+            member = &**member,
+            "a member was not heard of, or has not done in time what it must"
+        );
+        if let Err((error, reason)) = self.dismiss_consumers(outside, group, std::slice::from_ref(member)) {
+            tracing::warn!(group = &**group, member = &**member, %error, reason, "a member could not be removed; it is tried again");
+            let retry = outside.times_of(group).heartbeat_interval;
+            self.timers.set(Timer::Heartbeat(group.clone(), member.clone()), outside.now + retry);
         }
     }
 
@@ -367,6 +488,18 @@ impl Groups {
         }
         match self.groups.get_mut(name) {
             Some(Group::Classic(group)) => group.join(outside, &mut self.timers, request, (version, client), reply),
+            Some(Group::Consumer(group)) => {
+                let response = match group.join(outside, &mut self.timers, request, (version, client)) {
+                    Ok(joined) => {
+                        if joined.replaces_consumer {
+                            self.downgrade_if_classic(outside, name);
+                        }
+                        joined.response
+                    }
+                    Err((error, id)) => refused_join(&id, error).with_protocol_name(None),
+                };
+                let _ = reply.send(response);
+            }
             _ => drop(reply.send(refused_join(id, ResponseError::InconsistentGroupProtocol))),
         }
     }
@@ -375,6 +508,7 @@ impl Groups {
     fn make_classic(&mut self, outside: &mut Outside<'_>, name: &str) -> Result<(), ResponseError> {
         let mut records = match self.groups.get(name) {
             Some(Group::Consumer(group)) if group.is_empty() => group.tombstones(),
+            Some(Group::Streams(group)) if group.is_empty() => group.tombstones(),
             Some(_) => return Ok(()),
             None => Vec::new(),
         };
@@ -412,15 +546,70 @@ impl Groups {
             self.put(outside, name, Group::Consumer(group));
             return Ok(response);
         }
+        if joins && matches!(self.groups.get(name), Some(Group::Classic(_))) {
+            self.upgrade(outside, name)?;
+        }
         match self.groups.get_mut(name) {
             Some(Group::Consumer(group)) if matches!(request.member_epoch, LEAVES | LEAVES_FOR_NOW) => {
-                group.leave(outside, &mut self.timers, request)
+                let (response, leaving) = group.leave(outside, request)?;
+                self.dismiss_consumers(outside, name, &leaving)?;
+                Ok(response)
             }
             Some(Group::Consumer(group)) => group.heartbeat(outside, &mut self.timers, request, client),
-            Some(Group::Classic(_)) => {
+            Some(Group::Classic(_) | Group::Streams(_)) => {
                 Err((ResponseError::GroupIdNotFound, format!("Group {name} is not a consumer group.")))
             }
             None => Err((ResponseError::GroupIdNotFound, format!("Consumer group {name} not found."))),
+        }
+    }
+
+    /// A member of a group of the streams protocol is there, joins, or leaves. Gives the topics, too, that have yet to be made for it.
+    pub fn streams_heartbeat(
+        &mut self,
+        outside: &mut Outside<'_>,
+        request: &StreamsGroupHeartbeatRequest,
+        client: Client,
+    ) -> Result<(StreamsGroupHeartbeatResponse, Vec<InternalTopic>), Refusal> {
+        streams::check_heartbeat(request)?;
+        let name = &*request.group_id.to_string();
+        let records = match self.groups.get(name) {
+            Some(Group::Classic(group)) if request.member_epoch == JOINS && group.is_empty() => {
+                vec![(group_key(name), None)]
+            }
+            None if request.member_epoch == JOINS => Vec::new(),
+            Some(Group::Streams(_)) => return self.known_streams_heartbeat(outside, request, client),
+            Some(_) => {
+                return Err((ResponseError::GroupIdNotFound, format!("Group {name} is not a streams group.")));
+            }
+            None if request.member_epoch > JOINS => {
+                return Err((ResponseError::GroupIdNotFound, format!("Streams group {name} not found.")));
+            }
+            None => return Err((ResponseError::GroupIdNotFound, format!("Group {name} not found."))),
+        };
+        if !records.is_empty() {
+            outside.journal.append(name, records).map_err(|error| (error, String::new()))?;
+            // If what follows fails, there is a group of the same offsets again.
+            self.put(outside, name, Group::Classic(ClassicGroup::new(name.into(), outside.wall)));
+        }
+        let mut group = StreamsGroup::new(name.into());
+        let heard = group.heartbeat(outside, &mut self.timers, request, client)?;
+        // Only now is it in the log.
+        self.put(outside, name, Group::Streams(group));
+        Ok(heard)
+    }
+
+    fn known_streams_heartbeat(
+        &mut self,
+        outside: &mut Outside<'_>,
+        request: &StreamsGroupHeartbeatRequest,
+        client: Client,
+    ) -> Result<(StreamsGroupHeartbeatResponse, Vec<InternalTopic>), Refusal> {
+        let Some(Group::Streams(group)) = self.groups.get_mut(&**request.group_id) else {
+            return Err((ResponseError::GroupIdNotFound, String::new()));
+        };
+        match request.member_epoch {
+            LEAVES => Ok((group.leave(outside, &mut self.timers, request)?, Vec::new())),
+            _ => group.heartbeat(outside, &mut self.timers, request, client),
         }
     }
 
@@ -430,6 +619,11 @@ impl Groups {
             _ if !is_group_name(&request.group_id) => ResponseError::InvalidGroupId,
             Some(Group::Classic(group)) if !group.is_empty() => {
                 return group.sync(outside, &mut self.timers, request, reply);
+            }
+            Some(Group::Consumer(group)) if !group.is_empty() => {
+                let synced = group.sync(outside.topics, outside.now, &mut self.timers, request);
+                let _ = reply.send(synced.unwrap_or_else(refused_sync));
+                return;
             }
             _ => ResponseError::UnknownMemberId,
         };
@@ -442,6 +636,7 @@ impl Groups {
         }
         match self.groups.get_mut(&**request.group_id) {
             Some(Group::Classic(group)) => group.heartbeat(outside, &mut self.timers, request),
+            Some(Group::Consumer(group)) => group.classic_heartbeat(outside.now, &mut self.timers, request),
             _ => Err(ResponseError::UnknownMemberId),
         }
     }
@@ -458,6 +653,13 @@ impl Groups {
         }
         match self.groups.get_mut(group) {
             Some(Group::Classic(group)) => Ok(group.leave(outside, &mut self.timers, leaving)),
+            Some(Group::Consumer(found)) => {
+                let leaving = found.leaving(leaving);
+                let ids: BTreeSet<Arc<str>> = leaving.iter().filter_map(|id| id.as_ref().ok().cloned()).collect();
+                let ids: Vec<Arc<str>> = ids.into_iter().collect();
+                self.dismiss_consumers(outside, group, &ids).map_err(|(error, _)| error)?;
+                Ok(leaving.into_iter().map(|id| id.map(drop)).collect())
+            }
             _ => Ok(leaving.iter().map(|_| Err(ResponseError::UnknownMemberId)).collect()),
         }
     }
@@ -477,6 +679,10 @@ impl Groups {
             Some(Group::Classic(group)) => group.check_commit(committer),
             Some(Group::Consumer(group)) => {
                 let places = commits.iter().map(|(place, commit)| (commit.topic_id, place.partition));
+                group.check_commit(committer, places)
+            }
+            Some(Group::Streams(group)) => {
+                let places = commits.iter().map(|(place, _)| (&*place.topic, place.partition));
                 group.check_commit(committer, places)
             }
             None if committer.generation < 0 => Ok(()),
@@ -514,6 +720,7 @@ impl Groups {
     pub fn check_fetch(&self, group: &str, member: Option<&str>, epoch: i32) -> Result<(), ResponseError> {
         match self.groups.get(group) {
             Some(Group::Consumer(group)) => group.check_fetch(member, epoch),
+            Some(Group::Streams(group)) => group.check_fetch(member, epoch),
             Some(Group::Classic(_)) | None => Ok(()),
         }
     }
@@ -612,7 +819,7 @@ impl Groups {
     pub fn describe(&self, group: &str) -> Option<DescribedGroup> {
         match self.groups.get(group)? {
             Group::Classic(group) => Some(group.describe()),
-            Group::Consumer(_) => None,
+            Group::Consumer(_) | Group::Streams(_) => None,
         }
     }
 
@@ -624,9 +831,20 @@ impl Groups {
     ) -> Result<consumer_group_describe_response::DescribedGroup, Refusal> {
         match self.groups.get(group) {
             Some(Group::Consumer(group)) => Ok(group.describe(topics)),
-            Some(Group::Classic(_)) => {
+            Some(Group::Classic(_) | Group::Streams(_)) => {
                 Err((ResponseError::GroupIdNotFound, format!("Group {group} is not a consumer group.")))
             }
+            None => Err((ResponseError::GroupIdNotFound, format!("Group {group} not found."))),
+        }
+    }
+
+    /// A group of the streams protocol, for administrators.
+    pub fn describe_streams(&self, group: &str) -> Result<streams_group_describe_response::DescribedGroup, Refusal> {
+        match self.groups.get(group) {
+            Some(Group::Streams(found)) => found
+                .describe()
+                .ok_or_else(|| (ResponseError::UnknownServerError, format!("Group {group} has no topology."))),
+            Some(_) => Err((ResponseError::GroupIdNotFound, format!("Group {group} is not a streams group."))),
             None => Err((ResponseError::GroupIdNotFound, format!("Group {group} not found."))),
         }
     }
@@ -640,6 +858,7 @@ impl Groups {
             Group::Consumer(group) => {
                 Listed { name, kind: "consumer", protocol_type: "consumer", state: group.state() }
             }
+            Group::Streams(group) => Listed { name, kind: "streams", protocol_type: "streams", state: group.state() },
         })
     }
 }

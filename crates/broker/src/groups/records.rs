@@ -5,13 +5,13 @@
 //! | version 1, group, topic, partition (4) | version 4, offset (8), leader epoch (4), metadata, commit time (8), tag 0: the topic's id |
 //! | version 2, group | version 3, protocol type, generation (4), protocol, leader, time of the state (8), members |
 //! | version 3, group | version 0, epoch (4), tag 0: hash of the subscribed topics (8) |
-//! | version 5, group, member | version 0, instance, rack, client id, client host, topics, regular expression, rebalance timeout (4), assignor |
+//! | version 5, group, member | version 0, instance, rack, client id, client host, topics, regular expression, rebalance timeout (4), assignor; tag 0: null, or of a member of the classic protocol its session timeout (4) and its protocols with their subscriptions |
 //! | version 6, group | version 0, epoch of the target (4), tag 0: its time (8) |
 //! | version 7, group, member | version 0, target: topics with their partitions |
 //! | version 8, group, member | version 0, epoch (4), epoch before (4), state (1), assigned partitions, partitions to give up; tag 0 of a topic: the epochs in which its partitions were assigned |
 //! | version 16, group, regular expression | version 0, topics, version of the topics (8), time (8) |
 //!
-//! Version 2 is of the classic protocol, those from 3 on of the consumer protocol.
+//! Version 2 is of the classic protocol, those from 3 on of the consumer protocol; for those of the streams protocol, see [`streams`].
 //!
 //! A member: id, instance, client id, client host, rebalance timeout (4), session timeout (4), subscription, assignment. A version is 2 bytes;
 //! value 4 of key 1 and the values of keys from 3 on are compact; see [`crate::wire`]. A null value deletes. Older versions are read.
@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::Client;
 use super::assign::Partitions;
 use super::offsets::Committed;
+use super::streams;
 use crate::journal::Record;
 use crate::wire::{Reader, Writer};
 
@@ -49,6 +50,8 @@ const CURRENT_KEY: i16 = 8;
 const REGEX_KEY: i16 = 16;
 const OFFSET_VALUE: i16 = 4;
 const GROUP_VALUE: i16 = 3;
+/// The tag of what a member of the classic protocol has besides.
+const CLASSIC_TAG: u32 = 0;
 /// The tag of the topic's id in an offset's value.
 const TOPIC_ID_TAG: u32 = 0;
 
@@ -59,6 +62,8 @@ pub(super) enum Key {
     Group(String),
     /// Of a group of the consumer protocol.
     Consumer(String, Part),
+    /// Of a group of the streams protocol.
+    Streams(String, streams::Part),
 }
 
 /// What of a group of the consumer protocol a record is about.
@@ -95,6 +100,16 @@ pub(super) struct Metadata {
     pub regex: Option<String>,
     pub rebalance_timeout_ms: i32,
     pub assignor: Option<String>,
+    /// What it has besides if it speaks the classic protocol.
+    pub classic: Option<ClassicMetadata>,
+}
+
+/// What a member of the classic protocol has said of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClassicMetadata {
+    pub session_timeout_ms: i32,
+    /// Its protocols by preference, each with its subscription.
+    pub protocols: Vec<(String, Bytes)>,
 }
 
 impl Metadata {
@@ -169,6 +184,9 @@ pub(super) fn read_key(key: &[u8]) -> Option<Key> {
         GROUP_KEY => Some(Key::Group(key.text()?.to_owned())),
         kind => {
             let group = key.text()?.to_owned();
+            if let Some(part) = streams::read_part(kind, &mut key) {
+                return Some(Key::Streams(group, part));
+            }
             let mut name = || key.text().map(str::to_owned);
             let part = match kind {
                 EPOCH_KEY => Part::Epoch,
@@ -267,14 +285,50 @@ fn metadata_value(metadata: &Metadata) -> Vec<u8> {
     out.nullable_compact_text(metadata.regex.as_deref());
     out.i32(metadata.rebalance_timeout_ms);
     out.nullable_compact_text(metadata.assignor.as_deref());
-    // What a member of the classic protocol has besides; null.
-    out.tagged(&[(0, &[0])]);
+    match &metadata.classic {
+        // A structure without anything is the default, which is left out.
+        Some(classic) if *classic == ClassicMetadata::default() => out.tagged(&[]),
+        classic => out.tagged(&[(CLASSIC_TAG, &classic_value(classic.as_ref()))]),
+    }
     out.finish()
+}
+
+/// A structure that may be null, as a byte before it says.
+fn classic_value(classic: Option<&ClassicMetadata>) -> Vec<u8> {
+    let mut out = Writer::part();
+    let Some(classic) = classic else {
+        out.varint(0);
+        return out.finish();
+    };
+    out.varint(1);
+    out.i32(classic.session_timeout_ms);
+    out.compact_length(classic.protocols.len());
+    for (name, subscription) in &classic.protocols {
+        out.compact_text(name);
+        out.compact_bytes(subscription);
+        out.tagged(&[]);
+    }
+    out.tagged(&[]);
+    out.finish()
+}
+
+fn read_classic(field: &[u8]) -> Option<Option<ClassicMetadata>> {
+    let mut field = Reader::new(field);
+    if field.varint()? == 0 {
+        return Some(None);
+    }
+    let session_timeout_ms = field.i32()?;
+    let protocols = field.compact_array(|field| {
+        let protocol = (field.compact_text()?.to_owned(), Bytes::copy_from_slice(field.compact_bytes()?));
+        field.tagged(|_, _| {})?;
+        Some(protocol)
+    });
+    Some(Some(ClassicMetadata { session_timeout_ms, protocols: protocols? }))
 }
 
 fn read_metadata(value: &mut Reader<'_>) -> Option<Metadata> {
     let owned = |text: Option<&str>| text.map(str::to_owned);
-    Some(Metadata {
+    let mut metadata = Metadata {
         instance: owned(value.nullable_compact_text()?),
         rack: owned(value.nullable_compact_text()?),
         client: Client { id: value.compact_text()?.to_owned(), host: value.compact_text()?.to_owned() },
@@ -282,7 +336,18 @@ fn read_metadata(value: &mut Reader<'_>) -> Option<Metadata> {
         regex: owned(value.nullable_compact_text()?),
         rebalance_timeout_ms: value.i32()?,
         assignor: owned(value.nullable_compact_text()?),
-    })
+        classic: Some(ClassicMetadata::default()),
+    };
+    let mut is_whole = true;
+    value.tagged(|tag, field| {
+        if tag == CLASSIC_TAG {
+            match read_classic(field) {
+                Some(classic) => metadata.classic = classic,
+                None => is_whole = false,
+            }
+        }
+    })?;
+    is_whole.then_some(metadata)
 }
 
 fn target_value(target: &Partitions) -> Vec<u8> {
@@ -581,6 +646,21 @@ mod tests {
         ),
         ("0008000267310016356c4a743259776e525f474642694a55396142654567", "0000000000030000000202010100"),
     ];
+
+    /// The end of what Apache Kafka 4.3.1 writes for a member of the classic protocol.
+    const APACHE_CLASSIC: &str = "000000000263032f680202740100 0493e000 0100 1201 0000afc8 020672616e67650400030100 00";
+
+    #[test]
+    fn members_of_the_classic_protocol_have_apaches_bytes() {
+        let Some(Change::Member(_, Some(metadata))) =
+            read_change(Part::Member("m".to_owned()), Some(&hex(&APACHE_CLASSIC.replace(' ', ""))))
+        else {
+            panic!("it is not read")
+        };
+        let classic = metadata.classic.clone().unwrap();
+        assert_eq!((classic.session_timeout_ms, classic.protocols[0].0.as_str()), (45_000, "range"));
+        assert_eq!(metadata_value(&metadata), hex(&APACHE_CLASSIC.replace(' ', "")));
+    }
 
     #[test]
     fn consumers_have_apaches_bytes() {

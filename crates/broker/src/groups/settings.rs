@@ -1,6 +1,8 @@
 //! The settings that groups have, by the broker's and by their own.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::GroupSettings;
@@ -12,14 +14,25 @@ pub(crate) struct GroupSetting {
     pub broker: &'static str,
 }
 
-const SESSION: &str = "consumer.session.timeout.ms";
-const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+const CONSUMER_INTERVAL: &str = "consumer.assignment.interval.ms";
+const CONSUMER_HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+const CONSUMER_SESSION: &str = "consumer.session.timeout.ms";
+const STREAMS_INTERVAL: &str = "streams.assignment.interval.ms";
+const STREAMS_HEARTBEAT: &str = "streams.heartbeat.interval.ms";
+const STREAMS_DELAY: &str = "streams.initial.rebalance.delay.ms";
+const STREAMS_STANDBY: &str = "streams.num.standby.replicas";
+const STREAMS_SESSION: &str = "streams.session.timeout.ms";
 
 /// All of them.
-pub(crate) const GROUP_SETTINGS: [GroupSetting; 3] = [
-    GroupSetting { name: "consumer.assignment.interval.ms", broker: "group.consumer.assignment.interval.ms" },
-    GroupSetting { name: HEARTBEAT, broker: "group.consumer.heartbeat.interval.ms" },
-    GroupSetting { name: SESSION, broker: "group.consumer.session.timeout.ms" },
+pub(crate) const GROUP_SETTINGS: [GroupSetting; 8] = [
+    GroupSetting { name: CONSUMER_INTERVAL, broker: "group.consumer.assignment.interval.ms" },
+    GroupSetting { name: CONSUMER_HEARTBEAT, broker: "group.consumer.heartbeat.interval.ms" },
+    GroupSetting { name: CONSUMER_SESSION, broker: "group.consumer.session.timeout.ms" },
+    GroupSetting { name: STREAMS_INTERVAL, broker: "group.streams.assignment.interval.ms" },
+    GroupSetting { name: STREAMS_HEARTBEAT, broker: "group.streams.heartbeat.interval.ms" },
+    GroupSetting { name: STREAMS_DELAY, broker: "group.streams.initial.rebalance.delay.ms" },
+    GroupSetting { name: STREAMS_STANDBY, broker: "group.streams.num.standby.replicas" },
+    GroupSetting { name: STREAMS_SESSION, broker: "group.streams.session.timeout.ms" },
 ];
 
 /// What groups have set for themselves, by their names.
@@ -31,39 +44,75 @@ impl OwnSettings {
         OwnSettings(settings)
     }
 
-    fn millis(&self, group: &str, name: &str) -> Option<Duration> {
-        self.0.get(group)?.get(name)?.trim().parse().ok().map(Duration::from_millis)
+    fn number<T: FromStr>(&self, group: &str, name: &str) -> Option<T> {
+        self.0.get(group)?.get(name)?.trim().parse().ok()
     }
 
-    /// The broker's settings, with what a group has set for itself.
-    pub(super) fn of(&self, group: &str, brokers: &GroupSettings) -> MemberTimes {
-        MemberTimes {
-            session_timeout: self.millis(group, SESSION).unwrap_or(brokers.consumer_session_timeout),
-            heartbeat_interval: self.millis(group, HEARTBEAT).unwrap_or(brokers.consumer_heartbeat_interval),
+    fn millis(&self, group: &str, name: &str) -> Option<Duration> {
+        self.number(group, name).map(Duration::from_millis)
+    }
+
+    /// The broker's settings for members of the consumer protocol, with what a group has set for itself.
+    pub(super) fn consumer_of(&self, group: &str, brokers: &GroupSettings) -> ConsumerTimes {
+        ConsumerTimes {
+            session_timeout: self.millis(group, CONSUMER_SESSION).unwrap_or(brokers.consumer_session_timeout),
+            heartbeat_interval: self.millis(group, CONSUMER_HEARTBEAT).unwrap_or(brokers.consumer_heartbeat_interval),
+        }
+    }
+
+    /// The same for a group of the streams protocol.
+    pub(super) fn streams_of(&self, group: &str, brokers: &GroupSettings) -> StreamsTimes {
+        let brokers = &brokers.streams;
+        StreamsTimes {
+            session_timeout: self.millis(group, STREAMS_SESSION).unwrap_or(brokers.session_timeout),
+            heartbeat_interval: self.millis(group, STREAMS_HEARTBEAT).unwrap_or(brokers.heartbeat_interval),
+            initial_rebalance_delay: self.millis(group, STREAMS_DELAY).unwrap_or(brokers.initial_rebalance_delay),
+            assignment_interval: self.millis(group, STREAMS_INTERVAL).unwrap_or(brokers.assignment_interval),
+            standby_replicas: self.number(group, STREAMS_STANDBY).unwrap_or(brokers.standby_replicas),
         }
     }
 }
 
 /// How long members of a group may be silent, and how often they should not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MemberTimes {
+pub(super) struct ConsumerTimes {
     pub session_timeout: Duration,
     pub heartbeat_interval: Duration,
 }
 
+/// The same of a group of the streams protocol, and how its tasks are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamsTimes {
+    pub session_timeout: Duration,
+    pub heartbeat_interval: Duration,
+    /// How long the first member waits for more.
+    pub initial_rebalance_delay: Duration,
+    /// Tasks are shared out no more often.
+    pub assignment_interval: Duration,
+    /// Members that keep the state of a task, besides the one that works on it.
+    pub standby_replicas: usize,
+}
+
 /// Whether a group may have a setting, with Apache Kafka's words for one that it may not.
 pub(crate) fn check_group_setting(settings: &GroupSettings, name: &str, value: &str) -> Result<(), String> {
+    let streams = &settings.streams;
+    let millis = |bounds: &RangeInclusive<Duration>| bounds.start().as_millis()..=bounds.end().as_millis();
     let (bounds, bound) = match name {
-        SESSION => (&settings.consumer_session_bounds, "session.timeout.ms"),
-        HEARTBEAT => (&settings.consumer_heartbeat_bounds, "heartbeat.interval.ms"),
+        CONSUMER_SESSION => (millis(&settings.consumer_session_bounds), "session.timeout.ms"),
+        CONSUMER_HEARTBEAT => (millis(&settings.consumer_heartbeat_bounds), "heartbeat.interval.ms"),
+        STREAMS_SESSION => (millis(&streams.session_bounds), "session.timeout.ms"),
+        STREAMS_HEARTBEAT => (millis(&streams.heartbeat_bounds), "heartbeat.interval.ms"),
+        STREAMS_INTERVAL => (millis(&streams.assignment_bounds), "assignment.interval.ms"),
+        STREAMS_STANDBY => (0..=streams.max_standby_replicas as u128, "standby.replicas"),
         _ => return Ok(()),
     };
-    let value = value.trim().parse().map(Duration::from_millis).unwrap_or_default();
+    let protocol = name.split('.').next().unwrap_or_default();
+    let value: u128 = value.trim().parse().unwrap_or_default();
     if value < *bounds.start() {
-        return Err(format!("{name} must be greater than or equal to group.consumer.min.{bound}"));
+        return Err(format!("{name} must be greater than or equal to group.{protocol}.min.{bound}"));
     }
     if value > *bounds.end() {
-        return Err(format!("{name} must be less than or equal to group.consumer.max.{bound}"));
+        return Err(format!("{name} must be less than or equal to group.{protocol}.max.{bound}"));
     }
     Ok(())
 }
@@ -75,14 +124,16 @@ mod tests {
     #[test]
     fn a_groups_own_settings_come_before_the_brokers_and_have_bounds() {
         let brokers = GroupSettings::default();
-        let own = [(SESSION.to_owned(), "50000".to_owned())];
+        let own = [(CONSUMER_SESSION.to_owned(), "50000".to_owned())];
         let settings = OwnSettings::new([("g".to_owned(), own.into())].into());
-        assert_eq!(settings.of("g", &brokers).session_timeout, Duration::from_secs(50));
-        assert_eq!(settings.of("g", &brokers).heartbeat_interval, Duration::from_secs(5));
-        assert_eq!(settings.of("other", &brokers).session_timeout, Duration::from_secs(45));
-        assert_eq!(check_group_setting(&brokers, SESSION, "60000"), Ok(()));
-        let refused = check_group_setting(&brokers, SESSION, "60001").unwrap_err();
+        assert_eq!(settings.consumer_of("g", &brokers).session_timeout, Duration::from_secs(50));
+        assert_eq!(settings.consumer_of("g", &brokers).heartbeat_interval, Duration::from_secs(5));
+        assert_eq!(settings.consumer_of("other", &brokers).session_timeout, Duration::from_secs(45));
+        assert_eq!(check_group_setting(&brokers, CONSUMER_SESSION, "60000"), Ok(()));
+        let refused = check_group_setting(&brokers, CONSUMER_SESSION, "60001").unwrap_err();
         assert!(refused.ends_with("less than or equal to group.consumer.max.session.timeout.ms"), "{refused}");
-        assert!(check_group_setting(&brokers, HEARTBEAT, "1").is_err());
+        assert!(check_group_setting(&brokers, CONSUMER_HEARTBEAT, "1").is_err());
+        let refused = check_group_setting(&brokers, STREAMS_STANDBY, "3").unwrap_err();
+        assert!(refused.ends_with("less than or equal to group.streams.max.standby.replicas"), "{refused}");
     }
 }

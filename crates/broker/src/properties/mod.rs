@@ -185,7 +185,51 @@ impl BrokerConfig {
             "group.consumer.max.heartbeat.interval.ms" => {
                 raise(&mut self.broker.groups.consumer_heartbeat_bounds, millis(name, value)?);
             }
+            "group.consumer.migration.policy" => {
+                self.broker.groups.migration = value.parse().map_err(|what| refuse(name, what))?;
+            }
             "group.consumer.max.size" => self.broker.groups.consumer_max_size = number(name, value, 1)?,
+            "group.streams.session.timeout.ms" => self.broker.groups.streams.session_timeout = millis(name, value)?,
+            "group.streams.heartbeat.interval.ms" => {
+                self.broker.groups.streams.heartbeat_interval = millis(name, value)?;
+            }
+            "group.streams.initial.rebalance.delay.ms" => {
+                self.broker.groups.streams.initial_rebalance_delay = Duration::from_millis(number(name, value, 0)?);
+            }
+            "group.streams.assignment.interval.ms" => {
+                self.broker.groups.streams.assignment_interval = Duration::from_millis(number(name, value, 0)?);
+            }
+            "group.streams.num.standby.replicas" => {
+                self.broker.groups.streams.standby_replicas = number(name, value, 0)?;
+            }
+            "group.streams.max.standby.replicas" => {
+                self.broker.groups.streams.max_standby_replicas = number(name, value, 0)?;
+            }
+            "group.streams.min.session.timeout.ms" => {
+                lower(&mut self.broker.groups.streams.session_bounds, millis(name, value)?);
+            }
+            "group.streams.max.session.timeout.ms" => {
+                raise(&mut self.broker.groups.streams.session_bounds, millis(name, value)?);
+            }
+            "group.streams.min.heartbeat.interval.ms" => {
+                lower(&mut self.broker.groups.streams.heartbeat_bounds, millis(name, value)?);
+            }
+            "group.streams.max.heartbeat.interval.ms" => {
+                raise(&mut self.broker.groups.streams.heartbeat_bounds, millis(name, value)?);
+            }
+            "group.streams.min.assignment.interval.ms" => {
+                lower(
+                    &mut self.broker.groups.streams.assignment_bounds,
+                    Duration::from_millis(number(name, value, 0)?),
+                );
+            }
+            "group.streams.max.assignment.interval.ms" => {
+                raise(
+                    &mut self.broker.groups.streams.assignment_bounds,
+                    Duration::from_millis(number(name, value, 0)?),
+                );
+            }
+            "group.streams.max.size" => self.broker.groups.streams.max_size = number(name, value, 1)?,
             "offsets.retention.minutes" => {
                 self.broker.groups.offsets_retention =
                     Duration::from_secs(number::<u64>(name, value, 1)?.saturating_mul(60));

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tidewater_log::Extent;
-use tidewater_protocol::messages::{ApiKey, ProduceResponse, RequestKind, ResponseKind};
+use tidewater_protocol::messages::ProduceResponse;
 use tidewater_protocol::{
-    Caller, FrameError, LENGTH_BYTES, Part, RequestContext, RequestHead, read_request, write_fetch_response,
-    write_response,
+    ApiKey, Caller, FrameError, LENGTH_BYTES, Part, Request, RequestContext, RequestHead, Response, read_request,
+    write_fetch_response, write_response,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -79,7 +79,7 @@ pub(super) async fn serve(
             // So that a client of a later version can fall back.
             Err(FrameError::UnknownVersion { key: ApiKey::ApiVersions, correlation, .. }) => {
                 let head = RequestHead { key: ApiKey::ApiVersions, version: 0, correlation, client_id: None };
-                let response = ResponseKind::ApiVersions(api::api_versions::unsupported());
+                let response = Response::ApiVersions(api::api_versions::unsupported());
                 whole(write_response(&head, &response)?)
             }
             Err(error) => return Err(error.into()),
@@ -98,32 +98,32 @@ async fn answer(
     state: &State,
     context: &RequestContext,
     head: &RequestHead,
-    request: RequestKind,
+    request: Request,
     stopped: &mut watch::Receiver<bool>,
 ) -> Result<Vec<Part<Extent>>, Closed> {
     match request {
-        RequestKind::Fetch(request) => {
+        Request::Fetch(request) => {
             let found = fetch::wait(&state.shared, context, &request, stopped).await;
             Ok(write_fetch_response(head, found.response, found.bodies)?)
         }
-        RequestKind::Produce(request) if request.acks == 0 => {
+        Request::Produce(request) if request.acks == 0 => {
             let response = api::produce::handle(&state.shared, context, request);
             if has_error(&response) { Err(Closed::Unacknowledged) } else { Ok(Vec::new()) }
         }
-        RequestKind::JoinGroup(request) => {
+        Request::JoinGroup(request) => {
             let joined = tokio::select! {
                 joined = api::join_group::handle(&state.shared, context, &request) => joined,
                 _ = stopped.wait_for(|stop| *stop) => return Ok(Vec::new()),
             };
-            let response = ResponseKind::JoinGroup(joined.ok_or(Closed::Replaced)?);
+            let response = Response::JoinGroup(joined.ok_or(Closed::Replaced)?);
             Ok(whole(write_response(head, &response)?))
         }
-        RequestKind::SyncGroup(request) => {
+        Request::SyncGroup(request) => {
             let synced = tokio::select! {
                 synced = api::sync_group::handle(&state.shared, context, &request) => synced,
                 _ = stopped.wait_for(|stop| *stop) => return Ok(Vec::new()),
             };
-            let response = ResponseKind::SyncGroup(synced.ok_or(Closed::Replaced)?);
+            let response = Response::SyncGroup(synced.ok_or(Closed::Replaced)?);
             Ok(whole(write_response(head, &response)?))
         }
         request => {

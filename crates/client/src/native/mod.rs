@@ -44,8 +44,8 @@ fn text(text: &str) -> StrBytes {
 /// Sends a request and takes the response of the same kind out.
 macro_rules! call {
     ($client:expr, $kind:ident, $request:expr, $action:literal) => {
-        match $client.door.call(&$client.context, tidewater_protocol::messages::RequestKind::$kind($request)) {
-            Some(tidewater_protocol::messages::ResponseKind::$kind(response)) => Ok(response),
+        match $client.door.call(&$client.context, tidewater_protocol::Request::$kind($request)) {
+            Some(tidewater_protocol::Response::$kind(response)) => Ok(response),
             _ => Err($crate::ClientError::Unsupported($action)),
         }
     };

@@ -150,12 +150,12 @@ impl Walk<'_> {
 mod tests {
     use bytes::{Bytes, BytesMut};
     use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-    use kafka_protocol::messages::{ApiKey, MetadataRequest, RequestHeader, RequestKind};
+    use kafka_protocol::messages::{MetadataRequest, RequestHeader};
     use kafka_protocol::protocol::{Encodable, StrBytes};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{read_request, supported_versions};
+    use crate::{ApiKey, Request, read_request, supported_versions};
 
     /// What a client sends that asks for one topic, behind the header.
     fn metadata(version: i16) -> Vec<u8> {
@@ -220,7 +220,7 @@ mod tests {
             if fault(*key as i16, version, &body).is_none() {
                 // It may still be refused, as for text that is not UTF-8, but it takes no more memory than it is long.
                 let mut bytes = Bytes::from(body);
-                let _ = RequestKind::decode(*key, &mut bytes, version);
+                let _ = Request::decode(*key, &mut bytes, version);
             }
         }
     }

@@ -12,7 +12,7 @@ use super::super::{Client, Outside, Reply, Timer, Timers};
 use super::{ClassicGroup, Member, MemberId, State, answer, millis, protocols_of, refused_join, text, timeouts_of};
 
 /// From this version on, a new member joins twice: first for its id.
-const ID_BEFORE_JOIN: i16 = 4;
+pub(in super::super) const ID_BEFORE_JOIN: i16 = 4;
 /// From this version on, a leader that comes back can be told to leave the assignment as it is.
 const SKIP_ASSIGNMENT: i16 = 9;
 /// How long a new member may wait to join: it cannot send heartbeats, and is not heard of if it goes away.
@@ -241,7 +241,7 @@ impl ClassicGroup {
         }
     }
 
-    pub(super) fn prepare(&mut self, outside: &mut Outside<'_>, timers: &mut Timers<Timer>) {
+    pub fn prepare(&mut self, outside: &mut Outside<'_>, timers: &mut Timers<Timer>) {
         if self.state == State::Completing {
             self.fail_syncs(ResponseError::RebalanceInProgress, outside, timers);
         }
@@ -347,7 +347,7 @@ impl ClassicGroup {
     }
 
     /// The protocol that all have and most prefer.
-    fn select_protocol(&self) -> Option<String> {
+    pub(super) fn select_protocol(&self) -> Option<String> {
         let is_common = |name: &str| self.supported.get(name).copied().unwrap_or(0) == self.members.len();
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {

@@ -11,6 +11,7 @@
 //! As in Apache Kafka's `ClassicGroup` and `GroupMetadataManager`.
 
 mod join;
+mod migrate;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +25,12 @@ use tidewater_protocol::messages::{GroupId, HeartbeatRequest, JoinGroupRequest, 
 use tidewater_protocol::{ResponseError, StrBytes};
 use tidewater_types::Timestamp;
 
+use super::embedded::subscribed_topics;
 use super::records::{GroupValue, MemberValue, group_key, group_value};
 use super::{Client, Committer, Outside, Record, Reply, Timer, Timers};
-use crate::wire::Reader;
 
 /// The protocol type of consumers.
-const CONSUMER: &str = "consumer";
+pub(super) const CONSUMER: &str = "consumer";
 
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +176,6 @@ impl ClassicGroup {
         self.protocol_type.as_deref().unwrap_or_default()
     }
 
-    #[cfg(test)]
     pub fn generation(&self) -> i32 {
         self.generation
     }
@@ -208,7 +208,12 @@ impl ClassicGroup {
     }
 
     fn write(&self, outside: &mut Outside<'_>) -> Result<(), ResponseError> {
-        outside.journal.append(&self.name, vec![(group_key(&self.name), Some(group_value(&self.value())))])
+        outside.journal.append(&self.name, vec![self.record()])
+    }
+
+    /// The group as a record.
+    pub fn record(&self) -> Record {
+        (group_key(&self.name), Some(group_value(&self.value())))
     }
 
     /// The record of a new group, so that it is there again after a restart.
@@ -399,7 +404,7 @@ impl ClassicGroup {
 
     /// Whether a commit is taken. One of a transaction may be anybody's, since the first clients to have them did not say who they are.
     pub fn check_commit(&self, committer: &Committer<'_>) -> Result<(), ResponseError> {
-        let Committer { member, instance, generation, in_transaction } = *committer;
+        let Committer { member, instance, generation, in_transaction, .. } = *committer;
         if generation < 0 && self.is_empty() {
             return Ok(());
         }
@@ -493,6 +498,9 @@ fn answer<T>(reply: Reply<T>, response: T) {
     let _ = reply.send(response);
 }
 
+pub(super) use join::ID_BEFORE_JOIN;
+pub(super) use migrate::ClassicMember;
+
 pub(super) fn refused_join(member: &str, error: ResponseError) -> JoinGroupResponse {
     JoinGroupResponse::default().with_member_id(text(member)).with_error_code(error.code())
 }
@@ -514,12 +522,4 @@ fn timeouts_of(request: &JoinGroupRequest) -> (Duration, Duration) {
     let rebalance =
         if request.rebalance_timeout_ms < 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms };
     (millis(rebalance), millis(request.session_timeout_ms))
-}
-
-/// The topics in a consumer's subscription: `ConsumerProtocolSubscription`, of any version.
-fn subscribed_topics(metadata: &[u8]) -> Option<Vec<String>> {
-    let mut metadata = Reader::new(metadata);
-    let _version = metadata.i16()?;
-    let count = metadata.i32()?;
-    (0..count).map(|_| metadata.text().map(str::to_owned)).collect()
 }

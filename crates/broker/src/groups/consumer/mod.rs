@@ -12,6 +12,7 @@
 //! What a heartbeat decides is a list of changes: written first, then applied, and applied again when the log is read. As in
 //! Apache Kafka's `ConsumerGroup`, `CurrentAssignmentBuilder` and `TargetAssignmentBuilder`.
 
+mod classic_members;
 mod reconcile;
 mod subscription;
 
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidewater_protocol::messages::consumer_group_describe_response as described;
 use tidewater_protocol::messages::consumer_group_heartbeat_response as heartbeat;
 use tidewater_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, TopicName};
@@ -26,10 +28,14 @@ use tidewater_protocol::{ResponseError, StrBytes};
 use uuid::Uuid;
 
 use super::assign::{Assignor, Partitions, Wants};
+use super::classic::ClassicMember;
+use super::migration::assignment_for;
 use super::records::{Change, Current, MemberState, Metadata, Resolved, consumer_record, topics_key};
+use super::topic_hash::metadata_hash;
 use super::{Client, Committer, Outside, Record, Timer, Timers, Topics};
+use classic_members::replacing;
 use reconcile::{check_epoch, reconcile, updated};
-use subscription::{matches, metadata_hash};
+use subscription::matches;
 
 /// The epoch of a member that joins.
 pub(super) const JOINS: i32 = 0;
@@ -37,6 +43,8 @@ pub(super) const JOINS: i32 = 0;
 pub(super) const LEAVES: i32 = -1;
 /// The epoch of an instance that leaves, and will come back.
 pub(super) const LEAVES_FOR_NOW: i32 = -2;
+/// From this version on, members of these groups may commit: it tells a member's epoch that is not the newest.
+pub(super) const COMMITS_BY_EPOCH: i16 = 9;
 /// The epoch of a group that nobody has joined.
 const FIRST_EPOCH: i32 = 1;
 
@@ -49,6 +57,16 @@ pub(super) type Refusal = (ResponseError, String);
 struct Member {
     metadata: Metadata,
     current: Current,
+}
+
+impl Member {
+    /// The error for an epoch that is not its own, which the classic protocol knows as a generation.
+    fn stale(&self) -> ResponseError {
+        match self.metadata.classic {
+            Some(_) => ResponseError::IllegalGeneration,
+            None => ResponseError::StaleMemberEpoch,
+        }
+    }
 }
 
 /// A group.
@@ -113,6 +131,73 @@ impl ConsumerGroup {
 
     fn is_reconciled(&self, member: &Member) -> bool {
         member.current.state == MemberState::Stable && member.current.epoch == self.target_epoch
+    }
+
+    // Members of the classic protocol that come and go with the whole group.
+
+    /// A group that was one of the classic protocol, with what its members have; and its records.
+    pub fn of_classic(
+        name: Arc<str>,
+        generation: i32,
+        members: Vec<(MemberId, Metadata, Partitions)>,
+        topics: &dyn Topics,
+    ) -> (Self, Vec<Record>) {
+        let mut group = ConsumerGroup::new(name);
+        let subscribed = members.iter().flat_map(|(_, metadata, _)| metadata.topics.iter().cloned()).collect();
+        let hash = metadata_hash(&subscribed, topics);
+        let current = |partitions: &Partitions| {
+            let since = |numbers: &BTreeSet<i32>| numbers.iter().map(|number| (*number, generation)).collect();
+            let assigned = partitions.iter().map(|(topic, numbers)| (*topic, since(numbers))).collect();
+            let state = MemberState::Stable;
+            Current { epoch: generation, previous_epoch: generation, state, assigned, revoking: BTreeMap::new() }
+        };
+        let of_members = |change: fn(String, &Metadata, &Partitions) -> Change| {
+            members.iter().map(move |(id, metadata, partitions)| change(id.to_string(), metadata, partitions))
+        };
+        let mut changes: Vec<Change> =
+            of_members(|id, metadata, _| Change::Member(id, Some(metadata.clone()))).collect();
+        changes.push(Change::Epoch(Some((generation, hash))));
+        changes.extend(of_members(|id, _, partitions| Change::Target(id, Some(partitions.clone()))));
+        changes.push(Change::TargetEpoch(Some((generation, 0))));
+        changes.extend(
+            members.iter().map(|(id, _, partitions)| Change::Current(id.to_string(), Some(current(partitions)))),
+        );
+        let records = changes.iter().map(|change| consumer_record(&group.name, change)).collect();
+        changes.into_iter().for_each(|change| group.apply(change));
+        (group, records)
+    }
+
+    /// Waits for the heartbeats of members of the classic protocol.
+    pub fn start_classic(&self, now: Duration, timers: &mut Timers<Timer>) {
+        self.members.iter().for_each(|(id, member)| self.expect_classic_heartbeat(id, member, now, timers));
+    }
+
+    /// How many members are left without some, if all of them speak the classic protocol.
+    pub fn left_if_classic(&self, leaving: &[MemberId]) -> Option<usize> {
+        let mut left = self.members.iter().filter(|(id, _)| !leaving.contains(id));
+        let is_classic = |(_, member): (&MemberId, &Member)| member.metadata.classic.is_some();
+        let count = left.clone().count();
+        left.all(is_classic).then_some(count)
+    }
+
+    /// Those members, with their targets as they are told them.
+    pub fn classic_members(&self, leaving: &[MemberId], topics: &dyn Topics) -> Vec<ClassicMember> {
+        let left = self.members.iter().filter(|(id, _)| !leaving.contains(id));
+        let member = |(id, member): (&MemberId, &Member)| {
+            let classic = member.metadata.classic.as_ref()?;
+            let millis = |count: i32| Duration::from_millis(u64::try_from(count).unwrap_or(0));
+            Some(ClassicMember {
+                id: id.clone(),
+                instance: member.metadata.instance.clone(),
+                client: member.metadata.client.clone(),
+                rebalance_timeout: millis(member.metadata.rebalance_timeout_ms),
+                session_timeout: millis(classic.session_timeout_ms),
+                protocols: classic.protocols.clone(),
+                subscription: Bytes::new(),
+                assignment: assignment_for(classic, self.target.get(id).unwrap_or(&Partitions::new()), topics),
+            })
+        };
+        left.filter_map(member).collect()
     }
 
     // Changes.
@@ -228,68 +313,86 @@ impl ConsumerGroup {
         let instance = request.instance_id.as_deref();
         let mut changes = Vec::new();
         let (before, replaced) = self.find_or_make(&id, instance, request, &mut changes)?;
-        let mut member = before.clone();
-        member.metadata = updated(&before.metadata, request, client);
-        self.resolve(outside, &before.metadata, &member.metadata, &mut changes)?;
-        self.assign(outside, &id, &before, &member, replaced.as_deref(), &mut changes);
-        // What is left is this member's own way to its target.
-        let target_epoch = target_epoch(&changes).unwrap_or(self.target_epoch);
-        let target = self.target_of(&id, replaced.as_deref(), &changes);
+        let metadata = updated(&before.metadata, request, client);
         let owned = request.topic_partitions.as_ref().map(|topics| {
             topics
                 .iter()
                 .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.topic_id, *partition)))
                 .collect()
         });
+        let (was_classic, assigned_before) = (before.metadata.classic.is_some(), keys(&before.current.assigned));
+        let member = self.advance(outside, timers, &id, (before, replaced.as_ref()), metadata, owned, changes)?;
+        if was_classic {
+            timers.cancel(&self.rejoin_timer(&id));
+            timers.cancel(&self.sync_timer(&id));
+        }
+        let times = outside.times_of(&self.name);
+        timers.set(Timer::Heartbeat(self.name.clone(), id.clone()), outside.now + times.session_timeout);
+        let response = ConsumerGroupHeartbeatResponse::default()
+            .with_member_id(Some(text(&id)))
+            .with_member_epoch(member.current.epoch)
+            .with_heartbeat_interval_ms(times.heartbeat_interval.as_millis() as i32);
+        let is_full = request.member_epoch == JOINS
+            || request.rebalance_timeout_ms != -1
+                && request.subscribed_topic_names.is_some()
+                && request.topic_partitions.is_some();
+        let assigned = keys(&member.current.assigned);
+        if !is_full && assigned == assigned_before {
+            return Ok(response);
+        }
+        let of_topic = |(topic, partitions): (Uuid, BTreeSet<i32>)| {
+            heartbeat::TopicPartitions::default().with_topic_id(topic).with_partitions(partitions.into_iter().collect())
+        };
+        let assignment =
+            heartbeat::Assignment::default().with_topic_partitions(assigned.into_iter().map(of_topic).collect());
+        Ok(response.with_assignment(Some(assignment)))
+    }
+
+    /// Takes in what a member has said of itself, shares partitions out if that or topics make it necessary, and goes the member's next
+    /// step to its target.
+    fn advance(
+        &mut self,
+        outside: &mut Outside<'_>,
+        timers: &mut Timers<Timer>,
+        id: &MemberId,
+        (before, replaced): (Member, Option<&MemberId>),
+        metadata: Metadata,
+        owned: Option<BTreeSet<(Uuid, i32)>>,
+        mut changes: Vec<Change>,
+    ) -> Result<Member, Refusal> {
+        let mut member = Member { metadata, ..before.clone() };
+        self.resolve(outside, &before.metadata, &member.metadata, &mut changes)?;
+        self.assign(outside, id, &before, &member, replaced.map(|id| &**id), &mut changes);
+        // What is left is this member's own way to its target.
+        let target_epoch = target_epoch(&changes).unwrap_or(self.target_epoch);
+        let target = self.target_of(id, replaced.map(|id| &**id), &changes);
         let holder = |place: (Uuid, i32)| {
             let owner = self.owners.get(&place)?;
             // What the replaced member had is this one's.
-            (Some(&**owner) != replaced.as_deref()).then_some(owner)
+            (Some(owner) != replaced).then_some(owner)
         };
         let next = reconcile(&member.current, target_epoch, &target, owned.as_ref(), |place| holder(place).is_some());
         if next != member.current || replaced.is_some() {
             changes.push(Change::Current(id.to_string(), Some(next.clone())));
         }
-        let is_full = request.member_epoch == JOINS
-            || request.rebalance_timeout_ms != -1
-                && request.subscribed_topic_names.is_some()
-                && request.topic_partitions.is_some();
-        let tells = is_full || keys(&next.assigned) != keys(&before.current.assigned);
         member.current = next;
         self.commit(outside, changes)?;
         self.seen_topics = Some(outside.topics.version());
-        if let Some(replaced) = &replaced {
+        if let Some(replaced) = replaced {
             self.forget_timers(replaced, timers);
         }
-        timers.set(
-            Timer::Heartbeat(self.name.clone(), id.clone()),
-            outside.now + outside.times_of(&self.name).session_timeout,
-        );
         match member.current.state {
+            // One of the classic protocol is waited for when it is told to join again.
+            MemberState::Unrevoked if member.metadata.classic.is_some() => {}
             MemberState::Unrevoked if member.current != before.current => {
-                self.expect_revocation(&id, &member, outside.now, timers);
+                self.expect_revocation(id, &member, outside.now, timers);
             }
             MemberState::Unrevoked => {}
             MemberState::Stable | MemberState::Unreleased => {
                 timers.cancel(&Timer::Revocation(self.name.clone(), id.clone()));
             }
         }
-        let interval = outside.times_of(&self.name).heartbeat_interval.as_millis() as i32;
-        let response = ConsumerGroupHeartbeatResponse::default()
-            .with_member_id(Some(text(&id)))
-            .with_member_epoch(member.current.epoch)
-            .with_heartbeat_interval_ms(interval);
-        let assignment = heartbeat::Assignment::default().with_topic_partitions(
-            keys(&member.current.assigned)
-                .into_iter()
-                .map(|(topic, partitions)| {
-                    heartbeat::TopicPartitions::default()
-                        .with_topic_id(topic)
-                        .with_partitions(partitions.into_iter().collect())
-                })
-                .collect(),
-        );
-        Ok(if tells { response.with_assignment(Some(assignment)) } else { response })
+        Ok(member)
     }
 
     /// The member as it was, and whom it replaces.
@@ -304,20 +407,15 @@ impl ConsumerGroup {
         let holder = instance.and_then(|instance| self.instances.get(instance));
         match (instance, holder) {
             (Some(instance), Some(holder)) if joins => {
-                let old = self.members.get(holder).cloned().unwrap_or_default();
-                if old.current.epoch != LEAVES_FOR_NOW {
+                let holding = self.members.get(holder);
+                // One of the classic protocol gives way at once.
+                if holding.is_some_and(|old| old.metadata.classic.is_none() && old.current.epoch != LEAVES_FOR_NOW) {
                     let text = format!(
                         "Static member {id} with instance id {instance} cannot join the group because the instance id is owned by {holder} member."
                     );
                     return Err((ResponseError::UnreleasedInstanceId, text));
                 }
-                changes.push(Change::Current(holder.to_string(), None));
-                changes.push(Change::Target(holder.to_string(), None));
-                changes.push(Change::Member(holder.to_string(), None));
-                let target = self.target.get(holder).cloned().unwrap_or_default();
-                changes.push(Change::Target(id.to_string(), Some(target)));
-                let current = Current { epoch: 0, previous_epoch: 0, ..old.current };
-                return Ok((Member { current, ..old }, Some(holder.clone())));
+                return Ok((self.replace(holder, id, changes), Some(holder.clone())));
             }
             (Some(instance), None) if !joins => {
                 return Err((ResponseError::UnknownMemberId, format!("Instance id {instance} is unknown.")));
@@ -337,6 +435,17 @@ impl ConsumerGroup {
         };
         check_epoch(member, request)?;
         Ok((member.clone(), None))
+    }
+
+    /// Puts a new member in an instance's place, with what that had.
+    fn replace(&self, holder: &MemberId, id: &MemberId, changes: &mut Vec<Change>) -> Member {
+        changes.push(Change::Current(holder.to_string(), None));
+        changes.push(Change::Target(holder.to_string(), None));
+        changes.push(Change::Member(holder.to_string(), None));
+        let target = self.target.get(holder).cloned().unwrap_or_default();
+        changes.push(Change::Target(id.to_string(), Some(target)));
+        let old = self.members.get(holder).cloned().unwrap_or_default();
+        Member { current: replacing(&old.current), ..old }
     }
 
     /// Notes what is new about a member, and which topics its regular expression fits.
@@ -477,13 +586,12 @@ impl ConsumerGroup {
 
     // Leaving.
 
-    /// A member leaves; or an instance does, for now.
+    /// A member leaves; or an instance does, for now. Gives the member that is then to be dismissed.
     pub fn leave(
         &mut self,
         outside: &mut Outside<'_>,
-        timers: &mut Timers<Timer>,
         request: &ConsumerGroupHeartbeatRequest,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    ) -> Result<(ConsumerGroupHeartbeatResponse, Vec<MemberId>), Refusal> {
         let id = &*request.member_id.to_string();
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(text(id)))
@@ -498,58 +606,72 @@ impl ConsumerGroup {
                 Some(_) => {}
             }
         }
-        let Some(member) = self.members.get(id) else {
+        let Some((id, member)) = self.members.get_key_value(id) else {
             let text = format!("Member {id} is not a member of group {}.", self.name);
             return Err((ResponseError::UnknownMemberId, text));
         };
         if request.member_epoch == LEAVES_FOR_NOW {
             let current = Current { epoch: LEAVES_FOR_NOW, revoking: BTreeMap::new(), ..member.current.clone() };
-            self.commit(outside, vec![Change::Current(id.to_owned(), Some(current))])?;
-            return Ok(response);
+            self.commit(outside, vec![Change::Current(id.to_string(), Some(current))])?;
+            return Ok((response, Vec::new()));
         }
-        self.dismiss(outside, timers, id)?;
-        Ok(response)
+        Ok((response, vec![id.clone()]))
     }
 
-    /// Removes a member, and with it what it had; the others are given it with their next heartbeats.
-    pub fn dismiss(&mut self, outside: &mut Outside<'_>, timers: &mut Timers<Timer>, id: &str) -> Result<(), Refusal> {
-        let mut changes = vec![
-            Change::Current(id.to_owned(), None),
-            Change::Target(id.to_owned(), None),
-            Change::Member(id.to_owned(), None),
-        ];
-        let left = self.members.iter().filter(|(other, _)| ***other != *id);
+    /// Removes members, and with them what they had; the others are given it with their next heartbeats.
+    pub fn dismiss(
+        &mut self,
+        outside: &mut Outside<'_>,
+        timers: &mut Timers<Timer>,
+        leaving: &[MemberId],
+    ) -> Result<(), Refusal> {
+        if leaving.is_empty() {
+            return Ok(());
+        }
+        let mut changes: Vec<Change> = leaving
+            .iter()
+            .flat_map(|id| {
+                [
+                    Change::Current(id.to_string(), None),
+                    Change::Target(id.to_string(), None),
+                    Change::Member(id.to_string(), None),
+                ]
+            })
+            .collect();
+        let left = self.members.iter().filter(|(id, _)| !leaving.contains(id));
         let members: BTreeMap<_, _> = left.map(|(id, member)| (id.clone(), member.metadata.clone())).collect();
         let hash = metadata_hash(&self.subscribed(&members, &[]), outside.topics);
         changes.extend(self.unused_regexes(&members));
         changes.push(Change::Epoch(Some((self.epoch.saturating_add(1), hash))));
         self.commit(outside, changes)?;
-        self.forget_timers(id, timers);
+        leaving.iter().for_each(|id| self.forget_timers(id, timers));
         Ok(())
+    }
+
+    pub fn has_member(&self, id: &str) -> bool {
+        self.members.contains_key(id)
+    }
+
+    pub fn epoch(&self) -> i32 {
+        self.epoch
     }
 
     fn forget_timers(&self, id: &str, timers: &mut Timers<Timer>) {
         let id: MemberId = id.into();
         timers.cancel(&Timer::Heartbeat(self.name.clone(), id.clone()));
+        timers.cancel(&self.rejoin_timer(&id));
+        timers.cancel(&self.sync_timer(&id));
         timers.cancel(&Timer::Revocation(self.name.clone(), id));
+    }
+
+    /// Waits for nobody any more.
+    pub fn forget_all_timers(&self, timers: &mut Timers<Timer>) {
+        self.members.keys().for_each(|id| self.forget_timers(id, timers));
     }
 
     fn expect_revocation(&self, id: &MemberId, member: &Member, now: Duration, timers: &mut Timers<Timer>) {
         let timeout = Duration::from_millis(u64::try_from(member.metadata.rebalance_timeout_ms).unwrap_or(0));
         timers.set(Timer::Revocation(self.name.clone(), id.clone()), now + timeout);
-    }
-
-    /// A member was not heard of, or has not given up in time what it must.
-    pub fn member_is_due(&mut self, outside: &mut Outside<'_>, timers: &mut Timers<Timer>, id: &str) {
-        if !self.members.contains_key(id) {
-            return;
-        }
-        tracing::info!(group = &*self.name, member = id, "a member was not heard of, or kept what it must give up");
-        if let Err((error, reason)) = self.dismiss(outside, timers, id) {
-            tracing::warn!(group = &*self.name, member = id, %error, reason, "a member could not be removed; it is tried again");
-            let retry = outside.now + outside.times_of(&self.name).heartbeat_interval;
-            timers.set(Timer::Heartbeat(self.name.clone(), id.into()), retry);
-        }
     }
 
     // Offsets.
@@ -566,6 +688,10 @@ impl ConsumerGroup {
             return Ok(());
         }
         let member = self.members.get(committer.member).ok_or(ResponseError::UnknownMemberId)?;
+        let is_classic = member.metadata.classic.is_some();
+        if !committer.in_transaction && !is_classic && committer.version < COMMITS_BY_EPOCH {
+            return Err(ResponseError::UnsupportedVersion);
+        }
         let current = &member.current;
         if epoch == current.epoch {
             return Ok(());
@@ -582,7 +708,7 @@ impl ConsumerGroup {
         if epoch < current.epoch && epoch >= 0 && places.all(&mut is_known) {
             return Ok(());
         }
-        Err(ResponseError::StaleMemberEpoch)
+        Err(member.stale())
     }
 
     /// Whether a member in this epoch may read offsets.
@@ -591,7 +717,7 @@ impl ConsumerGroup {
             None if epoch < 0 => Ok(()),
             id => {
                 let member = self.members.get(id.unwrap_or_default()).ok_or(ResponseError::UnknownMemberId)?;
-                if epoch == member.current.epoch { Ok(()) } else { Err(ResponseError::StaleMemberEpoch) }
+                if epoch == member.current.epoch { Ok(()) } else { Err(member.stale()) }
             }
         }
     }
@@ -625,9 +751,9 @@ impl ConsumerGroup {
                 .with_client_host(text(&metadata.client.host))
                 .with_subscribed_topic_names(metadata.topics.iter().map(|topic| TopicName(text(topic))).collect())
                 .with_subscribed_topic_regex(Some(text(metadata.regex.as_deref().unwrap_or_default())))
-                .with_assignment(place(&keys(&member.current.assigned)))
+                .with_assignment(place(&all(&member.current)))
                 .with_target_assignment(place(self.target.get(id).unwrap_or(&Partitions::new())))
-                .with_member_type(CONSUMER_MEMBER)
+                .with_member_type(if metadata.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER })
         });
         let metadata = self.members.iter().map(|(id, member)| (id.clone(), member.metadata.clone())).collect();
         described::DescribedGroup::default()
@@ -655,7 +781,8 @@ impl ConsumerGroup {
     }
 }
 
-/// The type of a member that speaks this protocol.
+/// The types of members, by the protocols that they speak.
+const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
 fn text(text: &str) -> StrBytes {
@@ -664,6 +791,15 @@ fn text(text: &str) -> StrBytes {
 
 fn keys(places: &BTreeMap<Uuid, BTreeMap<i32, i32>>) -> Partitions {
     places.iter().map(|(topic, partitions)| (*topic, partitions.keys().copied().collect())).collect()
+}
+
+/// What a member has, and has yet to give up.
+fn all(current: &Current) -> Partitions {
+    let mut partitions = keys(&current.assigned);
+    for (topic, revoking) in keys(&current.revoking) {
+        partitions.entry(topic).or_default().extend(revoking);
+    }
+    partitions
 }
 
 fn target_epoch(changes: &[Change]) -> Option<i32> {

@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::super::Client;
 use super::super::assign::Partitions;
 use super::super::records::{Current, MemberState, Metadata};
-use super::{Member, Refusal, keys};
+use super::{JOINS, Member, Refusal, keys};
 
 /// A member's metadata with what its heartbeat says is new.
 pub(super) fn updated(before: &Metadata, request: &ConsumerGroupHeartbeatRequest, client: Client) -> Metadata {
-    let mut metadata = Metadata { client, ..before.clone() };
+    let mut metadata = Metadata { client, classic: None, ..before.clone() };
     if let Some(instance) = &request.instance_id {
         metadata.instance = Some(instance.to_string());
     }
@@ -38,6 +38,9 @@ pub(super) fn updated(before: &Metadata, request: &ConsumerGroupHeartbeatRequest
 /// A member of an earlier epoch has missed an answer, if it has nothing that is not its own.
 pub(super) fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
     let (received, current) = (request.member_epoch, &member.current);
+    if received == JOINS {
+        return Ok(());
+    }
     let own = keys(&current.assigned);
     let is_own = |topic: &tidewater_protocol::messages::consumer_group_heartbeat_request::TopicPartitions| {
         own.get(&topic.topic_id).is_some_and(|own| topic.partitions.iter().all(|partition| own.contains(partition)))
