@@ -152,6 +152,25 @@ impl DiskFile {
         if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
+    /// Writes two parts, one behind the other, as [`DiskFile::write_at`] does; on Linux in one call.
+    pub fn write_parts_at(&self, parts: [&[u8]; 2], position: u64) -> io::Result<()> {
+        let [first, second] = parts;
+        #[cfg(target_os = "linux")]
+        if self.disk.space_left.is_none() {
+            let slices = parts.map(io::IoSlice::new);
+            let written = match rustix::io::pwritev(&self.file, &slices, position) {
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            let left = [&first[written.min(first.len())..], &second[written.saturating_sub(first.len())..]];
+            self.file.write_all_at(left[0], position + written as u64)?;
+            return self.file.write_all_at(left[1], position + (written.max(first.len())) as u64);
+        }
+        self.write_at(first, position)?;
+        self.write_at(second, position + first.len() as u64)
+    }
+
     /// Fills `buffer` from `position`; it is an error if the file ends before.
     pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, position)
@@ -224,6 +243,17 @@ mod tests {
         disk.add_space(2);
         file.write_at(b"de", 3).unwrap();
         assert_eq!(file.read_at(10, 1).unwrap(), b"bcde");
+    }
+
+    #[test]
+    fn two_parts_stand_one_behind_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, disk) in [("real", Disk::new()), ("small", Disk::with_space(100))] {
+            let file = disk.open(&folder.path().join(name)).unwrap();
+            file.write_parts_at([b"abc", b"defg"], 1).unwrap();
+            file.write_parts_at([b"", b""], 8).unwrap();
+            assert_eq!(file.read_at(10, 1).unwrap(), b"abcdefg");
+        }
     }
 
     #[test]

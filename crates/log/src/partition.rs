@@ -19,8 +19,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tidewater_env::{Disk, DiskFile};
 use tidewater_protocol::{
-    Batch, Body, ControlKind, HEADER_LENGTH, NO_PRODUCER_ID, UNPACK_LIMIT_BYTES, batch_length, control_batch,
-    patch_base_offset, patch_leader_epoch, patch_max_timestamp,
+    Batch, BatchError, Body, ControlKind, HEADER_LENGTH, NO_PRODUCER_ID, UNPACK_LIMIT_BYTES, batch_length,
+    control_batch, patch_max_timestamp,
 };
 use tidewater_types::{Offset, Timestamp};
 
@@ -234,6 +234,25 @@ fn last_offset(batch: &[u8]) -> Offset {
     Offset(base_offset(batch).0.wrapping_add(i64::from(delta)))
 }
 
+/// The batches in some bytes.
+fn split(records: &Bytes) -> Result<Vec<Batch>, BatchError> {
+    let mut batches = Vec::with_capacity(1);
+    let mut rest = records.clone();
+    while !rest.is_empty() {
+        let batch = Batch::parse(&rest)?;
+        rest = rest.slice(batch.len()..);
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+/// A batch with the broker's time, which its CRC covers.
+fn stamped(batch: &Batch, append_time: Timestamp) -> Result<Batch, BatchError> {
+    let mut raw = BytesMut::from(&batch.bytes()[..]);
+    patch_max_timestamp(&mut raw, append_time);
+    Batch::parse(&raw.freeze())
+}
+
 /// The log of one partition; one owner appends, see the module's picture.
 #[derive(Debug)]
 pub struct PartitionLog {
@@ -367,8 +386,22 @@ impl PartitionLog {
     /// When a batch is invalid or too large (nothing is written), or the disk refuses: then the log stops, and what was
     /// half written is cut off again.
     pub fn append(&mut self, records: Bytes, now: Timestamp) -> Result<Appended, LogError> {
+        let batches = split(&records)?;
+        batches.iter().try_for_each(Batch::check_crc)?;
+        self.append_batches(batches, now)
+    }
+
+    /// The same for one batch whose CRC has been checked.
+    ///
+    /// # Errors
+    /// As [`PartitionLog::append`].
+    pub fn append_checked(&mut self, batch: Batch, now: Timestamp) -> Result<Appended, LogError> {
+        self.append_batches(vec![batch], now)
+    }
+
+    fn append_batches(&mut self, batches: Vec<Batch>, now: Timestamp) -> Result<Appended, LogError> {
         self.check_in_service()?;
-        let batches = self.check(&records)?;
+        batches.iter().try_for_each(|batch| self.check(batch))?;
         if let [batch] = &batches[..]
             && batch.producer_id() != NO_PRODUCER_ID
             && let Some(written) = self.producers.check(batch)?
@@ -377,16 +410,13 @@ impl PartitionLog {
             let append_time = Some(written.time());
             return Ok(Appended { first: written.first(), next: written.next(), append_time });
         }
-        if let Some(compression) = self.config.compression
-            && batches.iter().any(|batch| !batch.compression().is_ok_and(|codec| codec == compression))
-        {
-            let packed = batches.iter().map(|batch| batch.repacked(compression)).collect::<Result<Vec<_>, _>>()?;
-            let lengths: Vec<usize> = packed.iter().map(Bytes::len).collect();
-            return self.append_checked(packed.concat().into(), &lengths, now);
-        }
-        let lengths: Vec<usize> = batches.iter().map(Batch::len).collect();
-        drop(batches);
-        self.append_checked(records, &lengths, now)
+        let Some(compression) = self.config.compression else { return self.write_from_end(batches, now) };
+        let repack = |batch: Batch| match batch.compression() {
+            Ok(codec) if codec == compression => Ok(batch),
+            _ => Batch::parse(&batch.repacked(compression)?),
+        };
+        let packed = batches.into_iter().map(repack).collect::<Result<_, _>>()?;
+        self.write_from_end(packed, now)
     }
 
     /// Ends a producer's transaction: from now on its records are to be seen, or never.
@@ -398,29 +428,25 @@ impl PartitionLog {
         let TransactionMarker { producer_id, producer_epoch, kind, coordinator_epoch, own_epoch } = *marker;
         self.producers.check_end(producer_id, producer_epoch, coordinator_epoch, own_epoch)?;
         let batch = control_batch(kind, producer_id, producer_epoch, coordinator_epoch, now);
-        let length = batch.len();
-        self.append_checked(batch, &[length], now)
+        self.write_from_end(vec![Batch::parse(&batch)?], now)
     }
 
-    fn append_checked(&mut self, records: Bytes, lengths: &[usize], now: Timestamp) -> Result<Appended, LogError> {
+    /// Writes batches from the log's end on.
+    fn write_from_end(&mut self, batches: Vec<Batch>, now: Timestamp) -> Result<Appended, LogError> {
         let first = self.log_end();
-        // Sole owners hand their buffer over; shared bytes are copied once, since the header is written to.
         let mut next = first;
-        let mut buffer = records.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let append_time = (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(now);
-        let mut at = 0;
-        for length in lengths {
-            let raw = &mut buffer[at..at + length];
-            patch_base_offset(raw, next);
-            patch_leader_epoch(raw, self.leader_epoch);
-            if let Some(append_time) = append_time {
-                patch_max_timestamp(raw, append_time);
-            }
-            next = last_offset(raw).next();
-            at += length;
+        let mut placed = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let batch = match append_time {
+                Some(append_time) => stamped(&batch, append_time)?,
+                None => batch,
+            };
+            let batch = batch.moved_to(next);
+            next = batch.next_offset();
+            placed.push(batch);
         }
-        let buffer = buffer.freeze();
-        if let Err(error) = self.write(&buffer, lengths) {
+        if let Err(error) = self.write(&placed) {
             self.stopped = Some(error.to_string());
             // The next start cuts the tail if this fails too, and reads of producers what is left.
             let _ = self.active.truncate(first);
@@ -436,51 +462,39 @@ impl PartitionLog {
         }
     }
 
-    /// Checks every batch of a request before a byte of it is written.
-    fn check(&self, records: &Bytes) -> Result<Vec<Batch>, LogError> {
-        let mut batches = Vec::with_capacity(1);
-        let mut rest = records.clone();
-        while !rest.is_empty() {
-            let batch = Batch::parse(&rest)?;
-            if batch.len() > self.config.max_message_bytes {
-                return Err(LogError::BatchTooLarge { size: batch.len(), limit: self.config.max_message_bytes });
-            }
-            batch.check_crc()?;
-            if batch.last_offset_delta() < 0 || batch.last_offset_delta() != batch.record_count() - 1 {
-                return Err(LogError::Batch(tidewater_protocol::BatchError::BadRecords {
-                    offset: batch.base_offset().0,
-                    what: "its last offset delta does not match its record count",
-                }));
-            }
-            if self.config.cleanup.compact && !batch.is_control() {
-                for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
-                    if record?.key.is_none() {
-                        return Err(LogError::KeyRequired);
-                    }
+    /// Checks a batch of a request before a byte of that is written.
+    fn check(&self, batch: &Batch) -> Result<(), LogError> {
+        if batch.len() > self.config.max_message_bytes {
+            return Err(LogError::BatchTooLarge { size: batch.len(), limit: self.config.max_message_bytes });
+        }
+        if batch.last_offset_delta() < 0 || batch.last_offset_delta() != batch.record_count() - 1 {
+            return Err(LogError::Batch(BatchError::BadRecords {
+                offset: batch.base_offset().0,
+                what: "its last offset delta does not match its record count",
+            }));
+        }
+        if self.config.cleanup.compact && !batch.is_control() {
+            for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
+                if record?.key.is_none() {
+                    return Err(LogError::KeyRequired);
                 }
             }
-            rest = rest.slice(batch.len()..);
-            batches.push(batch);
         }
-        Ok(batches)
+        Ok(())
     }
 
-    fn write(&mut self, buffer: &Bytes, lengths: &[usize]) -> Result<(), LogError> {
+    fn write(&mut self, batches: &[Batch]) -> Result<(), LogError> {
         if !self.epoch_is_noted {
             recovery::write_leader_epoch(&self.disk, &self.folder, self.leader_epoch, self.log_end())?;
             self.epoch_is_noted = true;
         }
-        let mut at = 0;
-        for &length in lengths {
-            let raw = buffer.slice(at..at + length);
-            let batch = Batch::parse(&raw)?;
-            self.roll_if_due(&batch)?;
-            self.active.append(&raw, &batch, self.config.index_interval_bytes)?;
-            if let Some(ended) = self.producers.note(&batch) {
-                self.active.note_end(&batch, ended)?;
+        for batch in batches {
+            self.roll_if_due(batch)?;
+            self.active.append(batch, self.leader_epoch, self.config.index_interval_bytes)?;
+            if let Some(ended) = self.producers.note(batch) {
+                self.active.note_end(batch, ended)?;
             }
             self.records_since_sync += batch.record_count() as u64;
-            at += length;
         }
         if self.config.flush_messages.is_some_and(|limit| self.records_since_sync >= limit) {
             self.sync()?;

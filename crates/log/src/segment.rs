@@ -233,9 +233,10 @@ impl Segment {
         Ok((segment, bad.map(|error| (lost, error))))
     }
 
-    /// Writes a batch that has its offset already.
-    pub fn append(&mut self, bytes: &[u8], batch: &Batch, index_interval: u64) -> Result<(), LogError> {
-        self.log.write_at(bytes, self.size).map_err(LogError::io("append to", self.files.log()))?;
+    /// Writes a batch, as a leader of some epoch does.
+    pub fn append(&mut self, batch: &Batch, leader_epoch: i32, index_interval: u64) -> Result<(), LogError> {
+        let parts = [&batch.header(leader_epoch)[..], &batch.bytes()[HEADER_LENGTH..]];
+        self.log.write_parts_at(parts, self.size).map_err(LogError::io("append to", self.files.log()))?;
         self.note(batch, index_interval)
     }
 

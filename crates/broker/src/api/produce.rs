@@ -60,27 +60,17 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                 });
                 continue;
             };
-            let mut records = data.records.unwrap_or_default();
+            let records = data.records.unwrap_or_default();
             // Who is in this process builds batches with this program's own code.
-            if context.caller.listener.is_some() {
-                match check(&records, request.transactional_id.is_some()) {
-                    Ok(batch) => {
-                        let wrong = wrong_timestamps(&batch, partition.lock().config(), shared.now());
-                        records.truncate(batch.len());
-                        if !wrong.is_empty() {
-                            let what = "One or more records have been rejected due to invalid timestamp";
-                            let response =
-                                refused(ResponseError::InvalidTimestamp).with_error_message(Some(text(what)));
-                            partitions.push(response.with_record_errors(wrong));
-                            continue;
-                        }
-                    }
-                    Err((code, message)) => {
-                        partitions.push(refused(code).with_error_message(Some(text(message))));
-                        continue;
-                    }
+            let is_remote = context.caller.listener.is_some();
+            let checked = is_remote.then(|| check(&records, request.transactional_id.is_some())).transpose();
+            let batch = match checked {
+                Ok(batch) => batch,
+                Err((code, message)) => {
+                    partitions.push(refused(code).with_error_message(Some(text(message))));
+                    continue;
                 }
-            }
+            };
             if let Some((name, _)) = open.as_ref().filter(|_| !joined.refused.is_empty())
                 && let Some(error) = joined.refused.get(&TopicPartition::new(&**name, data.index))
             {
@@ -88,7 +78,19 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                 continue;
             }
             let mut log = partition.lock();
-            partitions.push(match log.append(records, shared.now()) {
+            let now = shared.now();
+            let wrong = batch.as_ref().map(|batch| wrong_timestamps(batch, log.config(), now)).unwrap_or_default();
+            if !wrong.is_empty() {
+                let what = "One or more records have been rejected due to invalid timestamp";
+                let response = refused(ResponseError::InvalidTimestamp).with_error_message(Some(text(what)));
+                partitions.push(response.with_record_errors(wrong));
+                continue;
+            }
+            let appended = match batch {
+                Some(batch) => log.append_checked(batch, now),
+                None => log.append(records, now),
+            };
+            partitions.push(match appended {
                 Ok(appended) => {
                     log.raise_high_watermark(appended.next);
                     let log_start = log.log_start().0;

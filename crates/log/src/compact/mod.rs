@@ -238,7 +238,7 @@ impl Compactor {
             };
             if let Some(bytes) = kept {
                 let kept = Batch::parse(&bytes)?;
-                new.append(&bytes, &kept, plan.config.index_interval_bytes)?;
+                new.append(&kept, kept.leader_epoch(), plan.config.index_interval_bytes)?;
             }
         }
         new.close()?;

@@ -98,6 +98,7 @@ pub enum BatchError {
 #[derive(Clone, Debug)]
 pub struct Batch {
     bytes: Bytes,
+    base: Offset,
 }
 
 /// The length of the batch that begins `bytes`, if its length field is there and can be right.
@@ -133,10 +134,25 @@ impl Batch {
         if magic != 2 {
             return Err(BatchError::BadMagic(magic));
         }
-        Ok(Batch { bytes: bytes.slice(..length) })
+        Ok(Batch { base: Offset(field!(bytes, i64, 0)), bytes: bytes.slice(..length) })
     }
 
-    /// The batch's bytes.
+    /// The same batch from another offset on. Its bytes stay as they are, and may be shared: see [`Batch::header`].
+    pub fn moved_to(self, base: Offset) -> Self {
+        Batch { base, ..self }
+    }
+
+    /// The header with the batch's offset, and the epoch of the leader that writes it: with the bytes behind the header, that is how it
+    /// stands in a log. Neither is covered by the CRC.
+    pub fn header(&self, leader_epoch: i32) -> [u8; HEADER_LENGTH] {
+        let mut header = [0; HEADER_LENGTH];
+        header.copy_from_slice(&self.bytes[..HEADER_LENGTH]);
+        patch_base_offset(&mut header, self.base);
+        patch_leader_epoch(&mut header, leader_epoch);
+        header
+    }
+
+    /// The batch's bytes, with the offset that they had when they were parsed.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -149,7 +165,7 @@ impl Batch {
 
     /// Offset of the first record that the producer put in (compaction may have removed it).
     pub fn base_offset(&self) -> Offset {
-        Offset(field!(self.bytes, i64, 0))
+        self.base
     }
 
     /// Offset of the last record that the producer put in.
