@@ -34,7 +34,7 @@ fn topology() -> Topology {
         .count()
         .store("daily")
         // Small segments, all of them to be cleaned at once.
-        .changelog_setting("segment.bytes", "2000")
+        .changelog_setting("internal.segment.bytes", "2000")
         .changelog_setting("min.cleanable.dirty.ratio", "0.01")
         .to_stream()
         .to(&DAILY);
@@ -133,7 +133,8 @@ const READ: Topic<String, String> = Topic::new("read");
 /// Stories joined with their readers of the days about them.
 fn join() -> Topology {
     let builder = StreamsBuilder::new();
-    let windows = JoinWindows::of(days(1)).grace(days(KEPT_DAYS as u64 - 1)).changelog_setting("segment.bytes", "2000");
+    let windows =
+        JoinWindows::of(days(1)).grace(days(KEPT_DAYS as u64 - 1)).changelog_setting("internal.segment.bytes", "2000");
     let (stories, readers) = (builder.stream(&STORIES), builder.stream(&READERS));
     stories.join(&readers, windows, |story, reader| format!("{story}, {reader}")).to(&READ);
     builder.build().unwrap()

@@ -87,7 +87,7 @@ impl Shared {
     ) -> Result<Arc<OpenTopic>, TopicError> {
         let partitions = if partitions == -1 { self.settings.default_partitions } else { partitions };
         check_partitions(partitions)?;
-        let config = self.topic_config(&configs).map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
+        let config = self.topic_config(&configs).map_err(|error| TopicError::InvalidConfig(error.words()))?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if topics.contains_key(name) {
             return Err(TopicError::Exists);
@@ -143,13 +143,13 @@ impl Shared {
         }
         for (setting, change) in changes {
             if matches!(change, SettingChange::Delete) {
-                check_setting_name(&setting).map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
+                check_setting_name(&setting).map_err(|error| TopicError::InvalidConfig(error.words()))?;
             }
             let list = (setting == "cleanup.policy").then_some("delete");
             apply(&mut record.configs, setting, change, list).map_err(TopicError::InvalidConfig)?;
         }
         let parsed = self.topic_config(&record.configs);
-        let config = parsed.map_err(|error| TopicError::InvalidConfig(error.to_string()))?;
+        let config = parsed.map_err(|error| TopicError::InvalidConfig(error.words()))?;
         if validate_only {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use tidewater_log::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 use tidewater_protocol::Compression;
 use tidewater_types::nearest_name;
 
+use self::Allowed::{Any, AtLeast, Between, GzipLevel, OneOf, Ratio, Replicas};
 use crate::BrokerError;
 use crate::dynamic::Kind::{self, Boolean, Double, Int, List, Long, Text};
 use crate::dynamic::Settings;
@@ -15,63 +16,167 @@ use crate::dynamic::Settings;
 pub(crate) struct TopicSetting {
     pub name: &'static str,
     pub kind: Kind,
+    pub allowed: Allowed,
     pub default: &'static str,
     /// The broker's setting that is its default.
     pub broker: Option<&'static str>,
 }
 
-const fn setting(name: &'static str, kind: Kind, default: &'static str, broker: Option<&'static str>) -> TopicSetting {
-    TopicSetting { name, kind, default, broker }
+const fn setting(
+    name: &'static str,
+    kind: Kind,
+    allowed: Allowed,
+    default: &'static str,
+    broker: Option<&'static str>,
+) -> TopicSetting {
+    TopicSetting { name, kind, allowed, default, broker }
+}
+
+/// Which values of its kind a setting may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Allowed {
+    Any,
+    AtLeast(i64),
+    Between(i64, i64),
+    /// From 0 to 1.
+    Ratio,
+    /// From 1 to 9, or −1 for the codec's own.
+    GzipLevel,
+    /// Or, for a list, some of these.
+    OneOf(&'static [&'static str]),
+    /// Replicas that are held back: `partition:broker`, or `*` for all.
+    Replicas,
+}
+
+impl Allowed {
+    /// What is wrong with a value, in Apache Kafka's words.
+    fn fault(self, value: &str) -> Option<String> {
+        let number = || value.parse::<f64>().unwrap_or(f64::NAN);
+        match self {
+            AtLeast(least) | Between(least, _) if number() < least as f64 => {
+                Some(format!("Value must be at least {least}"))
+            }
+            Between(_, most) if number() > most as f64 => Some(format!("Value must be no more than {most}")),
+            Ratio if number() < 0.0 => Some("Value must be at least 0".to_owned()),
+            Ratio if number() > 1.0 => Some("Value must be no more than 1".to_owned()),
+            GzipLevel if number() != -1.0 && !(1.0..=9.0).contains(&number()) => {
+                Some("Value must be between 1 and 9 or equal to -1".to_owned())
+            }
+            OneOf(names) if !names.contains(&value) => Some(format!("String must be one of: {}", names.join(", "))),
+            _ => None,
+        }
+    }
+}
+
+impl TopicSetting {
+    /// Whether it may have a value, with Apache Kafka's words for one that it may not.
+    fn check(&self, value: &str) -> Result<(), String> {
+        let invalid =
+            |value: &str, what: &str| format!("Invalid value {value} for configuration {}: {what}", self.name);
+        self.kind.check(value).map_err(|what| invalid(value, what))?;
+        let parts: Vec<&str> = match self.kind {
+            List => value.split(',').map(str::trim).filter(|part| !part.is_empty()).collect(),
+            _ => vec![value.trim()],
+        };
+        let is_replica = |part: &&str| {
+            let mut numbers = part.split(':').map(|number| number.parse::<u32>().is_ok());
+            (numbers.next(), numbers.next(), numbers.next()) == (Some(true), Some(true), None)
+        };
+        if matches!(self.allowed, Replicas) && parts != ["*"] && !parts.iter().all(is_replica) {
+            let what = format!(
+                "{} must be the literal '*' or a list of replicas in the following format: \
+                 [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+                self.name
+            );
+            return Err(invalid(&format!("[{}]", parts.join(", ")), &what));
+        }
+        for part in parts {
+            if let Some(what) = self.allowed.fault(part) {
+                let shown = match self.kind {
+                    // As Java writes it.
+                    Double => format!("{:?}", part.parse::<f64>().unwrap_or(f64::NAN)),
+                    _ => part.to_owned(),
+                };
+                return Err(invalid(&shown, &what));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The settings that a topic's log acts on, with Kafka's defaults.
 const WITH_EFFECT: [TopicSetting; 17] = [
-    setting("cleanup.policy", List, "delete", Some("log.cleanup.policy")),
-    setting("compression.type", Text, "producer", Some("compression.type")),
-    setting("delete.retention.ms", Long, "86400000", Some("log.cleaner.delete.retention.ms")),
-    setting("flush.messages", Long, "9223372036854775807", Some("log.flush.interval.messages")),
-    setting("index.interval.bytes", Int, "4096", Some("log.index.interval.bytes")),
-    setting("max.compaction.lag.ms", Long, "9223372036854775807", Some("log.cleaner.max.compaction.lag.ms")),
-    setting("max.message.bytes", Int, "1048588", Some("message.max.bytes")),
-    setting("message.timestamp.after.max.ms", Long, "3600000", Some("log.message.timestamp.after.max.ms")),
+    setting("cleanup.policy", List, OneOf(&["compact", "delete"]), "delete", Some("log.cleanup.policy")),
+    setting(
+        "compression.type",
+        Text,
+        OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        "producer",
+        Some("compression.type"),
+    ),
+    setting("delete.retention.ms", Long, AtLeast(0), "86400000", Some("log.cleaner.delete.retention.ms")),
+    setting("flush.messages", Long, AtLeast(1), "9223372036854775807", Some("log.flush.interval.messages")),
+    setting("index.interval.bytes", Int, AtLeast(0), "4096", Some("log.index.interval.bytes")),
+    setting(
+        "max.compaction.lag.ms",
+        Long,
+        AtLeast(1),
+        "9223372036854775807",
+        Some("log.cleaner.max.compaction.lag.ms"),
+    ),
+    setting("max.message.bytes", Int, AtLeast(0), "1048588", Some("message.max.bytes")),
+    setting("message.timestamp.after.max.ms", Long, AtLeast(0), "3600000", Some("log.message.timestamp.after.max.ms")),
     setting(
         "message.timestamp.before.max.ms",
         Long,
+        AtLeast(0),
         "9223372036854775807",
         Some("log.message.timestamp.before.max.ms"),
     ),
-    setting("message.timestamp.type", Text, "CreateTime", Some("log.message.timestamp.type")),
-    setting("min.cleanable.dirty.ratio", Double, "0.5", Some("log.cleaner.min.cleanable.ratio")),
-    setting("min.compaction.lag.ms", Long, "0", Some("log.cleaner.min.compaction.lag.ms")),
-    setting("retention.bytes", Long, "-1", Some("log.retention.bytes")),
-    setting("retention.ms", Long, "604800000", Some("log.retention.ms")),
-    setting("segment.bytes", Int, "1073741824", Some("log.segment.bytes")),
-    setting("segment.ms", Long, "604800000", Some("log.roll.ms")),
-    setting(RETENTION_CLOCK, Text, "wall", None),
+    setting(
+        "message.timestamp.type",
+        Text,
+        OneOf(&["CreateTime", "LogAppendTime"]),
+        "CreateTime",
+        Some("log.message.timestamp.type"),
+    ),
+    setting("min.cleanable.dirty.ratio", Double, Ratio, "0.5", Some("log.cleaner.min.cleanable.ratio")),
+    setting("min.compaction.lag.ms", Long, AtLeast(0), "0", Some("log.cleaner.min.compaction.lag.ms")),
+    setting("retention.bytes", Long, Any, "-1", Some("log.retention.bytes")),
+    setting("retention.ms", Long, AtLeast(-1), "604800000", Some("log.retention.ms")),
+    setting("segment.bytes", Int, AtLeast(1 << 20), "1073741824", Some("log.segment.bytes")),
+    setting("segment.ms", Long, AtLeast(1), "604800000", Some("log.roll.ms")),
+    setting(RETENTION_CLOCK, Text, OneOf(&["wall", "records"]), "wall", None),
 ];
+
+/// What the names of Tidewater's own settings begin with.
+pub(crate) const OWN_SETTINGS: &str = "tidewater.";
 
 /// Tidewater's own: `wall`, or `records` for topics whose event time is not the wall clock's.
 const RETENTION_CLOCK: &str = "tidewater.retention.clock";
 
+/// The size of a segment, down to a byte: for tests, and not described to anybody.
+const INTERNAL_SEGMENT_BYTES: &str = "internal.segment.bytes";
+
 /// Settings that Kafka knows, and that are taken without effect here: one node has no replicas, and the rest is not built.
 const WITHOUT_EFFECT: [TopicSetting; 17] = [
-    setting("compression.gzip.level", Int, "-1", Some("compression.gzip.level")),
-    setting("compression.lz4.level", Int, "9", Some("compression.lz4.level")),
-    setting("compression.zstd.level", Int, "3", Some("compression.zstd.level")),
-    setting("file.delete.delay.ms", Long, "60000", Some("log.segment.delete.delay.ms")),
-    setting("flush.ms", Long, "9223372036854775807", Some("log.flush.interval.ms")),
-    setting("follower.replication.throttled.replicas", List, "", None),
-    setting("leader.replication.throttled.replicas", List, "", None),
-    setting("local.retention.bytes", Long, "-2", Some("log.local.retention.bytes")),
-    setting("local.retention.ms", Long, "-2", Some("log.local.retention.ms")),
-    setting("min.insync.replicas", Int, "1", Some("min.insync.replicas")),
-    setting("preallocate", Boolean, "false", Some("log.preallocate")),
-    setting("remote.log.copy.disable", Boolean, "false", None),
-    setting("remote.log.delete.on.disable", Boolean, "false", None),
-    setting("remote.storage.enable", Boolean, "false", None),
-    setting("segment.index.bytes", Int, "10485760", Some("log.index.size.max.bytes")),
-    setting("segment.jitter.ms", Long, "0", Some("log.roll.jitter.ms")),
-    setting("unclean.leader.election.enable", Boolean, "false", Some("unclean.leader.election.enable")),
+    setting("compression.gzip.level", Int, GzipLevel, "-1", Some("compression.gzip.level")),
+    setting("compression.lz4.level", Int, Between(1, 17), "9", Some("compression.lz4.level")),
+    setting("compression.zstd.level", Int, Between(-131_072, 22), "3", Some("compression.zstd.level")),
+    setting("file.delete.delay.ms", Long, AtLeast(0), "60000", Some("log.segment.delete.delay.ms")),
+    setting("flush.ms", Long, AtLeast(0), "9223372036854775807", Some("log.flush.interval.ms")),
+    setting("follower.replication.throttled.replicas", List, Replicas, "", None),
+    setting("leader.replication.throttled.replicas", List, Replicas, "", None),
+    setting("local.retention.bytes", Long, AtLeast(-2), "-2", Some("log.local.retention.bytes")),
+    setting("local.retention.ms", Long, AtLeast(-2), "-2", Some("log.local.retention.ms")),
+    setting("min.insync.replicas", Int, AtLeast(1), "1", Some("min.insync.replicas")),
+    setting("preallocate", Boolean, Any, "false", Some("log.preallocate")),
+    setting("remote.log.copy.disable", Boolean, Any, "false", None),
+    setting("remote.log.delete.on.disable", Boolean, Any, "false", None),
+    setting("remote.storage.enable", Boolean, Any, "false", None),
+    setting("segment.index.bytes", Int, AtLeast(4), "10485760", Some("log.index.size.max.bytes")),
+    setting("segment.jitter.ms", Long, AtLeast(0), "0", Some("log.roll.jitter.ms")),
+    setting("unclean.leader.election.enable", Boolean, Any, "false", Some("unclean.leader.election.enable")),
 ];
 
 /// All settings of a topic that are known, with their defaults.
@@ -81,11 +186,12 @@ pub(crate) fn topic_settings() -> impl Iterator<Item = &'static TopicSetting> {
 
 /// An error with the nearest name, if there is no setting of this one.
 pub(crate) fn check_setting_name(name: &str) -> Result<(), BrokerError> {
-    if topic_settings().any(|known| known.name == name) {
+    if name == INTERNAL_SEGMENT_BYTES || topic_settings().any(|known| known.name == name) {
         return Ok(());
     }
     let nearest = nearest_name(name, topic_settings().map(|known| known.name)).unwrap_or_default();
-    Err(BrokerError::Setting { name: name.to_owned(), what: format!("is unknown; did you mean {nearest}?") })
+    let what = format!("Unknown topic config name: {name}; did you mean {nearest}?");
+    Err(BrokerError::Setting { name: name.to_owned(), what })
 }
 
 /// What a topic's own settings make, over those that a broker gives all topics.
@@ -106,90 +212,80 @@ pub(crate) fn check_topic_settings(settings: &Settings) -> Result<(), BrokerErro
 /// When a name is unknown, or a value not allowed.
 pub fn parse_topic_settings(settings: &Settings) -> Result<LogConfig, BrokerError> {
     let mut config = LogConfig::default();
+    settings.keys().try_for_each(|name| check_setting_name(name))?;
     for (name, value) in settings {
         let bad = |what: String| BrokerError::Setting { name: name.clone(), what };
-        let number = || value.trim().parse::<i64>().map_err(|_| bad(format!("{value:?} is not a number")));
-        let at_least = |least: i64| -> Result<i64, BrokerError> {
-            let number = number()?;
-            if number < least { Err(bad(format!("{number} is less than {least}"))) } else { Ok(number) }
-        };
-        let millis = |number: i64| Duration::from_millis(number.unsigned_abs());
         if let Some(known) = topic_settings().find(|known| known.name == name) {
-            known
-                .kind
-                .check(value)
-                .map_err(|what| bad(format!("Invalid value {value} for configuration {name}: {what}")))?;
+            known.check(value).map_err(bad)?;
         }
+        let value = value.trim();
+        // Where it must be a number, it has been found to be one.
+        let number = || value.parse::<i64>().unwrap_or_default();
+        let millis = || Duration::from_millis(number().unsigned_abs());
+        let unless_endless = |is_endless: bool| (!is_endless).then(millis);
         match name.as_str() {
             "cleanup.policy" => {
-                let mut policy = CleanupPolicy { delete: false, compact: false };
-                for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-                    match part {
-                        "delete" => policy.delete = true,
-                        "compact" => policy.compact = true,
-                        other => return Err(bad(format!("{other:?} is none of delete, compact"))),
-                    }
-                }
-                config.cleanup = policy;
+                let has = |policy: &str| value.split(',').any(|part| part.trim() == policy);
+                config.cleanup = CleanupPolicy { delete: has("delete"), compact: has("compact") };
             }
-            "delete.retention.ms" => config.delete_retention = millis(at_least(0)?),
-            "flush.messages" => {
-                let count = at_least(1)?;
-                config.flush_messages = (count < i64::MAX).then_some(count.unsigned_abs());
-            }
-            "index.interval.bytes" => config.index_interval_bytes = at_least(0)?.unsigned_abs(),
-            "max.compaction.lag.ms" => {
-                let lag = at_least(1)?;
-                config.max_compaction_lag = (lag < i64::MAX).then(|| millis(lag));
-            }
-            "message.timestamp.after.max.ms" => config.timestamp_after = Some(millis(at_least(0)?)),
-            "message.timestamp.before.max.ms" => {
-                let before = at_least(0)?;
-                config.timestamp_before = (before < i64::MAX).then(|| millis(before));
-            }
+            "delete.retention.ms" => config.delete_retention = millis(),
+            "flush.messages" => config.flush_messages = (number() < i64::MAX).then(|| number().unsigned_abs()),
+            "index.interval.bytes" => config.index_interval_bytes = number().unsigned_abs(),
+            "max.compaction.lag.ms" => config.max_compaction_lag = unless_endless(number() == i64::MAX),
+            "message.timestamp.after.max.ms" => config.timestamp_after = Some(millis()),
+            "message.timestamp.before.max.ms" => config.timestamp_before = unless_endless(number() == i64::MAX),
             "compression.type" => {
-                config.compression = match value.trim() {
+                config.compression = match value {
                     "producer" => None,
                     "uncompressed" => Some(Compression::None),
-                    name => Some(Compression::named(name).ok_or_else(|| {
-                        bad(format!("{name:?} is none of uncompressed, zstd, lz4, snappy, gzip, producer"))
-                    })?),
+                    name => Compression::named(name),
                 }
             }
-            "max.message.bytes" => config.max_message_bytes = usize::try_from(at_least(0)?).unwrap_or(usize::MAX),
+            "max.message.bytes" => config.max_message_bytes = usize::try_from(number()).unwrap_or(usize::MAX),
             "message.timestamp.type" => {
-                config.timestamp_type = match value.as_str() {
-                    "CreateTime" => TimestampType::CreateTime,
+                config.timestamp_type = match value {
                     "LogAppendTime" => TimestampType::LogAppendTime,
-                    other => return Err(bad(format!("{other:?} is none of CreateTime, LogAppendTime"))),
+                    _ => TimestampType::CreateTime,
                 };
             }
-            "min.cleanable.dirty.ratio" => {
-                let ratio = value.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-                config.min_dirty_ratio = ratio.ok_or_else(|| bad(format!("{value:?} is not between 0 and 1")))?;
-            }
-            "min.compaction.lag.ms" => config.min_compaction_lag = millis(at_least(0)?),
-            "retention.bytes" => config.retention_bytes = u64::try_from(at_least(-1)?).ok(),
-            "retention.ms" => {
-                let retention = at_least(-1)?;
-                config.retention = (retention >= 0).then(|| millis(retention));
-            }
+            "min.cleanable.dirty.ratio" => config.min_dirty_ratio = value.parse().unwrap_or_default(),
+            "min.compaction.lag.ms" => config.min_compaction_lag = millis(),
+            "retention.bytes" => config.retention_bytes = u64::try_from(number()).ok(),
+            "retention.ms" => config.retention = unless_endless(number() < 0),
             RETENTION_CLOCK => {
-                config.retention_clock = match value.as_str() {
-                    "wall" => RetentionClock::Wall,
+                config.retention_clock = match value {
                     "records" => RetentionClock::Records,
-                    other => return Err(bad(format!("{other:?} is none of wall, records"))),
+                    _ => RetentionClock::Wall,
                 };
             }
-            "segment.bytes" => config.segment_bytes = at_least(1024)?.unsigned_abs(),
-            "segment.ms" => config.segment_age = millis(at_least(1)?),
-            other if WITHOUT_EFFECT.iter().any(|known| known.name == other) => {
-                tracing::warn!(setting = other, "has no effect on this log");
+            "segment.bytes" => config.segment_bytes = number().unsigned_abs(),
+            // For tests, as in Apache Kafka.
+            INTERNAL_SEGMENT_BYTES => config.segment_bytes = number().unsigned_abs().max(1),
+            "segment.ms" => config.segment_age = millis(),
+            "remote.storage.enable" if value.eq_ignore_ascii_case("true") => {
+                let what = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.";
+                return Err(bad(what.to_owned()));
             }
-            other => check_setting_name(other)?,
+            other => tracing::warn!(setting = other, "has no effect on this log"),
         }
     }
+    check_lags(settings)?;
     Ok(config)
+}
+
+/// Whether records may be compacted by the time when they must be.
+fn check_lags(settings: &Settings) -> Result<(), BrokerError> {
+    const LEAST: &str = "min.compaction.lag.ms";
+    const MOST: &str = "max.compaction.lag.ms";
+    let lag = |name: &str, default: i64| {
+        settings.get(name).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(default)
+    };
+    let (least, most) = (lag(LEAST, 0), lag(MOST, i64::MAX));
+    if least <= most {
+        return Ok(());
+    }
+    let what = format!("conflict topic config setting {LEAST} ({least}) > {MOST} ({most})");
+    Err(BrokerError::Setting { name: LEAST.to_owned(), what })
 }
 
 #[cfg(test)]
@@ -217,8 +313,62 @@ mod tests {
     fn an_unknown_setting_is_answered_with_the_nearest() {
         assert_eq!(
             parse("retention.msec", "1").unwrap_err(),
-            "setting retention.msec: is unknown; did you mean retention.ms?"
+            "setting retention.msec: Unknown topic config name: retention.msec; did you mean retention.ms?"
         );
-        assert!(parse("segment.bytes", "many").is_err());
+    }
+
+    /// What Apache Kafka 4.3.1 says of these values.
+    #[test]
+    fn values_are_refused_in_apaches_words() {
+        let replicas = "leader.replication.throttled.replicas";
+        for (name, value, what) in [
+            ("segment.bytes", "1", "Invalid value 1 for configuration segment.bytes: Value must be at least 1048576"),
+            ("retention.ms", "many", "Invalid value many for configuration retention.ms: Not a number of type LONG"),
+            ("retention.ms", "-2", "Invalid value -2 for configuration retention.ms: Value must be at least -1"),
+            (
+                "min.cleanable.dirty.ratio",
+                "3",
+                "Invalid value 3.0 for configuration min.cleanable.dirty.ratio: Value must be no more than 1",
+            ),
+            (
+                "cleanup.policy",
+                "x",
+                "Invalid value x for configuration cleanup.policy: String must be one of: compact, delete",
+            ),
+            (
+                "compression.gzip.level",
+                "0",
+                "Invalid value 0 for configuration compression.gzip.level: Value must be between 1 and 9 or equal to -1",
+            ),
+            (
+                "compression.zstd.level",
+                "99",
+                "Invalid value 99 for configuration compression.zstd.level: Value must be no more than 22",
+            ),
+            (
+                "preallocate",
+                "x",
+                "Invalid value x for configuration preallocate: Expected value to be either true or false",
+            ),
+        ] {
+            assert_eq!(parse(name, value).unwrap_err(), format!("setting {name}: {what}"));
+        }
+        assert!(parse(replicas, "x").unwrap_err().contains("Invalid value [x] for configuration"));
+        for (name, value) in [
+            ("preallocate", "TRUE"),
+            ("cleanup.policy", ""),
+            ("compression.type", " gzip "),
+            ("segment.bytes", "+5000000"),
+            ("retention.bytes", "-3"),
+            (replicas, "1:1,2:2"),
+            (replicas, "*"),
+            ("internal.segment.bytes", "100"),
+        ] {
+            assert!(parse(name, value).is_ok(), "{name}={value}");
+        }
+        let lags = [("min.compaction.lag.ms", "10"), ("max.compaction.lag.ms", "5")];
+        let lags = lags.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let refused = parse_topic_settings(&lags.into()).unwrap_err().to_string();
+        assert!(refused.ends_with("min.compaction.lag.ms (10) > max.compaction.lag.ms (5)"), "{refused}");
     }
 }

@@ -10,7 +10,7 @@ use tidewater_types::nearest_name;
 use crate::BrokerError;
 use crate::admin::{SettingChange, apply};
 use crate::broker::{NODE, Shared};
-use crate::config::{TopicSetting, check_topic_settings, topic_config};
+use crate::config::{OWN_SETTINGS, TopicSetting, check_topic_settings, topic_config, topic_settings};
 use crate::groups::{GROUP_SETTINGS, GroupSetting, OwnSettings, check_group_setting};
 use crate::metadata::SettingsOwner;
 use crate::properties::{Known, find_known, known_names, topic_defaults};
@@ -38,7 +38,10 @@ impl Kind {
     pub fn check(self, value: &str) -> Result<(), &'static str> {
         let value = value.trim();
         let (is_one, what) = match self {
-            Kind::Boolean => (matches!(value, "true" | "false"), "Expected value to be either true or false"),
+            Kind::Boolean => (
+                ["true", "false"].iter().any(|name| value.eq_ignore_ascii_case(name)),
+                "Expected value to be either true or false",
+            ),
             Kind::Int => (value.parse::<i32>().is_ok(), "Not a number of type INT"),
             Kind::Short => (value.parse::<i16>().is_ok(), "Not a number of type SHORT"),
             Kind::Long => (value.parse::<i64>().is_ok(), "Not a number of type LONG"),
@@ -121,6 +124,13 @@ impl Shared {
         all.into_iter().flatten().collect()
     }
 
+    /// The settings of a topic that are shown, with the values that each is given. Tidewater's own are where they are set: other tools know
+    /// nothing of them.
+    pub fn settings_of_topic(&self, topic: &OpenTopic) -> impl Iterator<Item = (&'static TopicSetting, Vec<Given>)> {
+        let all = topic_settings().map(|setting| (setting, self.given_to_topic(topic, setting)));
+        all.filter(|(setting, given)| !setting.name.starts_with(OWN_SETTINGS) || !given.is_empty())
+    }
+
     /// The values that a setting of a topic is given: its own, and those of the broker's setting that is its default.
     pub fn given_to_topic(&self, topic: &OpenTopic, setting: &TopicSetting) -> Vec<Given> {
         let own = topic.record.configs.get(setting.name);
@@ -198,7 +208,7 @@ impl Shared {
                 }
             }
         } else if let Err(error) = check_topic_settings(&defaults_of_topics(&self.settings.properties, &changed)) {
-            return refuse(error.to_string());
+            return refuse(error.words());
         }
         if validate_only {
             return Ok(());

@@ -78,6 +78,14 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// What is told to a client: of a setting, what is wrong with it, in Apache Kafka's words.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            BrokerError::Setting { what, .. } => what.clone(),
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| BrokerError::Io { action, path, source }

@@ -527,7 +527,8 @@ fn topics_come_and_go_while_the_cleaner_is_at_work() {
         ..BrokerSettings::default()
     };
     let broker = Broker::open(folder.path(), settings).unwrap();
-    let compacted = [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.0")];
+    let compacted =
+        [("cleanup.policy", "compact"), ("internal.segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.0")];
     let others = ["a", "b", "c", "d"];
     for topic in others {
         create(&broker, topic, 1, &compacted);

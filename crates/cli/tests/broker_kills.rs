@@ -46,7 +46,7 @@ impl Broker {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Small segments, so that rolls, retention of none, and compaction come into it.
-        let settings = "log.segment.bytes=200000\nlog.retention.check.interval.ms=200\nlog.cleaner.backoff.ms=200\nlog.cleaner.min.cleanable.ratio=0.01\n\
+        let settings = "log.retention.check.interval.ms=200\nlog.cleaner.backoff.ms=200\nlog.cleaner.min.cleanable.ratio=0.01\n\
                         num.partitions=3\ngroup.initial.rebalance.delay.ms=0\n";
         std::fs::write(folder.path().join("server.properties"), settings).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -56,7 +56,8 @@ impl Broker {
     }
 
     fn create_topics(&self) {
-        let fixed = |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+        let fixed =
+            |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)).set("internal.segment.bytes", "200000");
         let topics = [fixed("plain"), fixed("transactions"), fixed("compacted").set("cleanup.policy", "compact")];
         let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -7,6 +7,7 @@ use tidewater_protocol::messages::create_partitions_response::CreatePartitionsTo
 use tidewater_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use super::{explain, text};
+use crate::admin::TopicError;
 use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
@@ -22,6 +23,9 @@ pub(crate) fn handle(shared: &Shared, request: &CreatePartitionsRequest) -> Crea
         let assigned = topic.assignments.as_ref().map(Vec::len).filter(|assigned| *assigned > 0);
         results.push(match shared.add_partitions(&topic.name, topic.count, assigned, request.validate_only) {
             Ok(()) => result,
+            Err(TopicError::Unknown) => {
+                result.with_error_code(ResponseError::UnknownTopicOrPartition.code()).with_error_message(None)
+            }
             Err(error) => {
                 let (code, message) = explain(&topic.name, error);
                 result.with_error_code(code.code()).with_error_message(Some(text(message)))

@@ -10,8 +10,8 @@ use tidewater_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::{explain, text};
 use crate::broker::{NODE, Shared};
-use crate::config::{TopicSetting, topic_settings};
-use crate::dynamic::Source;
+use crate::config::TopicSetting;
+use crate::dynamic::{Given, Source};
 use crate::topics::OpenTopic;
 
 /// One node has one replica; −1 leaves it to the broker.
@@ -56,7 +56,7 @@ fn create(
             let message = match factor {
                 ..=0 => "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
                 _ => format!(
-                    "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only 1 broker(s) are registered."
+                    "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only 1 broker(s) are registered or some brokers have all their log directories cordoned."
                 ),
             };
             return refused(ResponseError::InvalidReplicationFactor, message);
@@ -66,6 +66,14 @@ fn create(
         if topic.num_partitions != -1 || topic.replication_factor != -1 {
             let message = "A manual partition assignment was specified, but the number of partitions or the replication factor was not set to -1.";
             return refused(ResponseError::InvalidRequest, message.to_owned());
+        }
+        let assigned = topic.assignments.iter().flat_map(|assigned| &assigned.broker_ids);
+        if let Some(other) = assigned.copied().find(|broker| *broker != NODE) {
+            let message = format!(
+                "The manual partition assignment includes broker {}, but no such broker is registered.",
+                other.0
+            );
+            return refused(ResponseError::InvalidReplicaAssignment, message);
         }
         let mut numbers: Vec<i32> = topic.assignments.iter().map(|assigned| assigned.partition_index).collect();
         numbers.sort_unstable();
@@ -93,14 +101,15 @@ fn create(
 
 /// All settings of a topic.
 fn settings(shared: &Shared, open: &OpenTopic) -> Vec<CreatableTopicConfigs> {
-    let setting = |setting: &'static TopicSetting| {
-        let given = shared.given_to_topic(open, setting).into_iter().next();
-        let (value, source) =
-            given.map_or((setting.default.to_owned(), Source::Default), |given| (given.value, given.source));
+    let setting = |(setting, given): (&'static TopicSetting, Vec<Given>)| {
+        let (value, source) = given
+            .into_iter()
+            .next()
+            .map_or((setting.default.to_owned(), Source::Default), |given| (given.value, given.source));
         CreatableTopicConfigs::default()
             .with_name(text(setting.name))
             .with_value(Some(text(value)))
             .with_config_source(source as i8)
     };
-    topic_settings().map(setting).collect()
+    shared.settings_of_topic(open).map(setting).collect()
 }

@@ -10,7 +10,6 @@ use tidewater_protocol::{RequestContext, ResponseError};
 use super::{BROKER_RESOURCE, GROUP_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, TOPIC_RESOURCE, explain, text};
 use crate::admin::TopicError;
 use crate::broker::Shared;
-use crate::config::topic_settings;
 use crate::dynamic::{Given, Kind, Source, broker_owner};
 use crate::groups::GROUP_SETTINGS;
 use crate::metadata::SettingsOwner;
@@ -38,7 +37,7 @@ pub(crate) fn handle(
                 let results = found.map(|setting| setting.result(context, request.include_synonyms));
                 result.with_configs(results.collect())
             }
-            Err((code, message)) => result.with_error_code(code.code()).with_error_message(Some(text(message))),
+            Err((code, message)) => result.with_error_code(code.code()).with_error_message(message.map(text)),
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
@@ -61,6 +60,7 @@ impl Setting {
         let is_secret = self.kind == Kind::Password;
         let result = DescribeConfigsResourceResult::default()
             .with_name(text(self.name))
+            .with_documentation(None)
             .with_value(value.filter(|_| !is_secret).map(text))
             .with_read_only(self.read_only)
             .with_config_source(first.map_or(Source::Default, |given| given.source) as i8)
@@ -79,24 +79,29 @@ impl Setting {
     }
 }
 
-fn describe(shared: &Shared, resource: &DescribeConfigsResource) -> Result<Vec<Setting>, (ResponseError, String)> {
+/// The settings of a resource, or why there are none: an error, and perhaps words.
+fn describe(
+    shared: &Shared,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<Setting>, (ResponseError, Option<String>)> {
+    let refused = |(code, message): (ResponseError, String)| (code, Some(message));
     let name = &*resource.resource_name;
     match resource.resource_type {
         TOPIC_RESOURCE => {
             if !is_legal_name(name) {
-                return Err(explain(name, TopicError::InvalidName));
+                return Err(refused(explain(name, TopicError::InvalidName)));
             }
-            let topic = shared.topic(name).ok_or_else(|| explain(name, TopicError::Unknown))?;
-            let settings = topic_settings().map(|setting| Setting {
+            let topic = shared.topic(name).ok_or((ResponseError::UnknownTopicOrPartition, None))?;
+            let settings = shared.settings_of_topic(&topic).map(|(setting, given)| Setting {
                 name: setting.name.to_owned(),
                 kind: setting.kind,
                 read_only: false,
                 default: Some(setting.default.to_owned()),
-                given: shared.given_to_topic(&topic, setting),
+                given,
             });
             Ok(settings.collect())
         }
-        BROKER_RESOURCE if broker_owner(name)? == SettingsOwner::Brokers => {
+        BROKER_RESOURCE if broker_owner(name).map_err(refused)? == SettingsOwner::Brokers => {
             let settings = shared.given_to_brokers().into_iter().map(|given| {
                 let kind = find_known(&given.name).map_or(Kind::Text, |known| known.kind);
                 Setting { name: given.name.clone(), kind, read_only: false, default: None, given: vec![given] }
@@ -114,7 +119,7 @@ fn describe(shared: &Shared, resource: &DescribeConfigsResource) -> Result<Vec<S
             Ok(settings.collect())
         }
         GROUP_RESOURCE if name.is_empty() => {
-            Err((ResponseError::InvalidRequest, "Default group resources are not allowed.".to_owned()))
+            Err(refused((ResponseError::InvalidRequest, "Default group resources are not allowed.".to_owned())))
         }
         GROUP_RESOURCE => {
             let settings = GROUP_SETTINGS.iter().map(|setting| Setting {
@@ -128,6 +133,6 @@ fn describe(shared: &Shared, resource: &DescribeConfigsResource) -> Result<Vec<S
         }
         // There are none.
         LOGGER_RESOURCE | METRICS_RESOURCE => Ok(Vec::new()),
-        other => Err((ResponseError::InvalidRequest, format!("there are no resources of type {other}"))),
+        other => Err(refused((ResponseError::InvalidRequest, format!("there are no resources of type {other}")))),
     }
 }

@@ -29,7 +29,8 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeTopicPartitionsRequest) 
     for name in names.range(from_topic.clone()..) {
         let described = DescribeTopicPartitionsResponseTopic::default()
             .with_name(Some(topic_name(name)))
-            .with_is_internal(is_internal(name));
+            .with_is_internal(is_internal(name))
+            .with_topic_authorized_operations(TOPIC_OPERATIONS);
         let Some(topic) = shared.topic(name) else {
             let code = match is_legal_name(name) {
                 true => ResponseError::UnknownTopicOrPartition,
@@ -38,7 +39,6 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeTopicPartitionsRequest) 
             response.topics.push(described.with_error_code(code.code()));
             continue;
         };
-        let described = described.with_topic_authorized_operations(TOPIC_OPERATIONS);
         let first = if *name == from_topic { from_partition } else { 0 };
         let end = topic.record.partitions.min(first.saturating_add(left));
         let partitions = (first..end).map(|number| {

@@ -12,14 +12,20 @@ pub(crate) fn handle(shared: &Shared, request: &ElectLeadersRequest) -> ElectLea
         let open = shared.topic(&topic.topic);
         let partitions = topic.partitions.iter().map(|&number| {
             let is_there = open.as_ref().is_some_and(|open| open.partition(number).is_some());
-            let code = match is_there {
-                true => ResponseError::ElectionNotNeeded,
-                false => ResponseError::UnknownTopicOrPartition,
+            let name = topic.topic.as_str();
+            let (code, message) = match (is_there, &open) {
+                (true, _) => {
+                    (ResponseError::ElectionNotNeeded, "Leader election not needed for topic partition.".to_owned())
+                }
+                (false, Some(_)) => {
+                    (ResponseError::UnknownTopicOrPartition, format!("No such partition as {name}-{number}"))
+                }
+                (false, None) => (ResponseError::UnknownTopicOrPartition, format!("No such topic as {name}")),
             };
             PartitionResult::default()
                 .with_partition_id(number)
                 .with_error_code(code.code())
-                .with_error_message(Some(text(code.to_string())))
+                .with_error_message(Some(text(message)))
         });
         ReplicaElectionResult::default().with_topic(topic.topic.clone()).with_partition_result(partitions.collect())
     });

@@ -144,7 +144,7 @@ pub(crate) fn alter_settings(
 fn name_error(name: &str) -> String {
     let what = match name {
         "" => "the empty string is not allowed".to_owned(),
-        "." | ".." => "'.' or '..' is not allowed".to_owned(),
+        "." | ".." => format!("'{name}' is not allowed"),
         name if name.len() > 249 => {
             format!("the length of '{name}' is longer than the max allowed length 249")
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tidewater_protocol::ResponseError;
 
 use super::assign::Partitions;
-use super::classic::{CONSUMER, ClassicGroup, ClassicMember};
+use super::classic::{CONSUMER, ClassicGroup, ClassicMember, State};
 use super::consumer::{ConsumerGroup, Refusal};
 use super::embedded::{by_id, read_assignment, read_subscription, version_of, write_assignment};
 use super::records::{ClassicMetadata, Metadata, group_key};
@@ -96,8 +96,13 @@ impl Groups {
             }
             members.push((member.id, metadata, partitions));
         }
-        let (group, mut records) =
-            ConsumerGroup::of_classic(name.into(), classic.generation(), members, outside.topics);
+        // Partitions are shared out anew at once if that was under way; Apache Kafka waits for the next change.
+        let generation = classic.generation();
+        let epochs = match classic.state() {
+            State::Stable => (generation, generation),
+            _ => (generation.saturating_add(1), generation),
+        };
+        let (group, mut records) = ConsumerGroup::of_classic(name.into(), epochs, members, outside.topics);
         records.insert(0, (group_key(name), None));
         outside.journal.append(name, records).map_err(|error| (error, String::new()))?;
         classic.fail_waiting(ResponseError::RebalanceInProgress);

@@ -393,7 +393,7 @@ mod tests {
         let error = |text| read("server.properties", text).err().unwrap();
         assert!(error("num.partition=1").contains("did you mean num.partitions?"));
         assert!(error("num.partitions=0").contains("at least 1"));
-        assert!(error("log.cleanup.policy=shred").contains("none of delete, compact"));
+        assert!(error("log.cleanup.policy=shred").contains("String must be one of: compact, delete"));
         assert!(error("just words").contains("line 1 is not name=value"));
         assert!(error("listeners=9092").contains("HOST:PORT"));
     }

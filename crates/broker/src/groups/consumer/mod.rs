@@ -135,10 +135,11 @@ impl ConsumerGroup {
 
     // Members of the classic protocol that come and go with the whole group.
 
-    /// A group that was one of the classic protocol, with what its members have; and its records.
+    /// A group that was one of the classic protocol, with the epochs that it and its target have, and what its members have; and its
+    /// records.
     pub fn of_classic(
         name: Arc<str>,
-        generation: i32,
+        (epoch, generation): (i32, i32),
         members: Vec<(MemberId, Metadata, Partitions)>,
         topics: &dyn Topics,
     ) -> (Self, Vec<Record>) {
@@ -156,7 +157,7 @@ impl ConsumerGroup {
         };
         let mut changes: Vec<Change> =
             of_members(|id, metadata, _| Change::Member(id, Some(metadata.clone()))).collect();
-        changes.push(Change::Epoch(Some((generation, hash))));
+        changes.push(Change::Epoch(Some((epoch, hash))));
         changes.extend(of_members(|id, _, partitions| Change::Target(id, Some(partitions.clone()))));
         changes.push(Change::TargetEpoch(Some((generation, 0))));
         changes.extend(

@@ -380,6 +380,24 @@ fn what_may_not_change_its_protocol_does_not() {
     assert_eq!(world.kind(), Some("consumer"), "it goes one way only");
 }
 
+#[test]
+fn who_waits_for_a_rebalance_has_a_share_after_the_change() {
+    let mut world = World::new(3);
+    world.members[0].instance = Some("i".to_owned());
+    world.members[2].speaks_consumer = true;
+    for number in [1, 1, 0] {
+        world.act(number);
+    }
+    world.pass(Duration::from_secs(4));
+    // A rebalance begins for one more, and amid it an instance comes back with the other protocol, for whom nothing need change.
+    world.members[2].speaks_consumer = false;
+    world.act(2);
+    world.act(2);
+    world.members[0].begin();
+    world.members[0].speaks_consumer = true;
+    world.come_to_rest();
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Act(usize),
