@@ -25,6 +25,7 @@ pub(crate) enum TopicError {
     Unknown,
     InvalidName,
     InvalidPartitions(String),
+    TooManyPartitions,
     InvalidAssignment(String),
     /// Another one's name differs in dots and underscores only.
     Collides(String),
@@ -331,7 +332,7 @@ fn check_partitions(count: Partition) -> Result<(), TopicError> {
         ..1 => Err(TopicError::InvalidPartitions(
             "Number of partitions was set to an invalid non-positive value.".to_owned(),
         )),
-        _ => Err(TopicError::InvalidPartitions(format!("{count} partitions are more than {PARTITIONS_LIMIT}"))),
+        _ => Err(TopicError::TooManyPartitions),
     }
 }
 

@@ -10,14 +10,14 @@ use std::time::Duration;
 use tidewater_env::{Clock, Disk, SystemClock};
 use tidewater_protocol::messages::BrokerId;
 use tidewater_protocol::{Door, Request, RequestContext, Response, Wake};
-use tidewater_types::{Timestamp, TopicPartition};
+use tidewater_types::{Offset, Timestamp, TopicPartition};
 use uuid::Uuid;
 
 use crate::config::topic_config;
-use crate::dynamic::{DynamicSettings, defaults_of_topics, settings_of_groups};
+use crate::dynamic::{DynamicSettings, Settings, defaults_of_topics, settings_of_groups};
 use crate::folder::{DataFolder, LOG_STARTS, RECOVERY_POINTS, deleted_folder};
 use crate::groups::{GroupSettings, Groups, OFFSETS_TOPIC, OwnSettings};
-use crate::metadata::{MetadataLog, TopicRecord};
+use crate::metadata::{MetadataLog, SettingsOwner, TopicRecord};
 use crate::topics::{KnownPoints, OpenTopic};
 use crate::transactions::{TRANSACTIONS_TOPIC, TransactionSettings, Transactions};
 use crate::{BrokerError, api, coordinator, maintenance};
@@ -124,7 +124,13 @@ impl Broker {
         settings.properties.entry("log.dirs".to_owned()).or_insert_with(|| path.display().to_string());
         let folder = DataFolder::open(settings.disk.clone(), path)?;
         let (mut metadata, stored) = MetadataLog::open(&folder.disk, path)?;
-        let (mut records, dynamic) = (stored.topics, stored.settings);
+        let (mut records, mut dynamic) = (stored.topics, stored.settings);
+        if metadata.end() == Offset::ZERO {
+            // A new cluster of Apache Kafka says this of all brokers, which its tools show.
+            let least = Settings::from([("min.insync.replicas".to_owned(), "1".to_owned())]);
+            metadata.write_settings(&SettingsOwner::Brokers, Some(&least), settings.clock.now())?;
+            dynamic.insert(SettingsOwner::Brokers, least);
+        }
         finish_deletions(&folder, &mut metadata, &mut records, settings.clock.now())?;
         let points =
             KnownPoints { recovery: folder.read_points(RECOVERY_POINTS), starts: folder.read_points(LOG_STARTS) };

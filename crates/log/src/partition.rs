@@ -641,8 +641,8 @@ impl PartitionLog {
     /// The first record, by offset, of at least `timestamp`, if one may read so far.
     pub fn find_by_time(&self, timestamp: Timestamp, isolation: Isolation) -> Result<Option<FoundOffset>, LogError> {
         for segment in self.closed.iter().map(|segment| &**segment).chain([&self.active]) {
-            if let Some((offset, timestamp)) = segment.first_at_or_after(timestamp, UNPACK_LIMIT_BYTES)?
-                && offset >= self.log_start
+            if let Some((offset, timestamp)) =
+                segment.first_at_or_after(self.log_start, timestamp, UNPACK_LIMIT_BYTES)?
             {
                 return Ok((offset < self.readable_to(isolation)).then_some(FoundOffset { offset, timestamp }));
             }

@@ -366,13 +366,14 @@ impl Segment {
         Ok(())
     }
 
-    /// The first record of at least `timestamp`, if this segment has one.
+    /// The first record from `first` on of at least `timestamp`, if this segment has one.
     pub fn first_at_or_after(
         &self,
+        first: Offset,
         timestamp: Timestamp,
         limit: usize,
     ) -> Result<Option<(Offset, Timestamp)>, LogError> {
-        if self.max_timestamp < timestamp {
+        if self.max_timestamp < timestamp || self.next_offset <= first {
             return Ok(None);
         }
         let index = self.times.entries().partition_point(|entry| entry.timestamp < timestamp.0);
@@ -380,15 +381,15 @@ impl Segment {
             .checked_sub(1)
             .map_or(self.base, |index| Offset(self.base.0 + i64::from(self.times.entries()[index].relative_offset)));
         let path = self.files.log();
-        let mut scan = BatchScan::new(&self.log, &path, self.position_before(from), self.size);
+        let mut scan = BatchScan::new(&self.log, &path, self.position_before(from.max(first)), self.size);
         while let Some(batch) = scan.next_batch()? {
             let batch = batch?;
-            if batch.max_timestamp() < timestamp {
+            if batch.max_timestamp() < timestamp || batch.last_offset() < first {
                 continue;
             }
             for record in batch.records(limit)?.iter() {
                 let record = record?;
-                if record.timestamp >= timestamp {
+                if record.timestamp >= timestamp && record.offset >= first {
                     return Ok(Some((record.offset, record.timestamp)));
                 }
             }

@@ -170,6 +170,18 @@ fn a_clean_shutdown_needs_no_scan() {
 }
 
 #[test]
+fn a_record_is_found_by_time_behind_those_that_were_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open_with(&Disk::new(), folder.path(), LogConfig::default(), false).0;
+    append(&mut log, &[(10, "a", Some("1")), (20, "b", Some("2"))]);
+    append(&mut log, &[(30, "c", Some("3")), (40, "d", Some("4"))]);
+    log.raise_high_watermark(Offset(4));
+    log.delete_before(Offset(3)).unwrap();
+    let found = |time: i64| log.find_by_time(Timestamp(time), ALL).unwrap().map(|found| found.offset);
+    assert_eq!([found(0), found(30), found(40), found(41)], [Some(Offset(3)), Some(Offset(3)), Some(Offset(3)), None]);
+}
+
+#[test]
 fn a_full_disk_stops_the_log_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::with_space(300);

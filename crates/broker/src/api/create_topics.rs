@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::create_topics_request::CreatableTopic;
 use tidewater_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use tidewater_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use tidewater_protocol::messages::{BrokerId, CreateTopicsRequest, CreateTopicsResponse};
 
 use super::{explain, text};
 use crate::broker::{NODE, Shared};
@@ -63,23 +63,22 @@ fn create(
         }
         topic.num_partitions
     } else {
-        if topic.num_partitions != -1 || topic.replication_factor != -1 {
-            let message = "A manual partition assignment was specified, but the number of partitions or the replication factor was not set to -1.";
-            return refused(ResponseError::InvalidRequest, message.to_owned());
+        let not_unset = |what: &str| {
+            let message = format!("A manual partition assignment was specified, but {what} was not set to -1.");
+            refused(ResponseError::InvalidRequest, message)
+        };
+        if topic.replication_factor != -1 {
+            return not_unset("replication factor");
         }
-        let assigned = topic.assignments.iter().flat_map(|assigned| &assigned.broker_ids);
-        if let Some(other) = assigned.copied().find(|broker| *broker != NODE) {
-            let message = format!(
-                "The manual partition assignment includes broker {}, but no such broker is registered.",
-                other.0
-            );
-            return refused(ResponseError::InvalidReplicaAssignment, message);
+        if topic.num_partitions != -1 {
+            return not_unset("numPartitions");
         }
         let mut numbers: Vec<i32> = topic.assignments.iter().map(|assigned| assigned.partition_index).collect();
         numbers.sort_unstable();
         let are_all = numbers.iter().enumerate().all(|(at, number)| *number == at as i32);
-        if !are_all || topic.assignments.iter().any(|assigned| assigned.broker_ids != [NODE]) {
-            let message = format!("partitions must be numbered from 0, each on broker {}, the only one", NODE.0);
+        let fault = topic.assignments.iter().find_map(|assigned| assignment_fault(&assigned.broker_ids));
+        let gap = || (!are_all).then(|| "partitions should be a consecutive 0-based integer sequence".to_owned());
+        if let Some(message) = fault.or_else(gap) {
             return refused(ResponseError::InvalidReplicaAssignment, message);
         }
         numbers.len() as i32
@@ -97,6 +96,20 @@ fn create(
         .collect();
     let created = shared.create_topic(&topic.name, partitions, configs, validate_only);
     created.map_err(|error| explain(&topic.name, error))
+}
+
+/// What is wrong with the brokers that a partition is given to, in Apache Kafka's words.
+fn assignment_fault(brokers: &[BrokerId]) -> Option<String> {
+    let what = match brokers {
+        [] => "an empty replica list.".to_owned(),
+        brokers if brokers.iter().any(|broker| *broker != NODE) => {
+            let other = brokers.iter().find(|broker| **broker != NODE)?;
+            format!("broker {}, but no such broker is registered.", other.0)
+        }
+        [_] => return None,
+        _ => format!("the broker {} more than once.", NODE.0),
+    };
+    Some(format!("The manual partition assignment includes {what}"))
 }
 
 /// All settings of a topic.

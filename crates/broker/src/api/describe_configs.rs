@@ -24,6 +24,7 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
+    let with = (request.include_synonyms, request.include_documentation);
     let results = request.resources.iter().map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
@@ -34,7 +35,7 @@ pub(crate) fn handle(
                 let is_wanted =
                     |setting: &Setting| wanted.is_none_or(|wanted| wanted.iter().any(|name| **name == *setting.name));
                 let found = found.into_iter().filter(is_wanted);
-                let results = found.map(|setting| setting.result(context, request.include_synonyms));
+                let results = found.map(|setting| setting.result(context, with));
                 result.with_configs(results.collect())
             }
             Err((code, message)) => result.with_error_code(code.code()).with_error_message(message.map(text)),
@@ -51,16 +52,21 @@ struct Setting {
     /// What it is if it is given none.
     default: Option<String>,
     given: Vec<Given>,
+    documentation: Option<&'static str>,
 }
 
 impl Setting {
-    fn result(self, context: &RequestContext, with_synonyms: bool) -> DescribeConfigsResourceResult {
+    fn result(
+        self,
+        context: &RequestContext,
+        (with_synonyms, with_documentation): (bool, bool),
+    ) -> DescribeConfigsResourceResult {
         let first = self.given.first();
         let value = first.map_or(self.default, |given| Some(given.value.clone()));
         let is_secret = self.kind == Kind::Password;
         let result = DescribeConfigsResourceResult::default()
             .with_name(text(self.name))
-            .with_documentation(None)
+            .with_documentation(self.documentation.filter(|_| with_documentation).map(text))
             .with_value(value.filter(|_| !is_secret).map(text))
             .with_read_only(self.read_only)
             .with_config_source(first.map_or(Source::Default, |given| given.source) as i8)
@@ -98,13 +104,21 @@ fn describe(
                 read_only: false,
                 default: Some(setting.default.to_owned()),
                 given,
+                documentation: Some(setting.documentation),
             });
             Ok(settings.collect())
         }
         BROKER_RESOURCE if broker_owner(name).map_err(refused)? == SettingsOwner::Brokers => {
             let settings = shared.given_to_brokers().into_iter().map(|given| {
                 let kind = find_known(&given.name).map_or(Kind::Text, |known| known.kind);
-                Setting { name: given.name.clone(), kind, read_only: false, default: None, given: vec![given] }
+                Setting {
+                    name: given.name.clone(),
+                    kind,
+                    read_only: false,
+                    default: None,
+                    given: vec![given],
+                    documentation: None,
+                }
             });
             Ok(settings.collect())
         }
@@ -115,6 +129,7 @@ fn describe(
                 read_only: !known.dynamic,
                 default: None,
                 given: shared.given_to_broker(known),
+                documentation: None,
             });
             Ok(settings.collect())
         }
@@ -128,6 +143,7 @@ fn describe(
                 read_only: false,
                 default: None,
                 given: shared.given_to_group(name, setting),
+                documentation: None,
             });
             Ok(settings.collect())
         }

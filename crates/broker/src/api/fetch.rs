@@ -17,7 +17,7 @@ use crate::broker::Shared;
 use crate::topics::{OpenTopic, SharedPartition};
 
 /// From this version on, topics are named by their ids.
-const BY_ID: i16 = 13;
+pub(crate) const BY_ID: i16 = 13;
 /// From this version on, a request may say how much all partitions together give at most.
 const LIMITED: i16 = 3;
 /// `fetch.max.bytes` of a broker: what one response has at most, but for a first batch that is larger.
@@ -75,12 +75,6 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
     let asked = usize::try_from(request.max_bytes).unwrap_or(0);
     let limit = if context.version >= LIMITED { asked.min(RESPONSE_BYTES_LIMIT) } else { RESPONSE_BYTES_LIMIT };
     let mut found = Found { response: FetchResponse::default(), bodies: Vec::new(), bytes: 0, has_error: false };
-    if request.session_id != 0 && request.session_epoch > 0 {
-        // None is ever begun here, so this one is that of another broker, or of another time.
-        found.response.error_code = ResponseError::FetchSessionIdNotFound.code();
-        found.has_error = true;
-        return found;
-    }
     let isolation = isolation(request.isolation_level);
     for topic in &request.topics {
         let open = open(shared, context, topic);

@@ -36,8 +36,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Metada
         }
     };
     if request.include_topic_authorized_operations {
-        let found = topics.iter_mut().filter(|topic| topic.error_code == 0);
-        found.for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+        topics.iter_mut().for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
     }
     let brokers = shared.endpoint(context).map(|endpoint| {
         MetadataResponseBroker::default()

@@ -160,6 +160,9 @@ pub(crate) fn explain(name: &str, error: TopicError) -> (ResponseError, String) 
         TopicError::Unknown => (ResponseError::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")),
         TopicError::InvalidName => (ResponseError::InvalidTopicException, name_error(name)),
         TopicError::InvalidPartitions(message) => (ResponseError::InvalidPartitions, message),
+        TopicError::TooManyPartitions => {
+            (ResponseError::PolicyViolation, "Excessively large number of partitions per request.".to_owned())
+        }
         TopicError::InvalidAssignment(message) => (ResponseError::InvalidReplicaAssignment, message),
         TopicError::Collides(other) => {
             (ResponseError::InvalidTopicException, format!("Topic '{name}' collides with existing topic: {other}"))

@@ -1,7 +1,9 @@
 //! One connection: requests are read, answered and written one after the other, so that responses keep the order of requests.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
@@ -14,7 +16,7 @@ use tidewater_protocol::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{State, fetch};
 use crate::{api, dispatch};
@@ -25,6 +27,9 @@ const READ_BYTES: usize = 16 << 10;
 const GROW_BYTES: usize = 1 << 20;
 /// Requests of this size and less are not counted against the memory of all.
 const SMALL_REQUEST_BYTES: usize = 64 << 10;
+/// Of a large request, so much must come in such a time while others wait for memory.
+const PROGRESS_BYTES: usize = 256 << 10;
+const PROGRESS_TIME: Duration = Duration::from_secs(5);
 
 /// Why a connection was closed before the client did it.
 #[derive(Debug, Error)]
@@ -33,6 +38,8 @@ pub(super) enum Closed {
     TooLarge { length: i64, limit: usize },
     #[error(transparent)]
     Frame(#[from] FrameError),
+    #[error("a request of {length} bytes comes so slowly that others wait for the memory that it holds")]
+    Slow { length: usize },
     #[error("a request with acks=0 failed, which cannot be told")]
     Unacknowledged,
     #[error("another request took the place of one that waited")]
@@ -103,7 +110,7 @@ async fn answer(
 ) -> Result<Vec<Part<Extent>>, Closed> {
     match request {
         Request::Fetch(request) => {
-            let found = fetch::wait(&state.shared, context, &request, stopped).await;
+            let found = fetch::answer(state, context, request, stopped).await;
             Ok(write_fetch_response(head, found.response, found.bodies)?)
         }
         Request::Produce(request) if request.acks == 0 => {
@@ -158,6 +165,8 @@ impl Incoming {
         let length = length.ok_or(Closed::TooLarge { length: claimed.into(), limit })?;
         let end = LENGTH_BYTES + length;
         let mut memory: Option<OwnedSemaphorePermit> = None;
+        let mut progress_is_due = pin!(sleep(PROGRESS_TIME));
+        let mut had = self.buffer.len();
         while self.buffer.len() < end {
             let missing = end - self.buffer.len();
             if self.buffer.capacity() == self.buffer.len() {
@@ -173,8 +182,17 @@ impl Incoming {
                 }
                 self.buffer.reserve(grow);
             }
-            if self.read().await? == 0 {
-                return Ok(None);
+            tokio::select! {
+                read = self.read() => if read? == 0 {
+                    return Ok(None);
+                },
+                () = &mut progress_is_due => {
+                    if memory.is_some() && self.buffer.len() - had < PROGRESS_BYTES && state.memory_is_short() {
+                        return Err(Closed::Slow { length });
+                    }
+                    had = self.buffer.len();
+                    progress_is_due.as_mut().reset(Instant::now() + PROGRESS_TIME);
+                }
             }
         }
         let mut frame = self.buffer.split_to(end).freeze();

@@ -1,6 +1,6 @@
 //! Fetches that wait until there is enough: woken by appends, not by a timer.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tidewater_protocol::RequestContext;
@@ -8,7 +8,9 @@ use tidewater_protocol::messages::FetchRequest;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::fetch::{Found, find, partitions};
+use super::State;
+use super::sessions::refused;
+use crate::api::fetch::{BY_ID, Found, find, partitions};
 use crate::broker::Shared;
 use crate::topics::SharedPartition;
 
@@ -35,8 +37,28 @@ impl Drop for Watch {
     }
 }
 
+/// What a fetch finds, within its session if it has one.
+pub(super) async fn answer(
+    state: &State,
+    context: &RequestContext,
+    mut request: FetchRequest,
+    stopped: &mut watch::Receiver<bool>,
+) -> Found {
+    let is_by_id = context.version >= BY_ID;
+    let now = || state.shared.settings.clock.monotonic();
+    let sessions = || state.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+    let begun = sessions().begin(&mut request, is_by_id, now());
+    let role = match begun {
+        Ok(role) => role,
+        Err(error) => return refused(error),
+    };
+    let mut found = wait(&state.shared, context, &request, stopped).await;
+    sessions().end(role, &request, is_by_id, now(), &mut found);
+    found
+}
+
 /// What a fetch finds, at the latest when it has waited for as long as it wants to.
-pub(super) async fn wait(
+async fn wait(
     shared: &Shared,
     context: &RequestContext,
     request: &FetchRequest,

@@ -3,12 +3,13 @@
 mod connection;
 mod fetch;
 mod listener;
+mod sessions;
 
 pub use listener::{Listener, ListenerError};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidewater_protocol::{Caller, Principal};
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::broker::{Endpoint, Shared};
 use crate::{Broker, BrokerError};
+use sessions::FetchSessions;
 
 /// What connections may take.
 #[derive(Clone, Debug)]
@@ -51,6 +53,15 @@ pub(crate) struct State {
     connections: Arc<Semaphore>,
     /// A permit for each KiB of a request.
     memory: Arc<Semaphore>,
+    sessions: Mutex<FetchSessions>,
+}
+
+impl State {
+    /// Whether a large request may have to wait for the memory of others.
+    fn memory_is_short(&self) -> bool {
+        let needed = (self.settings.max_request_bytes / 1024).min(self.settings.request_memory_bytes / 1024);
+        self.memory.available_permits() < needed
+    }
 }
 
 /// A broker that listens. It ends when it is stopped, not when it is dropped.
@@ -81,6 +92,7 @@ impl Server {
             shared: broker.shared.clone(),
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             memory: Arc::new(Semaphore::new(kib(settings.request_memory_bytes))),
+            sessions: Mutex::default(),
             settings,
         });
         let (stop, stopped) = watch::channel(false);
