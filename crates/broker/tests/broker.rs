@@ -263,7 +263,7 @@ fn the_topic_of_offsets_is_the_brokers_own() {
     assert_eq!(alter(&broker, offsets, &[("cleanup.policy", SET, "delete")]).0, ResponseError::InvalidConfig.code());
     assert_eq!(alter(&broker, offsets, &[("segment.bytes", SET, "2097152")]).0, 0);
     assert_eq!(grow(&broker, offsets, 60), ResponseError::InvalidPartitions.code());
-    assert_eq!(create(&broker, "many", 2_000_000_000, &[]).0, ResponseError::InvalidPartitions.code());
+    assert_eq!(create(&broker, "many", 2_000_000_000, &[]).0, ResponseError::PolicyViolation.code());
 }
 
 #[test]
