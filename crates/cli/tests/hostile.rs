@@ -179,17 +179,17 @@ fn half_requests_take_no_more_memory_than_they_have_sent() {
     assert!(taken < 100 * MIB, "{taken} bytes for {} half requests", streams.len());
 }
 
-#[test]
-fn slow_writers_of_large_requests_give_way_to_others() {
+/// Large requests that come to a stand, whose memory others wait for.
+fn slow_writers(count: usize, mib_each: usize) {
     let broker = Broker::start();
     let part = vec![0; 1 << 20];
-    let slow: Vec<TcpStream> = (0..3)
+    let slow: Vec<TcpStream> = (0..count)
         .map(|_| {
             let mut stream = broker.connect();
             stream.write_all(&(99i32 << 20).to_be_bytes()).unwrap();
             // As much as is taken; where there is no more memory, the rest waits in the network.
-            stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-            for _ in 0..90 {
+            stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+            for _ in 0..mib_each {
                 if stream.write_all(&part).is_err() {
                     break;
                 }
@@ -200,6 +200,16 @@ fn slow_writers_of_large_requests_give_way_to_others() {
     broker.serves();
     let most = broker.memory("VmHWM");
     assert!(most < 450 * MIB, "{most} bytes at most, with {} slow writers", slow.len());
+}
+
+#[test]
+fn a_few_slow_writers_give_way_to_others() {
+    slow_writers(6, 60);
+}
+
+#[test]
+fn many_slow_writers_give_way_to_others() {
+    slow_writers(300, 2);
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub(crate) mod write_txn_markers;
 use tidewater_log::{Isolation, LogError, ProducerError};
 use tidewater_protocol::messages::TopicName;
 use tidewater_protocol::{BatchError, ResponseError, StrBytes};
+use tokio::sync::oneshot;
 
 use crate::admin::{SettingChange, TopicError};
 use crate::broker::Shared;
@@ -94,6 +95,13 @@ pub(crate) fn fenced_since(since: i16, version: i16, error: ResponseError) -> i1
         ResponseError::ProducerFenced if version < since => ResponseError::InvalidProducerEpoch.code(),
         other => other.code(),
     }
+}
+
+/// What is answered at once, for one who may have to wait.
+fn answered<T>(response: T) -> oneshot::Receiver<T> {
+    let (reply, answer) = oneshot::channel();
+    let _ = reply.send(response);
+    answer
 }
 
 pub(crate) fn text(text: impl Into<String>) -> StrBytes {

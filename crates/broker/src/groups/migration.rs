@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewater_protocol::ResponseError;
+use tidewater_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::assign::Partitions;
 use super::classic::{CONSUMER, ClassicGroup, ClassicMember, State};
 use super::consumer::{ConsumerGroup, Refusal};
 use super::embedded::{by_id, read_assignment, read_subscription, version_of, write_assignment};
 use super::records::{ClassicMetadata, Metadata, group_key};
-use super::{Group, Groups, Outside, Record, Timer};
+use super::{Client, Group, Groups, Outside, Record, Timer};
 
 /// `group.consumer.migration.policy`: which way groups with members may change their protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,63 +56,26 @@ impl std::str::FromStr for MigrationPolicy {
 }
 
 impl Groups {
-    /// Makes a group of the classic protocol that has members one of the consumer protocol.
-    pub(super) fn upgrade(&mut self, outside: &mut Outside<'_>, name: &str) -> Result<(), Refusal> {
-        let Some(Group::Classic(classic)) = self.groups.get_mut(name) else { return Ok(()) };
-        let refused = |what: &str| {
-            Err((
-                ResponseError::GroupIdNotFound,
-                format!("Cannot upgrade classic group {name} to consumer group because {what}"),
-            ))
-        };
-        if !outside.settings.migration.upgrades() {
-            return refused("online upgrade is disabled.");
-        }
-        if classic.protocol_type() != CONSUMER {
-            return refused("the group does not use the consumer embedded protocol.");
-        }
-        if classic.members().len() > outside.settings.consumer_max_size {
-            return refused("the group size exceeds the consumer group maximum size.");
-        }
-        if classic.members().len() == outside.settings.consumer_max_size {
-            let text = format!(
-                "The consumer group has reached its maximum capacity of {} members.",
-                outside.settings.consumer_max_size
-            );
-            return Err((ResponseError::GroupMaxSizeReached, text));
-        }
-        let mut members = Vec::new();
-        let mut owned = BTreeSet::new();
-        for member in classic.members() {
-            let Some((metadata, assignment)) = as_consumer(&member) else {
-                return refused("the embedded consumer protocol is malformed.");
-            };
-            let partitions = by_id(&assignment.partitions, outside.topics);
-            let places = partitions.iter().flat_map(|(topic, numbers)| numbers.iter().map(|number| (*topic, *number)));
-            let is_shared = !places.collect::<Vec<_>>().into_iter().all(|place| owned.insert(place));
-            if assignment.has_user_data || is_shared {
-                return refused(
-                    "an unsupported custom assignor is in use. Please refer to the documentation or switch to a default assignor before re-attempting the upgrade.",
-                );
-            }
-            members.push((member.id, metadata, partitions));
-        }
-        // Partitions are shared out anew at once if that was under way; Apache Kafka waits for the next change.
-        let generation = classic.generation();
-        let epochs = match classic.state() {
-            State::Stable => (generation, generation),
-            _ => (generation.saturating_add(1), generation),
-        };
-        let (group, mut records) = ConsumerGroup::of_classic(name.into(), epochs, members, outside.topics);
-        records.insert(0, (group_key(name), None));
-        outside.journal.append(name, records).map_err(|error| (error, String::new()))?;
+    /// Makes a group of the classic protocol that has members one of the consumer protocol, with its first member of that.
+    pub(super) fn upgrade(
+        &mut self,
+        outside: &mut Outside<'_>,
+        request: &ConsumerGroupHeartbeatRequest,
+        client: Client,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        let name = &*request.group_id.to_string();
+        let unknown = || (ResponseError::GroupIdNotFound, format!("Consumer group {name} not found."));
+        let Some(Group::Classic(classic)) = self.groups.get_mut(name) else { return Err(unknown()) };
+        let mut group = upgraded(outside, name, classic)?;
+        let response = group.heartbeat(outside, &mut self.timers, request, client)?;
+        // Only now is it in the log.
         classic.fail_waiting(ResponseError::RebalanceInProgress);
         self.timers.cancel(&Timer::Join(name.into()));
         self.timers.cancel(&Timer::Sync(name.into()));
         group.start_classic(outside.now, &mut self.timers);
         tracing::info!(group = name, "a group goes from the classic to the consumer protocol");
         self.groups.insert(name.into(), Group::Consumer(group));
-        Ok(())
+        Ok(response)
     }
 
     /// Removes members of a group of the consumer protocol, which becomes one of the classic protocol if only such members are left.
@@ -162,6 +126,47 @@ impl Groups {
         self.groups.insert(name.into(), Group::Classic(classic));
         Ok(())
     }
+}
+
+/// A group of the classic protocol as one of the consumer protocol, with its members.
+fn upgraded(outside: &Outside<'_>, name: &str, classic: &ClassicGroup) -> Result<ConsumerGroup, Refusal> {
+    let refused = |what: &str| {
+        let text = format!("Cannot upgrade classic group {name} to consumer group because {what}");
+        Err((ResponseError::GroupIdNotFound, text))
+    };
+    if !outside.settings.migration.upgrades() {
+        return refused("online upgrade is disabled.");
+    }
+    if classic.protocol_type() != CONSUMER {
+        return refused("the group does not use the consumer embedded protocol.");
+    }
+    let classic_members = classic.members();
+    if classic_members.len() > outside.settings.consumer_max_size {
+        return refused("the group size exceeds the consumer group maximum size.");
+    }
+    let mut members = Vec::new();
+    let mut owned = BTreeSet::new();
+    for member in classic_members {
+        let Some((metadata, assignment)) = as_consumer(&member) else {
+            return refused("the embedded consumer protocol is malformed.");
+        };
+        let partitions = by_id(&assignment.partitions, outside.topics);
+        let mut places = partitions.iter().flat_map(|(topic, numbers)| numbers.iter().map(|number| (*topic, *number)));
+        if assignment.has_user_data || !places.all(|place| owned.insert(place)) {
+            return refused(
+                "an unsupported custom assignor is in use. Please refer to the documentation or switch to a default assignor before re-attempting the upgrade.",
+            );
+        }
+        members.push((member.id, metadata, partitions));
+    }
+    // Partitions are shared out anew at once if that was under way; Apache Kafka waits for the next change.
+    let generation = classic.generation();
+    let epochs = match classic.state() {
+        State::Stable => (generation, generation),
+        _ => (generation.saturating_add(1), generation),
+    };
+    let tombstone = (group_key(name), None);
+    Ok(ConsumerGroup::of_classic(name.into(), epochs, members, outside.topics, tombstone))
 }
 
 fn may_downgrade(outside: &Outside<'_>, group: &ConsumerGroup, leaving: &[Arc<str>]) -> bool {

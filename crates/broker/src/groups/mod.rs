@@ -352,7 +352,7 @@ impl Groups {
         // A group's first record is its epoch, or a member: a group of the classic protocol that offsets have made gives way.
         let is_consumer = matches!(self.groups.get(&name), Some(Group::Consumer(_)));
         if !is_consumer && value.is_some() {
-            self.groups.insert(name.clone(), Group::Consumer(ConsumerGroup::new(name.clone())));
+            self.groups.insert(name.clone(), Group::Consumer(ConsumerGroup::new(name.clone(), Vec::new())));
         }
         if let Some(Group::Consumer(group)) = self.groups.get_mut(&name) {
             group.apply(change);
@@ -372,7 +372,7 @@ impl Groups {
         let name: Arc<str> = name.into();
         let is_streams = matches!(self.groups.get(&name), Some(Group::Streams(_)));
         if !is_streams && value.is_some() {
-            self.groups.insert(name.clone(), Group::Streams(StreamsGroup::new(name.clone())));
+            self.groups.insert(name.clone(), Group::Streams(StreamsGroup::new(name.clone(), Vec::new())));
         }
         if let Some(Group::Streams(group)) = self.groups.get_mut(&name) {
             group.apply(change);
@@ -515,6 +515,7 @@ impl Groups {
         let group = ClassicGroup::new(name.into(), outside.wall);
         records.push(group.empty_record());
         outside.journal.append(name, records)?;
+        self.timers.cancel(&Timer::FirstAssignment(name.into()));
         self.put(outside, name, Group::Classic(group));
         Ok(())
     }
@@ -529,25 +530,19 @@ impl Groups {
         check_consumer_heartbeat(request)?;
         let name = &*request.group_id.to_string();
         let joins = request.member_epoch == JOINS;
-        let mut records = match self.groups.get(name) {
-            Some(Group::Classic(group)) if joins && group.is_empty() => Some(vec![(group_key(name), None)]),
-            None if joins => Some(Vec::new()),
+        let new = match self.groups.get(name) {
+            Some(Group::Classic(group)) if joins && group.is_empty() => {
+                Some(ConsumerGroup::new(name.into(), vec![(group_key(name), None)]))
+            }
+            Some(Group::Classic(_)) if joins => return self.upgrade(outside, request, client),
+            None if joins => Some(ConsumerGroup::new(name.into(), Vec::new())),
             _ => None,
         };
-        if let Some(records) = records.take() {
-            if !records.is_empty() {
-                outside.journal.append(name, records).map_err(|error| (error, String::new()))?;
-                // If what follows fails, there is a group of the same offsets again.
-                self.put(outside, name, Group::Classic(ClassicGroup::new(name.into(), outside.wall)));
-            }
-            let mut group = ConsumerGroup::new(name.into());
+        if let Some(mut group) = new {
             let response = group.heartbeat(outside, &mut self.timers, request, client)?;
             // Only now is it in the log.
             self.put(outside, name, Group::Consumer(group));
             return Ok(response);
-        }
-        if joins && matches!(self.groups.get(name), Some(Group::Classic(_))) {
-            self.upgrade(outside, name)?;
         }
         match self.groups.get_mut(name) {
             Some(Group::Consumer(group)) if matches!(request.member_epoch, LEAVES | LEAVES_FOR_NOW) => {
@@ -586,12 +581,7 @@ impl Groups {
             }
             None => return Err((ResponseError::GroupIdNotFound, format!("Group {name} not found."))),
         };
-        if !records.is_empty() {
-            outside.journal.append(name, records).map_err(|error| (error, String::new()))?;
-            // If what follows fails, there is a group of the same offsets again.
-            self.put(outside, name, Group::Classic(ClassicGroup::new(name.into(), outside.wall)));
-        }
-        let mut group = StreamsGroup::new(name.into());
+        let mut group = StreamsGroup::new(name.into(), records);
         let heard = group.heartbeat(outside, &mut self.timers, request, client)?;
         // Only now is it in the log.
         self.put(outside, name, Group::Streams(group));
@@ -785,6 +775,7 @@ impl Groups {
         records.extend(found.tombstones(group));
         outside.journal.append(group, records)?;
         places.iter().for_each(|place| self.offsets.remove(group, place));
+        self.timers.cancel(&Timer::FirstAssignment(group.into()));
         self.groups.remove(group);
         Ok(())
     }

@@ -96,22 +96,29 @@ pub(super) struct StreamsTimes {
 /// Whether a group may have a setting, with Apache Kafka's words for one that it may not.
 pub(crate) fn check_group_setting(settings: &GroupSettings, name: &str, value: &str) -> Result<(), String> {
     let streams = &settings.streams;
-    let millis = |bounds: &RangeInclusive<Duration>| bounds.start().as_millis()..=bounds.end().as_millis();
-    let (bounds, bound) = match name {
-        CONSUMER_SESSION => (millis(&settings.consumer_session_bounds), "session.timeout.ms"),
-        CONSUMER_HEARTBEAT => (millis(&settings.consumer_heartbeat_bounds), "heartbeat.interval.ms"),
-        STREAMS_SESSION => (millis(&streams.session_bounds), "session.timeout.ms"),
-        STREAMS_HEARTBEAT => (millis(&streams.heartbeat_bounds), "heartbeat.interval.ms"),
-        STREAMS_INTERVAL => (millis(&streams.assignment_bounds), "assignment.interval.ms"),
-        STREAMS_STANDBY => (0..=streams.max_standby_replicas as u128, "standby.replicas"),
+    let millis = |bounds: &RangeInclusive<Duration>| {
+        let number = |time: &Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        number(bounds.start())..=number(bounds.end())
+    };
+    let (least, bounds, bound) = match name {
+        CONSUMER_SESSION => (1, millis(&settings.consumer_session_bounds), "session.timeout.ms"),
+        CONSUMER_HEARTBEAT => (1, millis(&settings.consumer_heartbeat_bounds), "heartbeat.interval.ms"),
+        STREAMS_SESSION => (1, millis(&streams.session_bounds), "session.timeout.ms"),
+        STREAMS_HEARTBEAT => (1, millis(&streams.heartbeat_bounds), "heartbeat.interval.ms"),
+        STREAMS_INTERVAL => (0, millis(&streams.assignment_bounds), "assignment.interval.ms"),
+        STREAMS_STANDBY => (0, 0..=i64::try_from(streams.max_standby_replicas).unwrap_or(i64::MAX), "standby.replicas"),
+        STREAMS_DELAY | CONSUMER_INTERVAL => (0, 0..=i64::MAX, ""),
         _ => return Ok(()),
     };
     let protocol = name.split('.').next().unwrap_or_default();
-    let value: u128 = value.trim().parse().unwrap_or_default();
-    if value < *bounds.start() {
+    let number: i64 = value.trim().parse().unwrap_or(i64::MIN);
+    if number < least {
+        return Err(format!("Invalid value {value} for configuration {name}: Value must be at least {least}"));
+    }
+    if number < *bounds.start() {
         return Err(format!("{name} must be greater than or equal to group.{protocol}.min.{bound}"));
     }
-    if value > *bounds.end() {
+    if number > *bounds.end() {
         return Err(format!("{name} must be less than or equal to group.{protocol}.max.{bound}"));
     }
     Ok(())
@@ -133,6 +140,8 @@ mod tests {
         let refused = check_group_setting(&brokers, CONSUMER_SESSION, "60001").unwrap_err();
         assert!(refused.ends_with("less than or equal to group.consumer.max.session.timeout.ms"), "{refused}");
         assert!(check_group_setting(&brokers, CONSUMER_HEARTBEAT, "1").is_err());
+        let refused = check_group_setting(&brokers, STREAMS_DELAY, "-1").unwrap_err();
+        assert!(refused.ends_with("Value must be at least 0"), "{refused}");
         let refused = check_group_setting(&brokers, STREAMS_STANDBY, "3").unwrap_err();
         assert!(refused.ends_with("less than or equal to group.streams.max.standby.replicas"), "{refused}");
     }

@@ -10,8 +10,8 @@ use thiserror::Error;
 use tidewater_log::Extent;
 use tidewater_protocol::messages::ProduceResponse;
 use tidewater_protocol::{
-    ApiKey, Caller, FrameError, LENGTH_BYTES, Part, Request, RequestContext, RequestHead, Response, read_request,
-    write_fetch_response, write_response,
+    ApiKey, Caller, FrameError, LENGTH_BYTES, Part, Request, RequestContext, RequestHead, Response, StrBytes,
+    read_request, write_fetch_response, write_response,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -78,10 +78,11 @@ pub(super) async fn serve(
         let Ok(frame) = frame else { return Ok(()) };
         let Some(frame) = frame? else { return Ok(()) };
         let parts = match read_request(frame.bytes.clone()) {
-            Ok((head, request)) => {
-                let context =
-                    RequestContext { version: head.version, caller: caller.clone(), client_id: head.client_id.clone() };
-                answer(state, &context, &head, request, &mut stopped).await?
+            Ok((mut head, request)) => {
+                // Of its own, so that it does not keep the frame of one who waits.
+                let client_id = head.client_id.take().map(|id| StrBytes::from_string(id.to_string()));
+                let context = RequestContext { version: head.version, caller: caller.clone(), client_id };
+                answer(state, &context, &head, request, frame, &mut stopped).await?
             }
             // So that a client of a later version can fall back.
             Err(FrameError::UnknownVersion { key: ApiKey::ApiVersions, correlation, .. }) => {
@@ -91,8 +92,9 @@ pub(super) async fn serve(
             }
             Err(error) => return Err(error.into()),
         };
-        incoming.write(parts).await?;
-        drop(frame);
+        // Who does not read is as idle as who does not ask.
+        let Ok(written) = timeout(state.settings.max_idle, incoming.write(parts)).await else { return Ok(()) };
+        written?;
     }
 }
 
@@ -100,16 +102,19 @@ fn whole(response: BytesMut) -> Vec<Part<Extent>> {
     vec![Part::Bytes(response.freeze())]
 }
 
-/// The response to a request; nothing for one that wants none.
+/// The response to a request; nothing for one that wants none. The request's frame is let go before anybody waits.
 async fn answer(
     state: &State,
     context: &RequestContext,
     head: &RequestHead,
     request: Request,
+    frame: Frame,
     stopped: &mut watch::Receiver<bool>,
 ) -> Result<Vec<Part<Extent>>, Closed> {
     match request {
         Request::Fetch(request) => {
+            let request = fetch::detached(&request);
+            drop(frame);
             let found = fetch::answer(state, context, request, stopped).await;
             Ok(write_fetch_response(head, found.response, found.bodies)?)
         }
@@ -118,16 +123,20 @@ async fn answer(
             if has_error(&response) { Err(Closed::Unacknowledged) } else { Ok(Vec::new()) }
         }
         Request::JoinGroup(request) => {
+            let waiting = api::join_group::begin(&state.shared, context, &request);
+            drop((request, frame));
             let joined = tokio::select! {
-                joined = api::join_group::handle(&state.shared, context, &request) => joined,
+                joined = waiting => joined.ok(),
                 _ = stopped.wait_for(|stop| *stop) => return Ok(Vec::new()),
             };
-            let response = Response::JoinGroup(joined.ok_or(Closed::Replaced)?);
+            let response = Response::JoinGroup(api::join_group::finish(context, joined.ok_or(Closed::Replaced)?));
             Ok(whole(write_response(head, &response)?))
         }
         Request::SyncGroup(request) => {
+            let waiting = api::sync_group::begin(&state.shared, context, &request);
+            drop((request, frame));
             let synced = tokio::select! {
-                synced = api::sync_group::handle(&state.shared, context, &request) => synced,
+                synced = waiting => synced.ok(),
                 _ = stopped.wait_for(|stop| *stop) => return Ok(Vec::new()),
             };
             let response = Response::SyncGroup(synced.ok_or(Closed::Replaced)?);
@@ -169,21 +178,8 @@ impl Incoming {
         let mut had = self.buffer.len();
         while self.buffer.len() < end {
             let missing = end - self.buffer.len();
-            if self.buffer.capacity() == self.buffer.len() {
-                let grow = missing.min(GROW_BYTES.max(self.buffer.len()));
-                if length > SMALL_REQUEST_BYTES {
-                    // Memory for as much as may come, not for what is claimed.
-                    let kib = u32::try_from(grow / 1024).unwrap_or(u32::MAX).max(1);
-                    let share = state.memory.clone().acquire_many_owned(kib).await.map_err(io::Error::other)?;
-                    match &mut memory {
-                        Some(memory) => memory.merge(share),
-                        None => memory = Some(share),
-                    }
-                }
-                self.buffer.reserve(grow);
-            }
             tokio::select! {
-                read = self.read() => if read? == 0 {
+                read = self.read_more(state, length, missing, &mut memory) => if read? == 0 {
                     return Ok(None);
                 },
                 () = &mut progress_is_due => {
@@ -198,6 +194,29 @@ impl Incoming {
         let mut frame = self.buffer.split_to(end).freeze();
         let bytes = frame.split_off(LENGTH_BYTES);
         Ok(Some(Frame { bytes, _memory: memory }))
+    }
+
+    /// Reads more of a request, and takes memory for as much as may come, not for what is claimed. Nothing is lost if it is not waited for.
+    async fn read_more(
+        &mut self,
+        state: &State,
+        length: usize,
+        missing: usize,
+        memory: &mut Option<OwnedSemaphorePermit>,
+    ) -> io::Result<usize> {
+        if self.buffer.capacity() == self.buffer.len() {
+            let grow = missing.min(GROW_BYTES.max(self.buffer.len()));
+            if length > SMALL_REQUEST_BYTES {
+                let kib = u32::try_from(grow / 1024).unwrap_or(u32::MAX).max(1);
+                let share = state.memory.clone().acquire_many_owned(kib).await.map_err(io::Error::other)?;
+                match memory {
+                    Some(memory) => memory.merge(share),
+                    None => *memory = Some(share),
+                }
+            }
+            self.buffer.reserve(grow);
+        }
+        self.read().await
     }
 
     async fn read(&mut self) -> io::Result<usize> {

@@ -1,10 +1,12 @@
 //! Fetches that wait until there is enough: woken by appends, not by a timer.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tidewater_protocol::RequestContext;
-use tidewater_protocol::messages::FetchRequest;
+use tidewater_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
+use tidewater_protocol::messages::{FetchRequest, TopicName};
+use tidewater_protocol::{RequestContext, StrBytes};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -35,6 +37,34 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.partitions.iter().for_each(|partition| partition.unwatch(&self.wake));
     }
+}
+
+/// What matters of a fetch, without what it came in.
+pub(super) fn detached(request: &FetchRequest) -> FetchRequest {
+    let name = |name: &TopicName| TopicName(StrBytes::from_string(name.to_string()));
+    let topic = |topic: &FetchTopic| {
+        let partitions =
+            topic.partitions.iter().map(|wanted| wanted.clone().with_unknown_tagged_fields(BTreeMap::new()));
+        FetchTopic::default()
+            .with_topic(name(&topic.topic))
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions.collect())
+    };
+    let forgotten = |topic: &ForgottenTopic| {
+        ForgottenTopic::default()
+            .with_topic(name(&topic.topic))
+            .with_topic_id(topic.topic_id)
+            .with_partitions(topic.partitions.clone())
+    };
+    FetchRequest::default()
+        .with_max_wait_ms(request.max_wait_ms)
+        .with_min_bytes(request.min_bytes)
+        .with_max_bytes(request.max_bytes)
+        .with_isolation_level(request.isolation_level)
+        .with_session_id(request.session_id)
+        .with_session_epoch(request.session_epoch)
+        .with_topics(request.topics.iter().map(topic).collect())
+        .with_forgotten_topics_data(request.forgotten_topics_data.iter().map(forgotten).collect())
 }
 
 /// What a fetch finds, within its session if it has one.

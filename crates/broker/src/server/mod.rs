@@ -91,7 +91,8 @@ impl Server {
         let state = Arc::new(State {
             shared: broker.shared.clone(),
             connections: Arc::new(Semaphore::new(settings.max_connections)),
-            memory: Arc::new(Semaphore::new(kib(settings.request_memory_bytes))),
+            // The largest request must fit, if it is alone.
+            memory: Arc::new(Semaphore::new(kib(settings.request_memory_bytes.max(settings.max_request_bytes)))),
             sessions: Mutex::default(),
             settings,
         });

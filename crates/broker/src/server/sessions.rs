@@ -96,7 +96,7 @@ impl Session {
         for topic in &request.topics {
             for wanted in &topic.partitions {
                 let place = place(topic.topic_id, &topic.topic, wanted.partition);
-                let wanted = wanted.clone().with_unknown_tagged_fields(BTreeMap::new());
+                let wanted = wanted.clone();
                 match self.places.get(&place).and_then(|at| self.partitions.get_mut(at)) {
                     Some(cached) => cached.wanted = wanted,
                     None => self.put(Cached { place, wanted, high_watermark: -1, log_start: -1 }),
@@ -144,9 +144,8 @@ impl Session {
     }
 }
 
-/// A place of its own, which does not keep the request.
 fn place(id: Uuid, name: &TopicName, partition: i32) -> Place {
-    (id, StrBytes::from_string(name.to_string()), partition)
+    (id, name.0.clone(), partition)
 }
 
 impl FetchSessions {

@@ -55,6 +55,9 @@ pub(crate) fn fault(key: i16, version: i16, body: &[u8]) -> Option<&'static str>
     walk.structure(shape.fields).err()
 }
 
+/// The longest text, as in Apache Kafka, also where its length could be larger: records of coordinators have a length of two bytes for it.
+const TEXT_LIMIT_BYTES: usize = i16::MAX as usize;
+
 const CUT: &str = "it ends before its fields do";
 const NEGATIVE: &str = "a length is negative";
 
@@ -98,7 +101,11 @@ impl Walk<'_> {
     fn value(&mut self, kind: &Kind) -> Result<(), &'static str> {
         match kind {
             Kind::Fixed(bytes) => self.skip(*bytes),
-            Kind::Text => self.length::<2>()?.map_or(Ok(()), |length| self.skip(length)),
+            Kind::Text => match self.length::<2>()? {
+                Some(length) if length > TEXT_LIMIT_BYTES => Err("a text is longer than is taken"),
+                Some(length) => self.skip(length),
+                None => Ok(()),
+            },
             Kind::Bytes => self.length::<4>()?.map_or(Ok(()), |length| self.skip(length)),
             Kind::Structure(fields) => self.structure(fields),
             Kind::Optional(from, fields) => {
@@ -195,6 +202,18 @@ mod tests {
         );
         let many = [&(ELEMENTS_LIMIT as u32 + 1).to_be_bytes()[..], &vec![0; 4 * ELEMENTS_LIMIT]].concat();
         assert_eq!(fault(3, 4, &many), Some("its arrays have more elements than are taken"));
+    }
+
+    #[test]
+    fn a_text_is_no_longer_than_a_record_can_say() {
+        let named = |length: usize| {
+            let name = kafka_protocol::messages::TopicName(StrBytes::from_string("n".repeat(length)));
+            let mut out = BytesMut::new();
+            let topic = MetadataRequestTopic::default().with_name(Some(name));
+            MetadataRequest::default().with_topics(Some(vec![topic])).encode(&mut out, 12).unwrap();
+            fault(3, 12, &out)
+        };
+        assert_eq!((named(32_767), named(32_768)), (None, Some("a text is longer than is taken")));
     }
 
     fn frame(key: ApiKey, version: i16, body: &[u8]) -> Bytes {

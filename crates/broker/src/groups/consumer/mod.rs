@@ -85,12 +85,15 @@ pub(super) struct ConsumerGroup {
     regexes: BTreeMap<String, Resolved>,
     /// The topics' version that `metadata_hash` and the regular expressions were last held against.
     seen_topics: Option<u64>,
+    /// What deletes the group whose place it takes, and makes it what it is, to be written with its own first records.
+    replaces: Vec<Record>,
 }
 
 impl ConsumerGroup {
-    pub fn new(name: Arc<str>) -> Self {
+    pub fn new(name: Arc<str>, replaces: Vec<Record>) -> Self {
         ConsumerGroup {
             name,
+            replaces,
             epoch: FIRST_EPOCH,
             target_epoch: 0,
             metadata_hash: 0,
@@ -135,15 +138,16 @@ impl ConsumerGroup {
 
     // Members of the classic protocol that come and go with the whole group.
 
-    /// A group that was one of the classic protocol, with the epochs that it and its target have, and what its members have; and its
-    /// records.
+    /// A group that was one of the classic protocol, with the epochs that it and its target have, and what its members have.
+    /// `tombstone` deletes what it was; nothing is written before the group's first change.
     pub fn of_classic(
         name: Arc<str>,
         (epoch, generation): (i32, i32),
         members: Vec<(MemberId, Metadata, Partitions)>,
         topics: &dyn Topics,
-    ) -> (Self, Vec<Record>) {
-        let mut group = ConsumerGroup::new(name);
+        tombstone: Record,
+    ) -> Self {
+        let mut group = ConsumerGroup::new(name, vec![tombstone]);
         let subscribed = members.iter().flat_map(|(_, metadata, _)| metadata.topics.iter().cloned()).collect();
         let hash = metadata_hash(&subscribed, topics);
         let current = |partitions: &Partitions| {
@@ -163,9 +167,10 @@ impl ConsumerGroup {
         changes.extend(
             members.iter().map(|(id, _, partitions)| Change::Current(id.to_string(), Some(current(partitions)))),
         );
-        let records = changes.iter().map(|change| consumer_record(&group.name, change)).collect();
+        let records: Vec<Record> = changes.iter().map(|change| consumer_record(&group.name, change)).collect();
+        group.replaces.extend(records);
         changes.into_iter().for_each(|change| group.apply(change));
-        (group, records)
+        group
     }
 
     /// Waits for the heartbeats of members of the classic protocol.
@@ -268,7 +273,8 @@ impl ConsumerGroup {
         if changes.is_empty() {
             return Ok(());
         }
-        let records = changes.iter().map(|change| consumer_record(&self.name, change)).collect();
+        let own = changes.iter().map(|change| consumer_record(&self.name, change));
+        let records = std::mem::take(&mut self.replaces).into_iter().chain(own).collect();
         outside
             .journal
             .append(&self.name, records)
@@ -335,7 +341,7 @@ impl ConsumerGroup {
             .with_heartbeat_interval_ms(times.heartbeat_interval.as_millis() as i32);
         let is_full = request.member_epoch == JOINS
             || request.rebalance_timeout_ms != -1
-                && request.subscribed_topic_names.is_some()
+                && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
                 && request.topic_partitions.is_some();
         let assigned = keys(&member.current.assigned);
         if !is_full && assigned == assigned_before {
@@ -612,7 +618,8 @@ impl ConsumerGroup {
             return Err((ResponseError::UnknownMemberId, text));
         };
         if request.member_epoch == LEAVES_FOR_NOW {
-            let current = Current { epoch: LEAVES_FOR_NOW, revoking: BTreeMap::new(), ..member.current.clone() };
+            let mut current = Current { epoch: LEAVES_FOR_NOW, revoking: BTreeMap::new(), ..member.current.clone() };
+            current.assigned.values_mut().flat_map(BTreeMap::values_mut).for_each(|since| *since = 0);
             self.commit(outside, vec![Change::Current(id.to_string(), Some(current))])?;
             return Ok((response, Vec::new()));
         }

@@ -87,11 +87,11 @@ struct Assignment<'a> {
 /// The tasks of each member.
 pub(super) fn assign(
     members: &BTreeMap<Arc<str>, Wants>,
-    work: &BTreeMap<String, Work>,
+    work: &BTreeMap<Arc<str>, Work>,
     standby_replicas: usize,
 ) -> BTreeMap<Arc<str>, Tasks> {
     let tasks = |is_wanted: fn(&Work) -> bool| -> Vec<Task> {
-        let of_part = |(subtopology, work): (&String, &Work)| {
+        let of_part = |(subtopology, work): (&Arc<str>, &Work)| {
             let subtopology = subtopology.clone();
             (0..work.tasks).map(move |partition| Task { subtopology: subtopology.clone(), partition })
         };
@@ -240,7 +240,7 @@ impl<'a> Assignment<'a> {
             for replica in 0..replicas {
                 let Some((process, member)) = self.least_loaded(|process| !process.tasks.contains(&task)) else {
                     tracing::warn!(
-                        subtopology = task.subtopology,
+                        subtopology = &*task.subtopology,
                         partition = task.partition,
                         missing = replicas - replica,
                         "there are too few processes for the standby tasks that are asked for"
@@ -258,10 +258,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn work(parts: &[(&str, i32, bool)]) -> BTreeMap<String, Work> {
+    fn work(parts: &[(&str, i32, bool)]) -> BTreeMap<Arc<str>, Work> {
         parts
             .iter()
-            .map(|(name, tasks, is_stateful)| ((*name).to_owned(), Work { tasks: *tasks, is_stateful: *is_stateful }))
+            .map(|(name, tasks, is_stateful)| ((*name).into(), Work { tasks: *tasks, is_stateful: *is_stateful }))
             .collect()
     }
 
@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn task(subtopology: &str, partition: i32) -> Task {
-        Task { subtopology: subtopology.to_owned(), partition }
+        Task { subtopology: subtopology.into(), partition }
     }
 
     #[test]
@@ -319,8 +319,8 @@ mod tests {
                     wanting.insert(format!("m{number}-{member}").into(), wants);
                 }
             }
-            let work: BTreeMap<String, Work> = parts.iter().enumerate()
-                .map(|(number, (tasks, is_stateful))| (number.to_string(), Work { tasks: *tasks, is_stateful: *is_stateful })).collect();
+            let work: BTreeMap<Arc<str>, Work> = parts.iter().enumerate()
+                .map(|(number, (tasks, is_stateful))| (number.to_string().into(), Work { tasks: *tasks, is_stateful: *is_stateful })).collect();
             let assigned = assign(&wanting, &work, replicas);
             for (subtopology, part) in &work {
                 for partition in 0..part.tasks {

@@ -84,12 +84,15 @@ pub(super) struct StreamsGroup {
     shutdown: Option<MemberId>,
     /// Rises when tasks move between members that can be asked.
     endpoints_epoch: i32,
+    /// What deletes the group whose place it takes, to be written with its own first records.
+    replaces: Vec<Record>,
 }
 
 impl StreamsGroup {
-    pub fn new(name: MemberId) -> Self {
+    pub fn new(name: MemberId, replaces: Vec<Record>) -> Self {
         StreamsGroup {
             name,
+            replaces,
             epoch: Epoch { epoch: FIRST_EPOCH, metadata_hash: 0, validated_topology: 0, configs: BTreeMap::new() },
             target_epoch: FIRST_EPOCH,
             target_at: 0,
@@ -164,7 +167,8 @@ impl StreamsGroup {
         if changes.is_empty() {
             return Ok(());
         }
-        let records = changes.iter().map(|change| record_of(&self.name, change)).collect();
+        let own = changes.iter().map(|change| record_of(&self.name, change));
+        let records = std::mem::take(&mut self.replaces).into_iter().chain(own).collect();
         outside
             .journal
             .append(&self.name, records)
@@ -295,6 +299,13 @@ impl StreamsGroup {
         changes: &mut Vec<Change>,
     ) -> Result<Topology, Refusal> {
         let brought = request.topology.as_ref().and_then(detached);
+        if let Some(topology) = &brought {
+            let names: BTreeSet<&str> = topology.subtopologies.iter().map(|part| &*part.subtopology_id).collect();
+            if topology.epoch < 0 || names.len() < topology.subtopologies.len() {
+                let text = "A topology's epoch is not negative, and the names of its subtopologies differ.";
+                return Err((ResponseError::UnknownServerError, text.to_owned()));
+            }
+        }
         match (&self.topology, brought) {
             (None, Some(brought)) => {
                 changes.push(Change::Topology(Some(brought.clone())));
@@ -375,7 +386,10 @@ impl StreamsGroup {
             return (self.target_epoch, last());
         }
         let since = outside.wall.0.saturating_sub(self.target_at);
-        if self.target_at != 0 && since < i64::try_from(times.assignment_interval.as_millis()).unwrap_or(i64::MAX) {
+        if self.target_at != 0
+            && !times.assignment_interval.is_zero()
+            && since < i64::try_from(times.assignment_interval.as_millis()).unwrap_or(i64::MAX)
+        {
             status.push(status_of(ASSIGNMENT_DELAYED, "Assignment delayed due to the configured assignment interval."));
             return (self.target_epoch, last());
         }
@@ -451,7 +465,10 @@ impl StreamsGroup {
             return;
         }
         let Some(configured) = self.configured.clone() else { return };
-        let times = outside.own_settings.streams_of(&self.name, outside.settings);
+        let mut times = outside.own_settings.streams_of(&self.name, outside.settings);
+        // As the group's epoch has it; what was set since comes with the next heartbeat.
+        let noted = self.epoch.configs.get(STANDBY_REPLICAS).and_then(|replicas| replicas.parse().ok());
+        times.standby_replicas = noted.unwrap_or(times.standby_replicas);
         let mut changes = Vec::new();
         self.assign(outside, timers, &configured, &times, None, &mut changes, &mut Vec::new());
         if let Err((error, reason)) = self.commit(outside, changes) {
@@ -542,7 +559,7 @@ impl StreamsGroup {
         }
         let current = &member.current;
         let is_known = |(topic, partition): (&str, i32)| {
-            let subtopology = self.topology.as_ref()?.part_reading(topic)?.to_owned();
+            let subtopology = self.topology.as_ref()?.part_reading(topic)?.clone();
             let task = Task { subtopology, partition };
             let since = current.assigned.active.get(&task).or_else(|| current.revoking.active.get(&task))?;
             (epoch >= *since).then_some(())
@@ -567,8 +584,8 @@ impl StreamsGroup {
     }
 
     #[cfg(test)]
-    pub fn active(&self) -> BTreeMap<(String, i32), Vec<MemberId>> {
-        let mut owners: BTreeMap<(String, i32), Vec<MemberId>> = BTreeMap::new();
+    pub fn active(&self) -> BTreeMap<(Arc<str>, i32), Vec<MemberId>> {
+        let mut owners: BTreeMap<(Arc<str>, i32), Vec<MemberId>> = BTreeMap::new();
         for (id, member) in &self.members {
             for tasks in [&member.current.assigned, &member.current.revoking] {
                 for task in tasks.active.keys() {

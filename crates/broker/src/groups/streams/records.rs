@@ -12,6 +12,7 @@
 //! A version is 2 bytes, all else is compact; see [`crate::wire`]. Tasks stand by their subtopologies. A null value deletes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tidewater_protocol::messages::streams_group_heartbeat_request::Topology;
@@ -206,9 +207,15 @@ fn epoch_value(epoch: &Epoch) -> Vec<u8> {
     let mut configs = Writer::part();
     pairs(&mut configs, &epoch.configs);
     let configs = configs.finish();
-    let all: [(u32, &[u8]); 2] = [(0, &validated), (1, &configs)];
-    // A topology that is not valid is the default, which is left out.
-    out.tagged(if epoch.validated_topology == -1 { &all[1..] } else { &all });
+    // What is the default is left out: a topology that is not valid, and no settings.
+    let mut fields: Vec<(u32, &[u8])> = Vec::new();
+    if epoch.validated_topology != -1 {
+        fields.push((0, &validated));
+    }
+    if !epoch.configs.is_empty() {
+        fields.push((1, &configs));
+    }
+    out.tagged(&fields);
     out.finish()
 }
 
@@ -313,7 +320,7 @@ fn active_tasks(out: &mut Writer, tasks: &BTreeMap<Task, i32>) {
 /// Tasks, with the epochs in which they were assigned, where that is noted.
 fn read_tasks(from: &mut Reader<'_>) -> Option<Vec<(Task, Option<i32>)>> {
     let groups = from.compact_array(|from| {
-        let subtopology = from.compact_text()?.to_owned();
+        let subtopology: Arc<str> = from.compact_text()?.into();
         let partitions = from.compact_array(Reader::i32)?;
         let mut epochs = Vec::new();
         from.tagged(|tag, field| {

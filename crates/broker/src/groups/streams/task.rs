@@ -1,6 +1,7 @@
 //! Tasks: a partition of a part of the topology.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidewater_protocol::StrBytes;
 use tidewater_protocol::messages::streams_group_heartbeat_request::TaskIds;
@@ -10,7 +11,8 @@ use crate::wire::Writer;
 /// A task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) struct Task {
-    pub subtopology: String,
+    /// One name for all tasks that come together.
+    pub subtopology: Arc<str>,
     pub partition: i32,
 }
 
@@ -81,12 +83,11 @@ pub(super) fn to_message<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<TaskI
 
 /// Tasks that a message has.
 pub(super) fn of_message(ids: &[TaskIds]) -> BTreeSet<Task> {
-    let tasks = |ids: &TaskIds| {
-        let subtopology = ids.subtopology_id.to_string();
-        ids.partitions
-            .iter()
-            .map(move |partition| Task { subtopology: subtopology.clone(), partition: *partition })
-            .collect::<Vec<_>>()
-    };
-    ids.iter().flat_map(tasks).collect()
+    let mut tasks = BTreeSet::new();
+    for ids in ids {
+        let subtopology: Arc<str> = (&*ids.subtopology_id).into();
+        let task = |partition: &i32| Task { subtopology: subtopology.clone(), partition: *partition };
+        tasks.extend(ids.partitions.iter().map(task));
+    }
+    tasks
 }

@@ -3,6 +3,7 @@
 //! As in Apache Kafka's `InternalTopicManager`, `RepartitionTopics`, `CopartitionedTopicsEnforcer` and `ChangelogTopics`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::streams_group_heartbeat_request::{self as message, Subtopology, TopicInfo};
@@ -11,6 +12,8 @@ use super::super::Topics;
 use super::super::consumer::Refusal;
 use super::{MISSING_INTERNAL_TOPICS, MISSING_SOURCE_TOPICS, WRONG_PARTITIONS};
 
+/// Tasks of an application: more would not fit into the records of who has them.
+const TASKS_LIMIT: usize = 200_000;
 /// Names that a message lists; of more, it says how many.
 const LISTED: usize = 3;
 
@@ -18,19 +21,23 @@ const LISTED: usize = 3;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Topology {
     pub epoch: i32,
-    pub parts: BTreeMap<String, Subtopology>,
+    pub parts: BTreeMap<Arc<str>, Subtopology>,
+    /// Which part reads a topic.
+    readers: BTreeMap<String, Arc<str>>,
 }
 
 impl Topology {
     pub fn of(topology: message::Topology) -> Self {
-        let part = |part: Subtopology| (part.subtopology_id.to_string(), part);
-        Topology { epoch: topology.epoch, parts: topology.subtopologies.into_iter().map(part).collect() }
+        let part = |part: Subtopology| ((&*part.subtopology_id).into(), part);
+        let parts: BTreeMap<Arc<str>, Subtopology> = topology.subtopologies.into_iter().map(part).collect();
+        let reads = |(name, part)| inputs(part).map(|topic| (topic.to_owned(), Arc::clone(name))).collect::<Vec<_>>();
+        let readers = parts.iter().flat_map(reads).collect();
+        Topology { epoch: topology.epoch, parts, readers }
     }
 
-    /// The topics that it reads, each with the part that does.
-    pub fn part_reading(&self, topic: &str) -> Option<&str> {
-        let reads = |part: &Subtopology| inputs(part).any(|input| input == topic);
-        self.parts.iter().find(|(_, part)| reads(part)).map(|(name, _)| name.as_str())
+    /// The part that reads a topic.
+    pub fn part_reading(&self, topic: &str) -> Option<&Arc<str>> {
+        self.readers.get(topic)
     }
 
     /// All topics that it needs.
@@ -70,7 +77,7 @@ pub(super) struct Part {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Configured {
     /// By name; none if the topics are not right.
-    pub parts: BTreeMap<String, Part>,
+    pub parts: BTreeMap<Arc<str>, Part>,
     /// Topics that have yet to be made.
     pub to_make: Vec<InternalTopic>,
     /// What stands in the way: a status's code, and words.
@@ -118,11 +125,14 @@ fn try_configure(topology: &Topology, topics: &dyn Topics) -> Result<Configured,
         let text = format!("Source topics {} are missing.", listed(missing.into_iter()));
         return Err(Trouble::Status(MISSING_SOURCE_TOPICS, text));
     }
-    let mut counts = Counts { topics, decided: BTreeMap::new() };
+    let infos = || topology.parts.values().flat_map(|part| &part.repartition_source_topics);
+    let repartition = infos().map(|info| &*info.name.0).collect();
+    let fixed = infos().filter(|info| info.partitions != 0).map(|info| &*info.name.0).collect();
+    let mut counts = Counts { topics, decided: BTreeMap::new(), repartition, fixed };
     counts.decide_repartition_topics(topology)?;
     for part in topology.parts.values() {
         for group in &part.copartition_groups {
-            counts.copartition(topology, part, group)?;
+            counts.copartition(part, group)?;
         }
     }
     counts.decide_changelogs(topology)?;
@@ -130,8 +140,11 @@ fn try_configure(topology: &Topology, topics: &dyn Topics) -> Result<Configured,
     for (name, part) in &topology.parts {
         parts.insert(name.clone(), counts.part(part)?);
     }
+    if parts.values().map(|part: &Part| part.tasks as usize).sum::<usize>() > TASKS_LIMIT {
+        return Err(invalid(format!("The topology has more than {TASKS_LIMIT} tasks.")));
+    }
     let internal = |part: &Part| part.repartition_sources.values().chain(part.changelogs.values()).cloned().collect();
-    let mut to_make = Vec::new();
+    let mut to_make: BTreeMap<String, InternalTopic> = BTreeMap::new();
     for topic in parts.values().flat_map(|part| -> Vec<InternalTopic> { internal(part) }) {
         match topics.find(&topic.name) {
             Some((_, found)) if found != topic.partitions => {
@@ -142,14 +155,13 @@ fn try_configure(topology: &Topology, topics: &dyn Topics) -> Result<Configured,
                 return Err(Trouble::Status(WRONG_PARTITIONS, text));
             }
             Some(_) => {}
-            None if to_make.contains(&topic) => {}
-            None => to_make.push(topic),
+            None => drop(to_make.insert(topic.name.clone(), topic)),
         }
     }
-    let names = to_make.iter().map(|topic| topic.name.as_str());
+    let names = to_make.keys().map(String::as_str);
     let trouble = (!to_make.is_empty())
         .then(|| (MISSING_INTERNAL_TOPICS, format!("Internal topics are missing: {}", listed(names))));
-    Ok(Configured { parts, to_make, trouble })
+    Ok(Configured { parts, to_make: to_make.into_values().collect(), trouble })
 }
 
 /// Some names, and how many more there are.
@@ -166,6 +178,9 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 struct Counts<'a> {
     topics: &'a dyn Topics,
     decided: BTreeMap<String, i32>,
+    /// The repartition topics, and of these those that say how many they have.
+    repartition: BTreeSet<&'a str>,
+    fixed: BTreeSet<&'a str>,
 }
 
 impl Counts<'_> {
@@ -215,12 +230,7 @@ impl Counts<'_> {
     }
 
     /// Topics that are read together have as many partitions; repartition topics among them follow the others.
-    fn copartition(
-        &mut self,
-        topology: &Topology,
-        part: &Subtopology,
-        group: &message::CopartitionGroup,
-    ) -> Result<(), Trouble> {
+    fn copartition(&mut self, part: &Subtopology, group: &message::CopartitionGroup) -> Result<(), Trouble> {
         let source = |at: &i16| part.source_topics.get(usize::try_from(*at).ok()?).map(|topic| topic.to_string());
         let repartition = |at: &i16| {
             part.repartition_source_topics.get(usize::try_from(*at).ok()?).map(|topic| topic.name.to_string())
@@ -233,9 +243,8 @@ impl Counts<'_> {
             let count = self.of(&name).ok_or_else(contradicts_itself)?;
             together.insert(name, count);
         }
-        let infos = || topology.parts.values().flat_map(|part| &part.repartition_source_topics);
-        let is_repartition = |name: &str| infos().any(|info| *info.name.0 == *name);
-        let is_fixed = |name: &str| infos().any(|info| *info.name.0 == *name && info.partitions != 0);
+        let (is_repartition, fixed_names) = (|name: &str| self.repartition.contains(name), &self.fixed);
+        let is_fixed = |name: &str| fixed_names.contains(name);
         let (flexible, external): (BTreeMap<_, _>, BTreeMap<_, _>) =
             together.into_iter().partition(|(name, _)| is_repartition(name));
         let fixed: BTreeMap<String, i32> =

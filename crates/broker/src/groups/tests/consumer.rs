@@ -258,3 +258,18 @@ fn an_instance_that_leaves_for_now_has_its_partitions_kept() {
     world.restart();
     world.check();
 }
+
+#[test]
+fn an_answer_that_was_lost_is_given_again_to_who_subscribes_by_a_regular_expression() {
+    let mut world = ConsumerWorld::new(1);
+    let request = world
+        .request(0, JOINS)
+        .with_member_id(text("m"))
+        .with_rebalance_timeout_ms(REBALANCE_MS)
+        .with_topic_partitions(Some(Vec::new()))
+        .with_subscribed_topic_regex(Some(text("[ab]")));
+    let epoch = world.send(&request).unwrap().member_epoch;
+    // It says all that there is to say, and nothing has changed.
+    let again = world.send(&request.with_member_epoch(epoch)).unwrap();
+    assert!(again.assignment.is_some_and(|assigned| !assigned.topic_partitions.is_empty()));
+}

@@ -381,6 +381,35 @@ fn what_may_not_change_its_protocol_does_not() {
 }
 
 #[test]
+fn a_member_that_is_refused_changes_no_group() {
+    let mut world = World::new(1);
+    let joins = |group: &str| {
+        ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(GroupId(text(group)))
+            .with_member_id(text("new"))
+            .with_rebalance_timeout_ms(REBALANCE_MS)
+            .with_subscribed_topic_regex(Some(text("(")))
+            .with_topic_partitions(Some(Vec::new()))
+    };
+    let refused = |world: &mut World, group: &str| {
+        let request = joins(group);
+        let heard = world.change(|groups, outside| groups.consumer_heartbeat(outside, &request, Client::default()));
+        assert_eq!(heard.unwrap_err().0, ResponseError::InvalidRegularExpression);
+    };
+    // One with members, which go on.
+    world.come_to_rest();
+    let written = world.around.log.records.len();
+    refused(&mut world, GROUP);
+    assert_eq!((world.kind(), world.around.log.records.len()), (Some("classic"), written));
+    world.come_to_rest();
+    // One without, which has offsets.
+    world.change(|groups, outside| groups.make_classic(outside, "other")).unwrap();
+    refused(&mut world, "other");
+    let replayed = world.around.replayed();
+    assert!(replayed.list().any(|group| group.name == "other"));
+}
+
+#[test]
 fn who_waits_for_a_rebalance_has_a_share_after_the_change() {
     let mut world = World::new(3);
     world.members[0].instance = Some("i".to_owned());
