@@ -5,7 +5,9 @@
 
 mod assign;
 mod classic;
+mod commits;
 mod consumer;
+mod describe;
 mod embedded;
 mod migration;
 mod offsets;
@@ -18,131 +20,35 @@ mod topic_hash;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewater_protocol::messages::describe_groups_response::DescribedGroup;
 use tidewater_protocol::messages::leave_group_request::MemberIdentity;
 use tidewater_protocol::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest,
     JoinGroupResponse, StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse, SyncGroupRequest,
-    SyncGroupResponse, consumer_group_describe_response, streams_group_describe_response,
+    SyncGroupResponse,
 };
-use tidewater_protocol::{ControlKind, ResponseError, StrBytes};
-use tidewater_types::{Timestamp, TopicPartition};
+use tidewater_protocol::{ControlKind, ResponseError};
+use tidewater_types::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::journal::{Journal, Producer, Record};
+use crate::journal::{Journal, Record};
 use crate::timers::Timers;
-use assign::Assignor;
 use classic::{CONSUMER, ClassicGroup, ID_BEFORE_JOIN, refused_join, refused_sync};
 use consumer::{ConsumerGroup, JOINS, LEAVES, LEAVES_FOR_NOW, Refusal};
 pub use migration::MigrationPolicy;
 pub(crate) use offsets::{Committed, GroupOffsets, METADATA_LIMIT_BYTES};
 pub(crate) use records::OFFSETS_TOPIC;
 use records::{
-    Change, GROUP_LIMIT_BYTES, Key, Part, group_key, offset_key, offset_value, read_change, read_group_value, read_key,
-    read_offset_value,
+    Change, GROUP_LIMIT_BYTES, Key, Part, group_key, read_change, read_group_value, read_key, read_offset_value,
 };
 use settings::ConsumerTimes;
 pub(crate) use settings::{GROUP_SETTINGS, GroupSetting, OwnSettings, check_group_setting};
+pub use settings::{GroupSettings, StreamsGroupSettings};
 use streams::StreamsGroup;
 pub(crate) use streams::{InternalTopic, MISSING_INTERNAL_TOPICS, named_topics};
-
-/// What groups may be like, by the broker's settings for them.
-#[derive(Clone, Debug)]
-pub struct GroupSettings {
-    /// `group.min.session.timeout.ms`. Default 6 s.
-    pub min_session_timeout: Duration,
-    /// `group.max.session.timeout.ms`. Default 30 minutes.
-    pub max_session_timeout: Duration,
-    /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members. Default 3 s.
-    pub initial_rebalance_delay: Duration,
-    /// `group.max.size`: members of a group. Default as many as there are.
-    pub max_size: usize,
-    /// `group.consumer.session.timeout.ms`: of the consumer protocol. Default 45 s.
-    pub consumer_session_timeout: Duration,
-    /// `group.consumer.heartbeat.interval.ms`. Default 5 s.
-    pub consumer_heartbeat_interval: Duration,
-    /// What a group may set for itself: `group.consumer.min.session.timeout.ms` to `…max…`. Default 45 s to 60 s.
-    pub consumer_session_bounds: RangeInclusive<Duration>,
-    /// `group.consumer.min.heartbeat.interval.ms` to `…max…`. Default 5 s to 15 s.
-    pub consumer_heartbeat_bounds: RangeInclusive<Duration>,
-    /// `group.consumer.max.size`. Default as many as there are.
-    pub consumer_max_size: usize,
-    /// `group.consumer.migration.policy`: which way groups with members may change their protocol. Default both.
-    pub migration: MigrationPolicy,
-    /// Of the streams protocol.
-    pub streams: StreamsGroupSettings,
-    /// `offsets.retention.minutes`: how long offsets of nobody are kept. Default 7 days.
-    pub offsets_retention: Duration,
-    /// `offsets.retention.check.interval.ms`. Default 10 minutes.
-    pub offsets_check_interval: Duration,
-}
-
-impl Default for GroupSettings {
-    fn default() -> Self {
-        GroupSettings {
-            min_session_timeout: Duration::from_secs(6),
-            max_session_timeout: Duration::from_secs(1800),
-            initial_rebalance_delay: Duration::from_secs(3),
-            max_size: i32::MAX as usize,
-            consumer_session_timeout: Duration::from_secs(45),
-            consumer_heartbeat_interval: Duration::from_secs(5),
-            consumer_session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),
-            consumer_heartbeat_bounds: Duration::from_secs(5)..=Duration::from_secs(15),
-            consumer_max_size: i32::MAX as usize,
-            migration: MigrationPolicy::default(),
-            streams: StreamsGroupSettings::default(),
-            offsets_retention: Duration::from_secs(7 * 24 * 3600),
-            offsets_check_interval: Duration::from_secs(600),
-        }
-    }
-}
-
-/// What groups of the streams protocol may be like.
-#[derive(Clone, Debug)]
-pub struct StreamsGroupSettings {
-    /// `group.streams.session.timeout.ms`. Default 45 s.
-    pub session_timeout: Duration,
-    /// `group.streams.heartbeat.interval.ms`. Default 5 s.
-    pub heartbeat_interval: Duration,
-    /// `group.streams.initial.rebalance.delay.ms`: how long the first member waits for more. Default 3 s.
-    pub initial_rebalance_delay: Duration,
-    /// `group.streams.assignment.interval.ms`: tasks are shared out no more often. Default 1 s.
-    pub assignment_interval: Duration,
-    /// `group.streams.num.standby.replicas`: of each task with state. Default 0.
-    pub standby_replicas: usize,
-    /// What a group may set for itself: `group.streams.min.session.timeout.ms` to `…max…`. Default 45 s to 60 s.
-    pub session_bounds: RangeInclusive<Duration>,
-    /// `group.streams.min.heartbeat.interval.ms` to `…max…`. Default 5 s to 15 s.
-    pub heartbeat_bounds: RangeInclusive<Duration>,
-    /// `group.streams.min.assignment.interval.ms` to `…max…`. Default 0 s to 15 s.
-    pub assignment_bounds: RangeInclusive<Duration>,
-    /// `group.streams.max.standby.replicas`. Default 2.
-    pub max_standby_replicas: usize,
-    /// `group.streams.max.size`. Default as many as there are.
-    pub max_size: usize,
-}
-
-impl Default for StreamsGroupSettings {
-    fn default() -> Self {
-        StreamsGroupSettings {
-            session_timeout: Duration::from_secs(45),
-            heartbeat_interval: Duration::from_secs(5),
-            initial_rebalance_delay: Duration::from_secs(3),
-            assignment_interval: Duration::from_secs(1),
-            standby_replicas: 0,
-            session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),
-            heartbeat_bounds: Duration::from_secs(5)..=Duration::from_secs(15),
-            assignment_bounds: Duration::ZERO..=Duration::from_secs(15),
-            max_standby_replicas: 2,
-            max_size: i32::MAX as usize,
-        }
-    }
-}
 
 /// The topics that there are.
 pub(crate) trait Topics {
@@ -527,7 +433,7 @@ impl Groups {
         request: &ConsumerGroupHeartbeatRequest,
         client: Client,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
-        check_consumer_heartbeat(request)?;
+        consumer::check_heartbeat(request)?;
         let name = &*request.group_id.to_string();
         let joins = request.member_epoch == JOINS;
         let new = match self.groups.get(name) {
@@ -652,267 +558,6 @@ impl Groups {
             }
             _ => Ok(leaving.iter().map(|_| Err(ResponseError::UnknownMemberId)).collect()),
         }
-    }
-
-    /// Whether a commit is taken.
-    pub fn check_commit(
-        &self,
-        group: &str,
-        committer: &Committer<'_>,
-        commits: &[(TopicPartition, Committed)],
-        unknown: ResponseError,
-    ) -> Result<(), ResponseError> {
-        if group.len() > GROUP_LIMIT_BYTES {
-            return Err(ResponseError::InvalidGroupId);
-        }
-        match self.groups.get(group) {
-            Some(Group::Classic(group)) => group.check_commit(committer),
-            Some(Group::Consumer(group)) => {
-                let places = commits.iter().map(|(place, commit)| (commit.topic_id, place.partition));
-                group.check_commit(committer, places)
-            }
-            Some(Group::Streams(group)) => {
-                let places = commits.iter().map(|(place, _)| (&*place.topic, place.partition));
-                group.check_commit(committer, places)
-            }
-            None if committer.generation < 0 => Ok(()),
-            None => Err(unknown),
-        }
-    }
-
-    /// Writes offsets of a group, and takes them in; those of a producer's transaction count when it is committed.
-    pub fn commit(
-        &mut self,
-        outside: &mut Outside<'_>,
-        group: &str,
-        producer: Option<Producer>,
-        commits: Vec<(TopicPartition, Committed)>,
-    ) -> Result<(), ResponseError> {
-        if commits.is_empty() {
-            return Ok(());
-        }
-        let records = commits.iter().map(|(place, commit)| (offset_key(group, place), Some(offset_value(commit))));
-        outside.journal.append_as(group, producer, records.collect())?;
-        if !self.groups.contains_key(group) {
-            self.put(outside, group, Group::Classic(ClassicGroup::new(group.into(), outside.wall)));
-        }
-        for (place, commit) in commits {
-            self.offsets.set(producer.map(|producer| producer.id), group, place, commit);
-        }
-        Ok(())
-    }
-
-    pub fn offsets(&self) -> &GroupOffsets {
-        &self.offsets
-    }
-
-    /// Whether a member may read a group's offsets; −1 for one that does not say its epoch.
-    pub fn check_fetch(&self, group: &str, member: Option<&str>, epoch: i32) -> Result<(), ResponseError> {
-        match self.groups.get(group) {
-            Some(Group::Consumer(group)) => group.check_fetch(member, epoch),
-            Some(Group::Streams(group)) => group.check_fetch(member, epoch),
-            Some(Group::Classic(_)) | None => Ok(()),
-        }
-    }
-
-    /// Forgets the offsets in topics that are not there, or that are others of the same names.
-    pub fn retain_topics(&mut self, id_of: impl Fn(&str) -> Option<Uuid>) {
-        self.offsets.retain_topics(id_of);
-    }
-
-    /// Deletes what all groups have committed for a topic.
-    pub fn forget_topic(&mut self, outside: &mut Outside<'_>, topic: &str) -> Result<(), ResponseError> {
-        for (group, places) in self.offsets.of_topic(topic) {
-            self.delete_offsets(outside, &group, places)?;
-        }
-        Ok(())
-    }
-
-    fn delete_offsets(
-        &mut self,
-        outside: &mut Outside<'_>,
-        group: &str,
-        places: Vec<TopicPartition>,
-    ) -> Result<(), ResponseError> {
-        if places.is_empty() {
-            return Ok(());
-        }
-        outside.journal.append(group, places.iter().map(|place| (offset_key(group, place), None)).collect())?;
-        places.iter().for_each(|place| self.offsets.remove(group, place));
-        Ok(())
-    }
-
-    /// Deletes offsets at an administrator's word; each is told whether somebody has subscribed to its topic.
-    pub fn delete_offsets_of(
-        &mut self,
-        outside: &mut Outside<'_>,
-        group: &str,
-        places: &[TopicPartition],
-    ) -> Result<Vec<Result<(), ResponseError>>, ResponseError> {
-        let found = self.groups.get(group).ok_or(ResponseError::GroupIdNotFound)?;
-        if let Group::Classic(found) = found {
-            found.check_offset_delete()?;
-        }
-        let check = |place: &TopicPartition| match found.is_subscribed(&place.topic) {
-            true => Err(ResponseError::GroupSubscribedToTopic),
-            false => Ok(()),
-        };
-        let checks: Vec<_> = places.iter().map(check).collect();
-        let free = places.iter().zip(&checks).filter(|(_, check)| check.is_ok()).map(|(place, _)| place);
-        let there = free.filter(|place| self.offsets.knows(group, place)).cloned().collect();
-        self.delete_offsets(outside, group, there)?;
-        Ok(checks)
-    }
-
-    /// Deletes a group without members, with its offsets.
-    pub fn delete(&mut self, outside: &mut Outside<'_>, group: &str) -> Result<(), ResponseError> {
-        let found = self.groups.get(group).ok_or(ResponseError::GroupIdNotFound)?;
-        if !found.is_empty() {
-            return Err(ResponseError::NonEmptyGroup);
-        }
-        let places = self.offsets.known(group);
-        let mut records: Vec<Record> = places.iter().map(|place| (offset_key(group, place), None)).collect();
-        records.extend(found.tombstones(group));
-        outside.journal.append(group, records)?;
-        places.iter().for_each(|place| self.offsets.remove(group, place));
-        self.timers.cancel(&Timer::FirstAssignment(group.into()));
-        self.groups.remove(group);
-        Ok(())
-    }
-
-    /// Deletes the offsets that nobody has needed for long, and groups that have none left, nor members.
-    fn expire_offsets(&mut self, outside: &mut Outside<'_>) {
-        let retention_ms = i64::try_from(outside.settings.offsets_retention.as_millis()).unwrap_or(i64::MAX);
-        let mut expired: Vec<(Arc<str>, Vec<TopicPartition>, bool)> = Vec::new();
-        for (name, group) in &self.groups {
-            let is_old = |place: &TopicPartition, committed: &Committed| {
-                let age_from = group.offset_age_from(committed.at);
-                let is_old = age_from.is_some_and(|from| outside.wall.0.saturating_sub(from.0) >= retention_ms);
-                is_old && !group.is_subscribed(&place.topic) && !self.offsets.is_open(name, place)
-            };
-            let (old, kept): (Vec<_>, Vec<_>) = self.offsets.all(name).partition(|(place, at)| is_old(place, at));
-            let is_over = kept.is_empty() && group.is_empty() && !self.offsets.has_open(name);
-            let old: Vec<_> = old.into_iter().map(|(place, _)| place.clone()).collect();
-            if is_over || !old.is_empty() {
-                expired.push((name.clone(), old, is_over));
-            }
-        }
-        for (group, places, is_over) in expired {
-            let done =
-                if is_over { self.delete(outside, &group) } else { self.delete_offsets(outside, &group, places) };
-            if let Err(error) = done {
-                tracing::warn!(group = &*group, %error, "old offsets could not be deleted; it is tried again");
-            }
-        }
-    }
-
-    /// A group of the classic protocol, for administrators.
-    pub fn describe(&self, group: &str) -> Option<DescribedGroup> {
-        match self.groups.get(group)? {
-            Group::Classic(group) => Some(group.describe()),
-            Group::Consumer(_) | Group::Streams(_) => None,
-        }
-    }
-
-    /// A group of the consumer protocol, for administrators.
-    pub fn describe_consumer(
-        &self,
-        group: &str,
-        topics: &dyn Topics,
-    ) -> Result<consumer_group_describe_response::DescribedGroup, Refusal> {
-        match self.groups.get(group) {
-            Some(Group::Consumer(group)) => Ok(group.describe(topics)),
-            Some(Group::Classic(_) | Group::Streams(_)) => {
-                Err((ResponseError::GroupIdNotFound, format!("Group {group} is not a consumer group.")))
-            }
-            None => Err((ResponseError::GroupIdNotFound, format!("Group {group} not found."))),
-        }
-    }
-
-    /// A group of the streams protocol, for administrators.
-    pub fn describe_streams(&self, group: &str) -> Result<streams_group_describe_response::DescribedGroup, Refusal> {
-        match self.groups.get(group) {
-            Some(Group::Streams(found)) => found
-                .describe()
-                .ok_or_else(|| (ResponseError::UnknownServerError, format!("Group {group} has no topology."))),
-            Some(_) => Err((ResponseError::GroupIdNotFound, format!("Group {group} is not a streams group."))),
-            None => Err((ResponseError::GroupIdNotFound, format!("Group {group} not found."))),
-        }
-    }
-
-    /// All groups.
-    pub fn list(&self) -> impl Iterator<Item = Listed<'_>> {
-        self.groups.iter().map(|(name, group)| match group {
-            Group::Classic(group) => {
-                Listed { name, kind: "classic", protocol_type: group.protocol_type(), state: group.state().name() }
-            }
-            Group::Consumer(group) => {
-                Listed { name, kind: "consumer", protocol_type: "consumer", state: group.state() }
-            }
-            Group::Streams(group) => Listed { name, kind: "streams", protocol_type: "streams", state: group.state() },
-        })
-    }
-}
-
-/// A group, in a list of all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Listed<'a> {
-    pub name: &'a str,
-    /// Its protocol.
-    pub kind: &'static str,
-    /// What its members are.
-    pub protocol_type: &'a str,
-    pub state: &'static str,
-}
-
-/// Whether a heartbeat of the consumer protocol is one, with Apache Kafka's words for what is not.
-fn check_consumer_heartbeat(request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
-    let invalid = |text: &str| Err((ResponseError::InvalidRequest, text.to_owned()));
-    let is_blank = |text: &Option<StrBytes>| text.as_ref().is_some_and(|text| text.trim().is_empty());
-    if request.group_id.trim().is_empty() || request.group_id.len() > GROUP_LIMIT_BYTES {
-        return invalid("GroupId can't be empty.");
-    }
-    if is_blank(&request.instance_id) {
-        return invalid("InstanceId can't be empty.");
-    }
-    if is_blank(&request.rack_id) {
-        return invalid("RackId can't be empty.");
-    }
-    match request.member_epoch {
-        JOINS => {
-            if request.rebalance_timeout_ms == -1 {
-                return invalid("RebalanceTimeoutMs must be provided in first request.");
-            }
-            if request.topic_partitions.as_ref().is_none_or(|owned| !owned.is_empty()) {
-                return invalid("TopicPartitions must be empty when (re-)joining.");
-            }
-            // The former has an empty list for no topics, and one that is not there means that it is as before.
-            if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() {
-                return invalid(
-                    "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
-                );
-            }
-        }
-        1.. | LEAVES if request.member_id.trim().is_empty() => return invalid("MemberId can't be empty."),
-        1.. | LEAVES => {}
-        LEAVES_FOR_NOW => {
-            if request.member_id.trim().is_empty() {
-                return invalid("MemberId can't be empty.");
-            }
-            if request.instance_id.is_none() {
-                return invalid("InstanceId can't be null.");
-            }
-        }
-        _ => return invalid("MemberEpoch is invalid."),
-    }
-    match &request.server_assignor {
-        Some(name) if Assignor::of(name).is_none() => {
-            let known: Vec<&str> = Assignor::ALL.iter().map(|assignor| assignor.name()).collect();
-            let text =
-                format!("ServerAssignor {} is not supported. Supported assignors: {}.", &**name, known.join(", "));
-            Err((ResponseError::UnsupportedAssignor, text))
-        }
-        _ => Ok(()),
     }
 }
 

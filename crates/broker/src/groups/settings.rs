@@ -5,7 +5,100 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::GroupSettings;
+use super::MigrationPolicy;
+
+/// What groups may be like, by the broker's settings for them.
+#[derive(Clone, Debug)]
+pub struct GroupSettings {
+    /// `group.min.session.timeout.ms`. Default 6 s.
+    pub min_session_timeout: Duration,
+    /// `group.max.session.timeout.ms`. Default 30 minutes.
+    pub max_session_timeout: Duration,
+    /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members. Default 3 s.
+    pub initial_rebalance_delay: Duration,
+    /// `group.max.size`: members of a group. Default as many as there are.
+    pub max_size: usize,
+    /// `group.consumer.session.timeout.ms`: of the consumer protocol. Default 45 s.
+    pub consumer_session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms`. Default 5 s.
+    pub consumer_heartbeat_interval: Duration,
+    /// What a group may set for itself: `group.consumer.min.session.timeout.ms` to `…max…`. Default 45 s to 60 s.
+    pub consumer_session_bounds: RangeInclusive<Duration>,
+    /// `group.consumer.min.heartbeat.interval.ms` to `…max…`. Default 5 s to 15 s.
+    pub consumer_heartbeat_bounds: RangeInclusive<Duration>,
+    /// `group.consumer.max.size`. Default as many as there are.
+    pub consumer_max_size: usize,
+    /// `group.consumer.migration.policy`: which way groups with members may change their protocol. Default both.
+    pub migration: MigrationPolicy,
+    /// Of the streams protocol.
+    pub streams: StreamsGroupSettings,
+    /// `offsets.retention.minutes`: how long offsets of nobody are kept. Default 7 days.
+    pub offsets_retention: Duration,
+    /// `offsets.retention.check.interval.ms`. Default 10 minutes.
+    pub offsets_check_interval: Duration,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        GroupSettings {
+            min_session_timeout: Duration::from_secs(6),
+            max_session_timeout: Duration::from_secs(1800),
+            initial_rebalance_delay: Duration::from_secs(3),
+            max_size: i32::MAX as usize,
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),
+            consumer_heartbeat_bounds: Duration::from_secs(5)..=Duration::from_secs(15),
+            consumer_max_size: i32::MAX as usize,
+            migration: MigrationPolicy::default(),
+            streams: StreamsGroupSettings::default(),
+            offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            offsets_check_interval: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What groups of the streams protocol may be like.
+#[derive(Clone, Debug)]
+pub struct StreamsGroupSettings {
+    /// `group.streams.session.timeout.ms`. Default 45 s.
+    pub session_timeout: Duration,
+    /// `group.streams.heartbeat.interval.ms`. Default 5 s.
+    pub heartbeat_interval: Duration,
+    /// `group.streams.initial.rebalance.delay.ms`: how long the first member waits for more. Default 3 s.
+    pub initial_rebalance_delay: Duration,
+    /// `group.streams.assignment.interval.ms`: tasks are shared out no more often. Default 1 s.
+    pub assignment_interval: Duration,
+    /// `group.streams.num.standby.replicas`: of each task with state. Default 0.
+    pub standby_replicas: usize,
+    /// What a group may set for itself: `group.streams.min.session.timeout.ms` to `…max…`. Default 45 s to 60 s.
+    pub session_bounds: RangeInclusive<Duration>,
+    /// `group.streams.min.heartbeat.interval.ms` to `…max…`. Default 5 s to 15 s.
+    pub heartbeat_bounds: RangeInclusive<Duration>,
+    /// `group.streams.min.assignment.interval.ms` to `…max…`. Default 0 s to 15 s.
+    pub assignment_bounds: RangeInclusive<Duration>,
+    /// `group.streams.max.standby.replicas`. Default 2.
+    pub max_standby_replicas: usize,
+    /// `group.streams.max.size`. Default as many as there are.
+    pub max_size: usize,
+}
+
+impl Default for StreamsGroupSettings {
+    fn default() -> Self {
+        StreamsGroupSettings {
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(5),
+            initial_rebalance_delay: Duration::from_secs(3),
+            assignment_interval: Duration::from_secs(1),
+            standby_replicas: 0,
+            session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),
+            heartbeat_bounds: Duration::from_secs(5)..=Duration::from_secs(15),
+            assignment_bounds: Duration::ZERO..=Duration::from_secs(15),
+            max_standby_replicas: 2,
+            max_size: i32::MAX as usize,
+        }
+    }
+}
 
 /// A setting of a group, and the broker's that is its default.
 #[derive(Clone, Copy, Debug)]

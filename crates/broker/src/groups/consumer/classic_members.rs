@@ -3,7 +3,8 @@
 //!
 //! As in Apache Kafka's `GroupMetadataManager.classicGroupJoinToConsumerGroup` and its like (KIP-848).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +14,13 @@ use tidewater_protocol::messages::{
 };
 use tidewater_protocol::{ResponseError, StrBytes};
 
+use super::super::assign::Partitions;
+use super::super::classic::ClassicMember;
 use super::super::embedded::{by_id, read_subscription, version_of, write_assignment};
-use super::super::records::{ClassicMetadata, Current, MemberState, Metadata};
-use super::super::{CONSUMER, Client, ID_BEFORE_JOIN, MigrationPolicy, Outside, Timer, Timers, Topics};
+use super::super::migration::assignment_for;
+use super::super::records::{ClassicMetadata, Current, MemberState, Metadata, consumer_record};
+use super::super::topic_hash::metadata_hash;
+use super::super::{CONSUMER, Client, ID_BEFORE_JOIN, MigrationPolicy, Outside, Record, Timer, Timers, Topics};
 use super::{Change, ConsumerGroup, JOINS, Member, MemberId, keys, text};
 
 /// A member that has joined, and whether it has taken the place of one of the consumer protocol.
@@ -245,6 +250,76 @@ impl ConsumerGroup {
 
     pub(super) fn sync_timer(&self, id: &MemberId) -> Timer {
         Timer::Share(self.name.clone(), id.clone())
+    }
+}
+
+/// Members that come and go with the whole group.
+impl ConsumerGroup {
+    /// A group that was one of the classic protocol, with the epochs that it and its target have, and what its members have.
+    /// `tombstone` deletes what it was; nothing is written before the group's first change.
+    pub fn of_classic(
+        name: Arc<str>,
+        (epoch, generation): (i32, i32),
+        members: Vec<(MemberId, Metadata, Partitions)>,
+        topics: &dyn Topics,
+        tombstone: Record,
+    ) -> Self {
+        let mut group = ConsumerGroup::new(name, vec![tombstone]);
+        let subscribed = members.iter().flat_map(|(_, metadata, _)| metadata.topics.iter().cloned()).collect();
+        let hash = metadata_hash(&subscribed, topics);
+        let current = |partitions: &Partitions| {
+            let since = |numbers: &BTreeSet<i32>| numbers.iter().map(|number| (*number, generation)).collect();
+            let assigned = partitions.iter().map(|(topic, numbers)| (*topic, since(numbers))).collect();
+            let state = MemberState::Stable;
+            Current { epoch: generation, previous_epoch: generation, state, assigned, revoking: BTreeMap::new() }
+        };
+        let of_members = |change: fn(String, &Metadata, &Partitions) -> Change| {
+            members.iter().map(move |(id, metadata, partitions)| change(id.to_string(), metadata, partitions))
+        };
+        let mut changes: Vec<Change> =
+            of_members(|id, metadata, _| Change::Member(id, Some(metadata.clone()))).collect();
+        changes.push(Change::Epoch(Some((epoch, hash))));
+        changes.extend(of_members(|id, _, partitions| Change::Target(id, Some(partitions.clone()))));
+        changes.push(Change::TargetEpoch(Some((generation, 0))));
+        changes.extend(
+            members.iter().map(|(id, _, partitions)| Change::Current(id.to_string(), Some(current(partitions)))),
+        );
+        let records: Vec<Record> = changes.iter().map(|change| consumer_record(&group.name, change)).collect();
+        group.replaces.extend(records);
+        changes.into_iter().for_each(|change| group.apply(change));
+        group
+    }
+
+    /// Waits for the heartbeats of members of the classic protocol.
+    pub fn start_classic(&self, now: Duration, timers: &mut Timers<Timer>) {
+        self.members.iter().for_each(|(id, member)| self.expect_classic_heartbeat(id, member, now, timers));
+    }
+
+    /// How many members are left without some, if all of them speak the classic protocol.
+    pub fn left_if_classic(&self, leaving: &[MemberId]) -> Option<usize> {
+        let mut left = self.members.iter().filter(|(id, _)| !leaving.contains(id));
+        let is_classic = |(_, member): (&MemberId, &Member)| member.metadata.classic.is_some();
+        let count = left.clone().count();
+        left.all(is_classic).then_some(count)
+    }
+
+    /// Those members, with their targets as they are told them.
+    pub fn classic_members(&self, leaving: &[MemberId], topics: &dyn Topics) -> Vec<ClassicMember> {
+        let left = self.members.iter().filter(|(id, _)| !leaving.contains(id));
+        let member = |(id, member): (&MemberId, &Member)| {
+            let classic = member.metadata.classic.as_ref()?;
+            Some(ClassicMember {
+                id: id.clone(),
+                instance: member.metadata.instance.clone(),
+                client: member.metadata.client.clone(),
+                rebalance_timeout: millis(member.metadata.rebalance_timeout_ms),
+                session_timeout: millis(classic.session_timeout_ms),
+                protocols: classic.protocols.clone(),
+                subscription: Bytes::new(),
+                assignment: assignment_for(classic, self.target.get(id).unwrap_or(&Partitions::new()), topics),
+            })
+        };
+        left.filter_map(member).collect()
     }
 }
 

@@ -13,28 +13,27 @@
 //! Apache Kafka's `ConsumerGroup`, `CurrentAssignmentBuilder` and `TargetAssignmentBuilder`.
 
 mod classic_members;
+mod describe;
 mod reconcile;
+mod request;
 mod subscription;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tidewater_protocol::messages::consumer_group_describe_response as described;
 use tidewater_protocol::messages::consumer_group_heartbeat_response as heartbeat;
-use tidewater_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, TopicName};
+use tidewater_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use tidewater_protocol::{ResponseError, StrBytes};
 use uuid::Uuid;
 
 use super::assign::{Assignor, Partitions, Wants};
-use super::classic::ClassicMember;
-use super::migration::assignment_for;
 use super::records::{Change, Current, MemberState, Metadata, Resolved, consumer_record, topics_key};
 use super::topic_hash::metadata_hash;
-use super::{Client, Committer, Outside, Record, Timer, Timers, Topics};
+use super::{Client, Committer, Outside, Record, Timer, Timers};
 use classic_members::replacing;
 use reconcile::{check_epoch, reconcile, updated};
+pub(super) use request::check_heartbeat;
 use subscription::matches;
 
 /// The epoch of a member that joins.
@@ -134,76 +133,6 @@ impl ConsumerGroup {
 
     fn is_reconciled(&self, member: &Member) -> bool {
         member.current.state == MemberState::Stable && member.current.epoch == self.target_epoch
-    }
-
-    // Members of the classic protocol that come and go with the whole group.
-
-    /// A group that was one of the classic protocol, with the epochs that it and its target have, and what its members have.
-    /// `tombstone` deletes what it was; nothing is written before the group's first change.
-    pub fn of_classic(
-        name: Arc<str>,
-        (epoch, generation): (i32, i32),
-        members: Vec<(MemberId, Metadata, Partitions)>,
-        topics: &dyn Topics,
-        tombstone: Record,
-    ) -> Self {
-        let mut group = ConsumerGroup::new(name, vec![tombstone]);
-        let subscribed = members.iter().flat_map(|(_, metadata, _)| metadata.topics.iter().cloned()).collect();
-        let hash = metadata_hash(&subscribed, topics);
-        let current = |partitions: &Partitions| {
-            let since = |numbers: &BTreeSet<i32>| numbers.iter().map(|number| (*number, generation)).collect();
-            let assigned = partitions.iter().map(|(topic, numbers)| (*topic, since(numbers))).collect();
-            let state = MemberState::Stable;
-            Current { epoch: generation, previous_epoch: generation, state, assigned, revoking: BTreeMap::new() }
-        };
-        let of_members = |change: fn(String, &Metadata, &Partitions) -> Change| {
-            members.iter().map(move |(id, metadata, partitions)| change(id.to_string(), metadata, partitions))
-        };
-        let mut changes: Vec<Change> =
-            of_members(|id, metadata, _| Change::Member(id, Some(metadata.clone()))).collect();
-        changes.push(Change::Epoch(Some((epoch, hash))));
-        changes.extend(of_members(|id, _, partitions| Change::Target(id, Some(partitions.clone()))));
-        changes.push(Change::TargetEpoch(Some((generation, 0))));
-        changes.extend(
-            members.iter().map(|(id, _, partitions)| Change::Current(id.to_string(), Some(current(partitions)))),
-        );
-        let records: Vec<Record> = changes.iter().map(|change| consumer_record(&group.name, change)).collect();
-        group.replaces.extend(records);
-        changes.into_iter().for_each(|change| group.apply(change));
-        group
-    }
-
-    /// Waits for the heartbeats of members of the classic protocol.
-    pub fn start_classic(&self, now: Duration, timers: &mut Timers<Timer>) {
-        self.members.iter().for_each(|(id, member)| self.expect_classic_heartbeat(id, member, now, timers));
-    }
-
-    /// How many members are left without some, if all of them speak the classic protocol.
-    pub fn left_if_classic(&self, leaving: &[MemberId]) -> Option<usize> {
-        let mut left = self.members.iter().filter(|(id, _)| !leaving.contains(id));
-        let is_classic = |(_, member): (&MemberId, &Member)| member.metadata.classic.is_some();
-        let count = left.clone().count();
-        left.all(is_classic).then_some(count)
-    }
-
-    /// Those members, with their targets as they are told them.
-    pub fn classic_members(&self, leaving: &[MemberId], topics: &dyn Topics) -> Vec<ClassicMember> {
-        let left = self.members.iter().filter(|(id, _)| !leaving.contains(id));
-        let member = |(id, member): (&MemberId, &Member)| {
-            let classic = member.metadata.classic.as_ref()?;
-            let millis = |count: i32| Duration::from_millis(u64::try_from(count).unwrap_or(0));
-            Some(ClassicMember {
-                id: id.clone(),
-                instance: member.metadata.instance.clone(),
-                client: member.metadata.client.clone(),
-                rebalance_timeout: millis(member.metadata.rebalance_timeout_ms),
-                session_timeout: millis(classic.session_timeout_ms),
-                protocols: classic.protocols.clone(),
-                subscription: Bytes::new(),
-                assignment: assignment_for(classic, self.target.get(id).unwrap_or(&Partitions::new()), topics),
-            })
-        };
-        left.filter_map(member).collect()
     }
 
     // Changes.
@@ -734,45 +663,6 @@ impl ConsumerGroup {
         self.members.values().any(|member| self.topics_of(&member.metadata, &[]).contains(topic))
     }
 
-    // Description.
-
-    pub fn describe(&self, topics: &dyn Topics) -> described::DescribedGroup {
-        let place = |partitions: &BTreeMap<Uuid, BTreeSet<i32>>| {
-            let named = partitions.iter().filter_map(|(topic, partitions)| {
-                Some(
-                    described::TopicPartitions::default()
-                        .with_topic_id(*topic)
-                        .with_topic_name(TopicName(text(&topics.name_of(*topic)?)))
-                        .with_partitions(partitions.iter().copied().collect()),
-                )
-            });
-            described::Assignment::default().with_topic_partitions(named.collect())
-        };
-        let members = self.members.iter().map(|(id, member)| {
-            let metadata = &member.metadata;
-            described::Member::default()
-                .with_member_id(text(id))
-                .with_instance_id(metadata.instance.as_deref().map(text))
-                .with_rack_id(metadata.rack.as_deref().map(text))
-                .with_member_epoch(member.current.epoch)
-                .with_client_id(text(&metadata.client.id))
-                .with_client_host(text(&metadata.client.host))
-                .with_subscribed_topic_names(metadata.topics.iter().map(|topic| TopicName(text(topic))).collect())
-                .with_subscribed_topic_regex(Some(text(metadata.regex.as_deref().unwrap_or_default())))
-                .with_assignment(place(&all(&member.current)))
-                .with_target_assignment(place(self.target.get(id).unwrap_or(&Partitions::new())))
-                .with_member_type(if metadata.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER })
-        });
-        let metadata = self.members.iter().map(|(id, member)| (id.clone(), member.metadata.clone())).collect();
-        described::DescribedGroup::default()
-            .with_group_id(GroupId(text(&self.name)))
-            .with_group_state(text(self.state()))
-            .with_group_epoch(self.epoch)
-            .with_assignment_epoch(self.target_epoch)
-            .with_assignor_name(text(self.assignor(&metadata).name()))
-            .with_members(members.collect())
-    }
-
     #[cfg(test)]
     pub fn assigned(&self) -> BTreeMap<(Uuid, i32), Vec<MemberId>> {
         let mut owners: BTreeMap<(Uuid, i32), Vec<MemberId>> = BTreeMap::new();
@@ -789,25 +679,12 @@ impl ConsumerGroup {
     }
 }
 
-/// The types of members, by the protocols that they speak.
-const CLASSIC_MEMBER: i8 = 0;
-const CONSUMER_MEMBER: i8 = 1;
-
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
 fn keys(places: &BTreeMap<Uuid, BTreeMap<i32, i32>>) -> Partitions {
     places.iter().map(|(topic, partitions)| (*topic, partitions.keys().copied().collect())).collect()
-}
-
-/// What a member has, and has yet to give up.
-fn all(current: &Current) -> Partitions {
-    let mut partitions = keys(&current.assigned);
-    for (topic, revoking) in keys(&current.revoking) {
-        partitions.entry(topic).or_default().extend(revoking);
-    }
-    partitions
 }
 
 fn target_epoch(changes: &[Change]) -> Option<i32> {

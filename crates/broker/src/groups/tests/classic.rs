@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use tidewater_protocol::messages::GroupId;
 use tidewater_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use tidewater_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
-use tidewater_types::Offset;
+use tidewater_types::{Offset, TopicPartition};
 
+use super::super::describe::Listed;
 use super::*;
 
 /// A client, as far as it knows.

@@ -7,6 +7,7 @@ mod mixed;
 use tidewater_protocol::StrBytes;
 
 use super::*;
+use crate::journal::Producer;
 
 const GROUP: &str = "g";
 /// Of requests of the classic protocol.
