@@ -101,6 +101,9 @@ impl Entry for AbortedTransaction {
     }
 }
 
+/// Entries that may wait to be written together. What a kill loses of them is made anew from the log.
+const PENDING_ENTRIES: usize = 128;
+
 /// The entries of one index file, in memory, and the file they are appended to, which is open while there are appends.
 #[derive(Debug)]
 pub(crate) struct Index<E> {
@@ -108,6 +111,8 @@ pub(crate) struct Index<E> {
     disk: Disk,
     file: Option<DiskFile>,
     entries: Vec<E>,
+    /// How many of them are in the file.
+    written: usize,
 }
 
 impl<E: Entry> Index<E> {
@@ -121,7 +126,8 @@ impl<E: Entry> Index<E> {
             return Ok(None);
         }
         let entries: Vec<E> = raw.chunks_exact(E::LENGTH).map(E::read).collect();
-        Ok(entries.is_sorted().then(|| Index { path, disk: disk.clone(), file: None, entries }))
+        let written = entries.len();
+        Ok(entries.is_sorted().then(|| Index { path, disk: disk.clone(), file: None, entries, written }))
     }
 
     /// Opens a file that is made with its first entry. One that cannot be right is emptied.
@@ -129,7 +135,7 @@ impl<E: Entry> Index<E> {
         match Index::open(disk, path.clone())? {
             Some(index) => Ok(index),
             None if disk.exists(&path) => Index::create(disk, path),
-            None => Ok(Index { path, disk: disk.clone(), file: None, entries: Vec::new() }),
+            None => Ok(Index { path, disk: disk.clone(), file: None, entries: Vec::new(), written: 0 }),
         }
     }
 
@@ -137,7 +143,7 @@ impl<E: Entry> Index<E> {
     pub fn create(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
         let file = disk.open(&path).map_err(LogError::io("open", &path))?;
         file.set_len(0).map_err(LogError::io("empty", &path))?;
-        Ok(Index { path, disk: disk.clone(), file: Some(file), entries: Vec::new() })
+        Ok(Index { path, disk: disk.clone(), file: Some(file), entries: Vec::new(), written: 0 })
     }
 
     fn file(&mut self) -> Result<&DiskFile, LogError> {
@@ -161,13 +167,23 @@ impl<E: Entry> Index<E> {
         self.entries.last().copied()
     }
 
-    /// Appends an entry, in memory and in the file.
+    /// Appends an entry, which is in the file after [`Index::flush`] at the latest.
     pub fn push(&mut self, entry: E) -> Result<(), LogError> {
-        let mut raw = Vec::with_capacity(E::LENGTH);
-        entry.write(&mut raw);
-        let position = (self.entries.len() * E::LENGTH) as u64;
-        self.file()?.write_at(&raw, position).map_err(LogError::io("write", &self.path))?;
         self.entries.push(entry);
+        if self.entries.len() - self.written >= PENDING_ENTRIES { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes the entries that are not in the file yet.
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        let pending = &self.entries[self.written..];
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let mut raw = Vec::with_capacity(pending.len() * E::LENGTH);
+        pending.iter().for_each(|entry| entry.write(&mut raw));
+        let position = (self.written * E::LENGTH) as u64;
+        self.file()?.write_at(&raw, position).map_err(LogError::io("write", &self.path))?;
+        self.written = self.entries.len();
         Ok(())
     }
 
@@ -178,6 +194,10 @@ impl<E: Entry> Index<E> {
             return Ok(());
         }
         self.entries.truncate(count);
+        if count >= self.written {
+            return Ok(());
+        }
+        self.written = count;
         self.file()?.set_len((count * E::LENGTH) as u64).map_err(LogError::io("cut", &self.path))
     }
 

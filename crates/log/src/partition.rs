@@ -292,7 +292,11 @@ impl PartitionLog {
         let log_start = options.log_start.clamp(first, active.next_offset);
         let noted_epoch = recovery::read_leader_epoch(disk, folder)?;
         let (producers, has_snapshot) = recovery::read_producers(disk, folder, &mut segments, &mut active, &options)?;
-        segments.iter_mut().for_each(Segment::release);
+        for segment in &mut segments {
+            // What recovery has made anew is written: the segment is not closed again.
+            segment.flush_indexes()?;
+            segment.release();
+        }
         let log = PartitionLog {
             folder: folder.to_owned(),
             disk: disk.clone(),
@@ -708,6 +712,7 @@ impl PartitionLog {
         for segment in &self.closed[first..] {
             segment.sync()?;
         }
+        self.active.flush_indexes()?;
         self.active.sync()
     }
 

@@ -297,7 +297,9 @@ impl Segment {
 
     /// Takes notice of a transaction that a marker in this segment has aborted.
     pub fn push_aborted(&mut self, aborted: AbortedTransaction) -> Result<(), LogError> {
-        self.aborted.push(aborted)
+        // It is not made anew from the log once there is another segment.
+        self.aborted.push(aborted)?;
+        self.aborted.flush()
     }
 
     /// Forgets the transactions that were aborted by markers from an offset on.
@@ -313,7 +315,14 @@ impl Segment {
     /// once there is another segment, so it must be durable.
     pub fn close(&mut self) -> Result<(), LogError> {
         self.push_time_entry()?;
+        self.flush_indexes()?;
         self.aborted.sync()
+    }
+
+    /// Writes what the indexes have only in memory.
+    pub fn flush_indexes(&mut self) -> Result<(), LogError> {
+        self.offsets.flush()?;
+        self.times.flush()
     }
 
     /// Holds no more files open than reading takes.
