@@ -120,6 +120,7 @@ impl Broker {
     /// # Errors
     /// When another process has the folder, it is of a newer layout, or a log is damaged.
     pub fn open(path: &Path, mut settings: BrokerSettings) -> Result<Self, BrokerError> {
+        settings.groups.check()?;
         settings.disk.allow_many_files();
         settings.properties.entry("log.dirs".to_owned()).or_insert_with(|| path.display().to_string());
         let folder = DataFolder::open(settings.disk.clone(), path)?;

@@ -11,7 +11,7 @@ use crate::BrokerError;
 use crate::admin::{SettingChange, apply};
 use crate::broker::{NODE, Shared};
 use crate::config::{OWN_SETTINGS, TopicSetting, check_topic_settings, topic_config, topic_settings};
-use crate::groups::{GROUP_SETTINGS, GroupSetting, OwnSettings, check_group_setting};
+use crate::groups::{GROUP_SETTINGS, GroupSetting, OwnSettings};
 use crate::metadata::SettingsOwner;
 use crate::properties::{Known, find_known, known_names, topic_defaults};
 use crate::topics::OpenTopic;
@@ -80,13 +80,18 @@ pub(crate) fn defaults_of_topics(file: &Settings, dynamic: &DynamicSettings) -> 
     topic_defaults(layers.into_iter().flatten())
 }
 
-/// What groups have set for themselves.
+/// What was changed for groups.
 pub(crate) fn settings_of_groups(dynamic: &DynamicSettings) -> OwnSettings {
     let of_groups = dynamic.iter().filter_map(|(owner, settings)| match owner {
         SettingsOwner::Group(name) => Some((name.clone(), settings.clone())),
         SettingsOwner::Brokers | SettingsOwner::Broker => None,
     });
-    OwnSettings::new(of_groups.collect())
+    let layers = [SettingsOwner::Brokers, SettingsOwner::Broker].map(|owner| dynamic.get(&owner));
+    OwnSettings { groups: of_groups.collect(), broker: layers.into_iter().flatten().flatten().map(own).collect() }
+}
+
+fn own((name, value): (&String, &String)) -> (String, String) {
+    (name.clone(), value.clone())
 }
 
 impl Shared {
@@ -202,10 +207,8 @@ impl Shared {
         let mut changed = dynamic.clone();
         changed.insert(owner.clone(), settings.clone());
         if matches!(owner, SettingsOwner::Group(_)) {
-            for (name, value) in &settings {
-                if let Err(what) = check_group_setting(&self.settings.groups, name, value) {
-                    return refuse(what);
-                }
+            if let Err(what) = self.settings.groups.check_group(&settings) {
+                return refuse(what);
             }
         } else if let Err(error) = check_topic_settings(&defaults_of_topics(&self.settings.properties, &changed)) {
             return refuse(error.words());
@@ -226,9 +229,10 @@ impl Shared {
         *dynamic = changed;
         drop(dynamic);
         match owner {
-            SettingsOwner::Group(_) => self.refresh_groups(),
+            SettingsOwner::Group(_) => {}
             SettingsOwner::Brokers | SettingsOwner::Broker => self.refresh_topics(),
         }
+        self.refresh_groups();
         Ok(())
     }
 
@@ -242,7 +246,7 @@ impl Shared {
         }
     }
 
-    /// Has the groups act on their own settings.
+    /// Has the groups act on what was changed for them.
     fn refresh_groups(&self) {
         let settings = settings_of_groups(&self.dynamic.read().unwrap_or_else(PoisonError::into_inner));
         *self.group_settings.write().unwrap_or_else(PoisonError::into_inner) = settings;

@@ -78,6 +78,10 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    pub(crate) fn setting(name: &str, what: impl Into<String>) -> Self {
+        BrokerError::Setting { name: name.to_owned(), what: what.into() }
+    }
+
     /// What is told to a client: of a setting, what is wrong with it, in Apache Kafka's words.
     pub(crate) fn words(&self) -> String {
         match self {

@@ -45,7 +45,7 @@ use records::{
     Change, GROUP_LIMIT_BYTES, Key, Part, group_key, read_change, read_group_value, read_key, read_offset_value,
 };
 use settings::ConsumerTimes;
-pub(crate) use settings::{GROUP_SETTINGS, GroupSetting, OwnSettings, check_group_setting};
+pub(crate) use settings::{GROUP_SETTINGS, GroupSetting, OwnSettings};
 pub use settings::{GroupSettings, StreamsGroupSettings};
 use streams::StreamsGroup;
 pub(crate) use streams::{InternalTopic, MISSING_INTERNAL_TOPICS, named_topics};
@@ -69,7 +69,7 @@ pub(crate) struct Outside<'a> {
     pub now: Duration,
     pub wall: Timestamp,
     pub settings: &'a GroupSettings,
-    /// What groups have set for themselves.
+    /// What was set for groups since.
     pub own_settings: &'a OwnSettings,
     pub journal: &'a mut dyn Journal,
     pub topics: &'a dyn Topics,

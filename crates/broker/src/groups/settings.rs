@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::MigrationPolicy;
+use crate::BrokerError;
 
 /// What groups may be like, by the broker's settings for them.
 #[derive(Clone, Debug)]
@@ -26,6 +27,10 @@ pub struct GroupSettings {
     pub consumer_session_bounds: RangeInclusive<Duration>,
     /// `group.consumer.min.heartbeat.interval.ms` to `…max…`. Default 5 s to 15 s.
     pub consumer_heartbeat_bounds: RangeInclusive<Duration>,
+    /// `group.consumer.assignment.interval.ms`: partitions are shared out no more often. Default 1 s.
+    pub consumer_assignment_interval: Duration,
+    /// `group.consumer.min.assignment.interval.ms` to `…max…`. Default 0 s to 15 s.
+    pub consumer_assignment_bounds: RangeInclusive<Duration>,
     /// `group.consumer.max.size`. Default as many as there are.
     pub consumer_max_size: usize,
     /// `group.consumer.migration.policy`: which way groups with members may change their protocol. Default both.
@@ -49,6 +54,8 @@ impl Default for GroupSettings {
             consumer_heartbeat_interval: Duration::from_secs(5),
             consumer_session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),
             consumer_heartbeat_bounds: Duration::from_secs(5)..=Duration::from_secs(15),
+            consumer_assignment_interval: Duration::from_secs(1),
+            consumer_assignment_bounds: Duration::ZERO..=Duration::from_secs(15),
             consumer_max_size: i32::MAX as usize,
             migration: MigrationPolicy::default(),
             streams: StreamsGroupSettings::default(),
@@ -128,49 +135,214 @@ pub(crate) const GROUP_SETTINGS: [GroupSetting; 8] = [
     GroupSetting { name: STREAMS_SESSION, broker: "group.streams.session.timeout.ms" },
 ];
 
-/// What groups have set for themselves, by their names.
+impl GroupSettings {
+    /// The settings that have bounds.
+    fn bounded(&self) -> [Bounded; 7] {
+        let streams = &self.streams;
+        let bounded = |name, least, value: Duration, bounds: &RangeInclusive<Duration>, bound| {
+            let bounds = millis(*bounds.start())..=millis(*bounds.end());
+            Bounded { name, least, value: millis(value), bounds, bound }
+        };
+        let standby = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        let (session, heartbeat, interval) = ("session.timeout.ms", "heartbeat.interval.ms", "assignment.interval.ms");
+        [
+            bounded(CONSUMER_SESSION, 1, self.consumer_session_timeout, &self.consumer_session_bounds, session),
+            bounded(
+                CONSUMER_HEARTBEAT,
+                1,
+                self.consumer_heartbeat_interval,
+                &self.consumer_heartbeat_bounds,
+                heartbeat,
+            ),
+            bounded(
+                CONSUMER_INTERVAL,
+                0,
+                self.consumer_assignment_interval,
+                &self.consumer_assignment_bounds,
+                interval,
+            ),
+            bounded(STREAMS_SESSION, 1, streams.session_timeout, &streams.session_bounds, session),
+            bounded(STREAMS_HEARTBEAT, 1, streams.heartbeat_interval, &streams.heartbeat_bounds, heartbeat),
+            bounded(STREAMS_INTERVAL, 0, streams.assignment_interval, &streams.assignment_bounds, interval),
+            Bounded {
+                name: STREAMS_STANDBY,
+                least: 0,
+                value: standby(streams.standby_replicas),
+                bounds: 0..=standby(streams.max_standby_replicas),
+                bound: "standby.replicas",
+            },
+        ]
+    }
+
+    /// Whether the broker's settings go together, with Apache Kafka's words for those that do not.
+    pub(crate) fn check(&self) -> Result<(), BrokerError> {
+        let all = self.bounded();
+        for setting in &all {
+            let (least, most) = setting.ends();
+            let broker = format!("group.{}", setting.name);
+            let what = match setting {
+                _ if setting.bounds.is_empty() => {
+                    return Err(BrokerError::setting(
+                        &most,
+                        format!("{most} must be greater than or equal to {least}"),
+                    ));
+                }
+                _ if setting.value < *setting.bounds.start() => format!("greater than or equal to {least}"),
+                _ if setting.value > *setting.bounds.end() => format!("less than or equal to {most}"),
+                _ => continue,
+            };
+            return Err(BrokerError::setting(&broker, format!("{broker} must be {what}")));
+        }
+        let value = |name| all.iter().find(|setting| setting.name == name).map(|setting| setting.value);
+        for (heartbeat, session) in PAIRS {
+            if value(heartbeat) >= value(session) {
+                let what = format!("group.{heartbeat} must be less than group.{session}");
+                return Err(BrokerError::setting(&format!("group.{heartbeat}"), what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a group may have these settings, with Apache Kafka's words for those that it may not.
+    pub(crate) fn check_group(&self, own: &BTreeMap<String, String>) -> Result<(), String> {
+        let number = |name: &str| Some(own.get(name)?.trim().parse::<i64>().unwrap_or(i64::MIN));
+        let all = self.bounded();
+        let least = all.iter().map(|setting| (setting.name, setting.least)).chain([(STREAMS_DELAY, 0)]);
+        for (name, least) in least {
+            if let Some(number) = number(name)
+                && number < least
+            {
+                return Err(format!("Invalid value {number} for configuration {name}: Value must be at least {least}"));
+            }
+        }
+        for setting in &all {
+            let (Some(number), (least, most)) = (number(setting.name), setting.ends()) else { continue };
+            if number < *setting.bounds.start() {
+                return Err(format!("{} must be greater than or equal to {least}", setting.name));
+            }
+            if number > *setting.bounds.end() {
+                return Err(format!("{} must be less than or equal to {most}", setting.name));
+            }
+        }
+        let value = |name| {
+            number(name).or_else(|| all.iter().find(|setting| setting.name == name).map(|setting| setting.value))
+        };
+        for (heartbeat, session) in PAIRS {
+            if value(session) <= value(heartbeat) {
+                return Err(format!("{session} must be greater than {heartbeat}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Of each protocol, what must be less than what.
+const PAIRS: [(&str, &str); 2] = [(CONSUMER_HEARTBEAT, CONSUMER_SESSION), (STREAMS_HEARTBEAT, STREAMS_SESSION)];
+
+/// A setting of groups that the broker sets bounds for.
+struct Bounded {
+    name: &'static str,
+    /// No group has less, whatever the broker's bounds are.
+    least: i64,
+    /// The broker's own.
+    value: i64,
+    bounds: RangeInclusive<i64>,
+    /// What the broker's settings for the bounds end with.
+    bound: &'static str,
+}
+
+impl Bounded {
+    /// The broker's settings for the bounds.
+    fn ends(&self) -> (String, String) {
+        let protocol = self.name.split('.').next().unwrap_or_default();
+        (format!("group.{protocol}.min.{}", self.bound), format!("group.{protocol}.max.{}", self.bound))
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What was set for groups while the broker runs: by groups for themselves, and by the broker for those that did not.
 #[derive(Debug, Default)]
-pub(crate) struct OwnSettings(BTreeMap<String, BTreeMap<String, String>>);
+pub(crate) struct OwnSettings {
+    pub groups: BTreeMap<String, BTreeMap<String, String>>,
+    pub broker: BTreeMap<String, String>,
+}
 
 impl OwnSettings {
-    pub fn new(settings: BTreeMap<String, BTreeMap<String, String>>) -> Self {
-        OwnSettings(settings)
-    }
-
     fn number<T: FromStr>(&self, group: &str, name: &str) -> Option<T> {
-        self.0.get(group)?.get(name)?.trim().parse().ok()
+        let own = self.groups.get(group).and_then(|own| own.get(name));
+        let broker = || self.broker.get(GROUP_SETTINGS.iter().find(|setting| setting.name == name)?.broker);
+        own.or_else(broker)?.trim().parse().ok()
     }
 
-    fn millis(&self, group: &str, name: &str) -> Option<Duration> {
-        self.number(group, name).map(Duration::from_millis)
+    /// A time, within bounds that may have changed since it was set.
+    fn time(&self, group: &str, name: &str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
+        let time = self.number(group, name).map(Duration::from_millis)?;
+        Some(time.max(*bounds.start()).min(*bounds.end()))
     }
 
     /// The broker's settings for members of the consumer protocol, with what a group has set for itself.
-    pub(super) fn consumer_of(&self, group: &str, brokers: &GroupSettings) -> ConsumerTimes {
+    pub(super) fn consumer_of(&self, group: &str, broker: &GroupSettings) -> ConsumerTimes {
+        let time = |name, bounds, broker| self.time(group, name, bounds).unwrap_or(broker);
         ConsumerTimes {
-            session_timeout: self.millis(group, CONSUMER_SESSION).unwrap_or(brokers.consumer_session_timeout),
-            heartbeat_interval: self.millis(group, CONSUMER_HEARTBEAT).unwrap_or(brokers.consumer_heartbeat_interval),
+            session_timeout: time(CONSUMER_SESSION, &broker.consumer_session_bounds, broker.consumer_session_timeout),
+            heartbeat_interval: time(
+                CONSUMER_HEARTBEAT,
+                &broker.consumer_heartbeat_bounds,
+                broker.consumer_heartbeat_interval,
+            ),
+            assignment_interval: time(
+                CONSUMER_INTERVAL,
+                &broker.consumer_assignment_bounds,
+                broker.consumer_assignment_interval,
+            ),
         }
     }
 
     /// The same for a group of the streams protocol.
-    pub(super) fn streams_of(&self, group: &str, brokers: &GroupSettings) -> StreamsTimes {
-        let brokers = &brokers.streams;
+    pub(super) fn streams_of(&self, group: &str, broker: &GroupSettings) -> StreamsTimes {
+        let broker = &broker.streams;
+        let time = |name, bounds, broker| self.time(group, name, bounds).unwrap_or(broker);
+        let standby = self.number(group, STREAMS_STANDBY).unwrap_or(broker.standby_replicas);
         StreamsTimes {
-            session_timeout: self.millis(group, STREAMS_SESSION).unwrap_or(brokers.session_timeout),
-            heartbeat_interval: self.millis(group, STREAMS_HEARTBEAT).unwrap_or(brokers.heartbeat_interval),
-            initial_rebalance_delay: self.millis(group, STREAMS_DELAY).unwrap_or(brokers.initial_rebalance_delay),
-            assignment_interval: self.millis(group, STREAMS_INTERVAL).unwrap_or(brokers.assignment_interval),
-            standby_replicas: self.number(group, STREAMS_STANDBY).unwrap_or(brokers.standby_replicas),
+            session_timeout: time(STREAMS_SESSION, &broker.session_bounds, broker.session_timeout),
+            heartbeat_interval: time(STREAMS_HEARTBEAT, &broker.heartbeat_bounds, broker.heartbeat_interval),
+            initial_rebalance_delay: time(
+                STREAMS_DELAY,
+                &(Duration::ZERO..=Duration::MAX),
+                broker.initial_rebalance_delay,
+            ),
+            assignment_interval: time(STREAMS_INTERVAL, &broker.assignment_bounds, broker.assignment_interval),
+            standby_replicas: standby.min(broker.max_standby_replicas),
         }
     }
 }
 
-/// How long members of a group may be silent, and how often they should not be.
+/// When what a group has may be shared out anew: the first time at once, and then no more often than the interval says. All times are
+/// milliseconds; `last` is 0 for never. As in Apache Kafka's `canComputeNextTargetAssignment`.
+pub(super) fn due(last: i64, interval: Duration) -> i64 {
+    match last {
+        0 => 0,
+        last => last.saturating_add(millis(interval)),
+    }
+}
+
+/// After how many milliseconds a member's next heartbeat is wanted: as the interval says, but no later than what is put off is due.
+pub(super) fn heartbeat_within(interval: Duration, put_off: Option<i64>, now: i64) -> i32 {
+    let interval = millis(interval);
+    let wanted = put_off.map_or(interval, |due| interval.min(due.saturating_sub(now).max(1)));
+    i32::try_from(wanted).unwrap_or(i32::MAX)
+}
+
+/// How long members of a group may be silent, how often they should not be, and how often they get something else to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ConsumerTimes {
     pub session_timeout: Duration,
     pub heartbeat_interval: Duration,
+    /// Partitions are shared out no more often.
+    pub assignment_interval: Duration,
 }
 
 /// The same of a group of the streams protocol, and how its tasks are shared out.
@@ -186,56 +358,87 @@ pub(super) struct StreamsTimes {
     pub standby_replicas: usize,
 }
 
-/// Whether a group may have a setting, with Apache Kafka's words for one that it may not.
-pub(crate) fn check_group_setting(settings: &GroupSettings, name: &str, value: &str) -> Result<(), String> {
-    let streams = &settings.streams;
-    let millis = |bounds: &RangeInclusive<Duration>| {
-        let number = |time: &Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        number(bounds.start())..=number(bounds.end())
-    };
-    let (least, bounds, bound) = match name {
-        CONSUMER_SESSION => (1, millis(&settings.consumer_session_bounds), "session.timeout.ms"),
-        CONSUMER_HEARTBEAT => (1, millis(&settings.consumer_heartbeat_bounds), "heartbeat.interval.ms"),
-        STREAMS_SESSION => (1, millis(&streams.session_bounds), "session.timeout.ms"),
-        STREAMS_HEARTBEAT => (1, millis(&streams.heartbeat_bounds), "heartbeat.interval.ms"),
-        STREAMS_INTERVAL => (0, millis(&streams.assignment_bounds), "assignment.interval.ms"),
-        STREAMS_STANDBY => (0, 0..=i64::try_from(streams.max_standby_replicas).unwrap_or(i64::MAX), "standby.replicas"),
-        STREAMS_DELAY | CONSUMER_INTERVAL => (0, 0..=i64::MAX, ""),
-        _ => return Ok(()),
-    };
-    let protocol = name.split('.').next().unwrap_or_default();
-    let number: i64 = value.trim().parse().unwrap_or(i64::MIN);
-    if number < least {
-        return Err(format!("Invalid value {value} for configuration {name}: Value must be at least {least}"));
-    }
-    if number < *bounds.start() {
-        return Err(format!("{name} must be greater than or equal to group.{protocol}.min.{bound}"));
-    }
-    if number > *bounds.end() {
-        return Err(format!("{name} must be less than or equal to group.{protocol}.max.{bound}"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn own(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
     #[test]
-    fn a_groups_own_settings_come_before_the_brokers_and_have_bounds() {
-        let brokers = GroupSettings::default();
-        let own = [(CONSUMER_SESSION.to_owned(), "50000".to_owned())];
-        let settings = OwnSettings::new([("g".to_owned(), own.into())].into());
-        assert_eq!(settings.consumer_of("g", &brokers).session_timeout, Duration::from_secs(50));
-        assert_eq!(settings.consumer_of("g", &brokers).heartbeat_interval, Duration::from_secs(5));
-        assert_eq!(settings.consumer_of("other", &brokers).session_timeout, Duration::from_secs(45));
-        assert_eq!(check_group_setting(&brokers, CONSUMER_SESSION, "60000"), Ok(()));
-        let refused = check_group_setting(&brokers, CONSUMER_SESSION, "60001").unwrap_err();
-        assert!(refused.ends_with("less than or equal to group.consumer.max.session.timeout.ms"), "{refused}");
-        assert!(check_group_setting(&brokers, CONSUMER_HEARTBEAT, "1").is_err());
-        let refused = check_group_setting(&brokers, STREAMS_DELAY, "-1").unwrap_err();
-        assert!(refused.ends_with("Value must be at least 0"), "{refused}");
-        let refused = check_group_setting(&brokers, STREAMS_STANDBY, "3").unwrap_err();
-        assert!(refused.ends_with("less than or equal to group.streams.max.standby.replicas"), "{refused}");
+    fn a_groups_own_settings_come_before_the_brokers_and_stay_within_bounds() {
+        let mut broker = GroupSettings::default();
+        let mut settings = OwnSettings::default();
+        settings.groups.insert("g".to_owned(), own(&[(CONSUMER_SESSION, "50000"), (STREAMS_STANDBY, "2")]));
+        settings.broker = own(&[("group.consumer.assignment.interval.ms", "2500")]);
+        assert_eq!(settings.consumer_of("g", &broker).session_timeout, Duration::from_secs(50));
+        assert_eq!(settings.consumer_of("g", &broker).heartbeat_interval, Duration::from_secs(5));
+        assert_eq!(settings.consumer_of("g", &broker).assignment_interval, Duration::from_millis(2500));
+        assert_eq!(settings.consumer_of("other", &broker).session_timeout, Duration::from_secs(45));
+        assert_eq!(settings.streams_of("g", &broker).standby_replicas, 2);
+        // A broker that was started anew with others.
+        broker.consumer_session_bounds = Duration::from_secs(45)..=Duration::from_secs(48);
+        broker.streams.max_standby_replicas = 1;
+        assert_eq!(settings.consumer_of("g", &broker).session_timeout, Duration::from_secs(48));
+        assert_eq!(settings.streams_of("g", &broker).standby_replicas, 1);
+    }
+
+    #[test]
+    fn a_group_may_not_set_what_the_broker_does_not_allow() {
+        let mut broker = GroupSettings::default();
+        let refused =
+            |broker: &GroupSettings, settings: &[(&str, &str)]| broker.check_group(&own(settings)).unwrap_err();
+        assert_eq!(broker.check_group(&own(&[(CONSUMER_SESSION, "60000"), (STREAMS_DELAY, "0")])), Ok(()));
+        for (name, value, words) in [
+            (CONSUMER_SESSION, "60001", "must be less than or equal to group.consumer.max.session.timeout.ms"),
+            (CONSUMER_HEARTBEAT, "1", "must be greater than or equal to group.consumer.min.heartbeat.interval.ms"),
+            (CONSUMER_INTERVAL, "15001", "must be less than or equal to group.consumer.max.assignment.interval.ms"),
+            (STREAMS_DELAY, "-1", "Value must be at least 0"),
+            (STREAMS_STANDBY, "3", "must be less than or equal to group.streams.max.standby.replicas"),
+        ] {
+            let refused = refused(&broker, &[(name, value)]);
+            assert!(refused.contains(name) && refused.ends_with(words), "{refused}");
+        }
+        broker.streams.session_bounds = Duration::from_secs(1)..=Duration::from_secs(60);
+        assert_eq!(
+            refused(&broker, &[(STREAMS_SESSION, "5000")]),
+            "streams.session.timeout.ms must be greater than streams.heartbeat.interval.ms"
+        );
+        assert_eq!(broker.check_group(&own(&[(STREAMS_SESSION, "5001")])), Ok(()));
+    }
+
+    #[test]
+    fn a_brokers_settings_go_together() {
+        assert!(GroupSettings::default().check().is_ok());
+        let refused = |change: fn(&mut GroupSettings)| {
+            let mut settings = GroupSettings::default();
+            change(&mut settings);
+            settings.check().unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(|settings| settings.consumer_session_timeout = Duration::from_secs(10)),
+            "setting group.consumer.session.timeout.ms: group.consumer.session.timeout.ms must be greater than or equal to \
+             group.consumer.min.session.timeout.ms"
+        );
+        let most = refused(|settings| {
+            settings.streams.assignment_bounds = Duration::from_secs(2)..=Duration::from_secs(1);
+        });
+        assert!(most.ends_with("must be greater than or equal to group.streams.min.assignment.interval.ms"), "{most}");
+        let pair = refused(|settings| {
+            settings.streams.heartbeat_bounds = Duration::from_secs(5)..=Duration::from_secs(100);
+            settings.streams.heartbeat_interval = settings.streams.session_timeout;
+        });
+        assert!(pair.ends_with("must be less than group.streams.session.timeout.ms"), "{pair}");
+    }
+
+    #[test]
+    fn the_first_assignment_is_at_once_and_others_wait_with_heartbeats_in_time() {
+        let second = Duration::from_secs(1);
+        assert_eq!((due(0, second), due(5000, second), due(5000, Duration::ZERO)), (0, 6000, 5000));
+        assert_eq!(heartbeat_within(5 * second, None, 5000), 5000);
+        assert_eq!(heartbeat_within(5 * second, Some(6000), 5400), 600);
+        assert_eq!(heartbeat_within(5 * second, Some(60_000), 5400), 5000);
+        assert_eq!(heartbeat_within(5 * second, Some(6000), 6000), 1);
     }
 }

@@ -111,10 +111,6 @@ pub struct BrokerConfig {
     pub warnings: Vec<String>,
 }
 
-fn refuse(name: &str, what: impl Into<String>) -> BrokerError {
-    BrokerError::Setting { name: name.to_owned(), what: what.into() }
-}
-
 impl BrokerConfig {
     /// Reads a file of settings; see [`BrokerConfig::parse`].
     ///
@@ -139,6 +135,7 @@ impl BrokerConfig {
             config.set(name, value)?;
         }
         check_topic_settings(&topic_defaults([&settings]))?;
+        config.broker.groups.check()?;
         if let Some(advertised) = settings.get("advertised.listeners") {
             config.advertise(advertised)?;
         }
@@ -150,13 +147,14 @@ impl BrokerConfig {
         match name {
             "listeners" => {
                 let listeners = value.split(',').map(str::trim).filter(|one| !one.starts_with("CONTROLLER:"));
-                let parsed = listeners.map(|one| one.parse().map_err(|error| refuse(name, format!("{error}"))));
+                let parsed =
+                    listeners.map(|one| one.parse().map_err(|error| BrokerError::setting(name, format!("{error}"))));
                 self.listeners = parsed.collect::<Result<_, _>>()?;
             }
             "advertised.listeners" => {}
             "log.dirs" | "log.dir" => {
                 if value.contains(',') {
-                    return Err(refuse(name, "one folder holds the log; name one"));
+                    return Err(BrokerError::setting(name, "one folder holds the log; name one"));
                 }
                 self.data = Some(value.into());
             }
@@ -185,8 +183,19 @@ impl BrokerConfig {
             "group.consumer.max.heartbeat.interval.ms" => {
                 raise(&mut self.broker.groups.consumer_heartbeat_bounds, millis(name, value)?);
             }
+            "group.consumer.assignment.interval.ms" => {
+                self.broker.groups.consumer_assignment_interval = Duration::from_millis(number(name, value, 0)?);
+            }
+            "group.consumer.min.assignment.interval.ms" => {
+                let least = Duration::from_millis(number(name, value, 0)?);
+                lower(&mut self.broker.groups.consumer_assignment_bounds, least);
+            }
+            "group.consumer.max.assignment.interval.ms" => {
+                let most = Duration::from_millis(number(name, value, 0)?);
+                raise(&mut self.broker.groups.consumer_assignment_bounds, most);
+            }
             "group.consumer.migration.policy" => {
-                self.broker.groups.migration = value.parse().map_err(|what| refuse(name, what))?;
+                self.broker.groups.migration = value.parse().map_err(|what| BrokerError::setting(name, what))?;
             }
             "group.consumer.max.size" => self.broker.groups.consumer_max_size = number(name, value, 1)?,
             "group.streams.session.timeout.ms" => self.broker.groups.streams.session_timeout = millis(name, value)?,
@@ -250,7 +259,7 @@ impl BrokerConfig {
                 self.broker.auto_create_topics = match value {
                     "true" => true,
                     "false" => false,
-                    other => return Err(refuse(name, format!("{other:?} is neither true nor false"))),
+                    other => return Err(BrokerError::setting(name, format!("{other:?} is neither true nor false"))),
                 };
             }
             "log.retention.check.interval.ms" => self.broker.retention_interval = millis(name, value)?,
@@ -272,7 +281,7 @@ impl BrokerConfig {
             }
             _ => {
                 let nearest = nearest_name(name, known_names()).unwrap_or_default();
-                return Err(refuse(name, format!("is unknown; did you mean {nearest}?")));
+                return Err(BrokerError::setting(name, format!("is unknown; did you mean {nearest}?")));
             }
         }
         Ok(())
@@ -281,9 +290,10 @@ impl BrokerConfig {
     fn advertise(&mut self, value: &str) -> Result<(), BrokerError> {
         const NAME: &str = "advertised.listeners";
         for advertised in value.split(',').map(str::trim).filter(|one| !one.is_empty()) {
-            let advertised: Listener = advertised.parse().map_err(|error| refuse(NAME, format!("{error}")))?;
+            let advertised: Listener =
+                advertised.parse().map_err(|error| BrokerError::setting(NAME, format!("{error}")))?;
             let Some(listener) = self.listeners.iter_mut().find(|listener| listener.name == advertised.name) else {
-                return Err(refuse(NAME, format!("{} is none of the listeners", advertised.name)));
+                return Err(BrokerError::setting(NAME, format!("{} is none of the listeners", advertised.name)));
             };
             listener.advertised = Some((advertised.host, advertised.port));
         }
@@ -293,7 +303,7 @@ impl BrokerConfig {
 
 fn number<T: FromStr + PartialOrd + std::fmt::Display>(name: &str, value: &str, least: T) -> Result<T, BrokerError> {
     let number = value.parse::<T>().ok().filter(|number| *number >= least);
-    number.ok_or_else(|| refuse(name, format!("{value:?} is not a number of at least {least}")))
+    number.ok_or_else(|| BrokerError::setting(name, format!("{value:?} is not a number of at least {least}")))
 }
 
 /// Puts the lower end of a range elsewhere.
@@ -314,7 +324,10 @@ fn read_properties(file: &Path, text: &str) -> Result<BTreeMap<String, String>, 
     let mut settings = BTreeMap::new();
     for line in property_lines(text) {
         let (name, value) = line.map_err(|wrong| {
-            refuse(&file.display().to_string(), format!("line {} is not name=value: {:?}", wrong.number, wrong.line))
+            BrokerError::setting(
+                &file.display().to_string(),
+                format!("line {} is not name=value: {:?}", wrong.number, wrong.line),
+            )
         })?;
         settings.insert(name.to_owned(), value.to_owned());
     }
@@ -322,8 +335,9 @@ fn read_properties(file: &Path, text: &str) -> Result<BTreeMap<String, String>, 
 }
 
 fn read_toml(file: &Path, text: &str) -> Result<BTreeMap<String, String>, BrokerError> {
-    let table: toml::Table =
-        text.parse().map_err(|error| refuse(&file.display().to_string(), format!("is no TOML: {error}")))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| BrokerError::setting(&file.display().to_string(), format!("is no TOML: {error}")))?;
     let mut settings = BTreeMap::new();
     flatten("", &table, &mut settings);
     Ok(settings)

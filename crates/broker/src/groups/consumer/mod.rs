@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use super::assign::{Assignor, Partitions, Wants};
 use super::records::{Change, Current, MemberState, Metadata, Resolved, consumer_record, topics_key};
+use super::settings::{due, heartbeat_within};
 use super::topic_hash::metadata_hash;
 use super::{Client, Committer, Outside, Record, Timer, Timers};
 use classic_members::replacing;
@@ -74,6 +75,8 @@ pub(super) struct ConsumerGroup {
     name: Arc<str>,
     epoch: i32,
     target_epoch: i32,
+    /// When it was assigned, in milliseconds since 1970; 0 for never.
+    target_at: i64,
     metadata_hash: i64,
     members: BTreeMap<MemberId, Member>,
     instances: BTreeMap<String, MemberId>,
@@ -95,6 +98,7 @@ impl ConsumerGroup {
             replaces,
             epoch: FIRST_EPOCH,
             target_epoch: 0,
+            target_at: 0,
             metadata_hash: 0,
             members: BTreeMap::new(),
             instances: BTreeMap::new(),
@@ -141,7 +145,7 @@ impl ConsumerGroup {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Epoch(Some((epoch, hash))) => (self.epoch, self.metadata_hash) = (epoch, hash),
-            Change::TargetEpoch(Some((epoch, _))) => self.target_epoch = epoch,
+            Change::TargetEpoch(Some((epoch, at))) => (self.target_epoch, self.target_at) = (epoch, at),
             Change::Epoch(None) | Change::TargetEpoch(None) => {}
             Change::Member(id, Some(metadata)) => {
                 let id: MemberId = id.into();
@@ -264,10 +268,11 @@ impl ConsumerGroup {
         }
         let times = outside.times_of(&self.name);
         timers.set(Timer::Heartbeat(self.name.clone(), id.clone()), outside.now + times.session_timeout);
+        let put_off = (self.epoch > self.target_epoch).then(|| due(self.target_at, times.assignment_interval));
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(text(&id)))
             .with_member_epoch(member.current.epoch)
-            .with_heartbeat_interval_ms(times.heartbeat_interval.as_millis() as i32);
+            .with_heartbeat_interval_ms(heartbeat_within(times.heartbeat_interval, put_off, outside.wall.0));
         let is_full = request.member_epoch == JOINS
             || request.rebalance_timeout_ms != -1
                 && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
@@ -412,7 +417,8 @@ impl ConsumerGroup {
         Ok(())
     }
 
-    /// Notes a change of the member, of the group's epoch if that or topics make one, and then a new target.
+    /// Notes a change of the member, of the group's epoch if that or topics make one, and then a new target, unless the last one is
+    /// too new.
     fn assign(
         &self,
         outside: &Outside<'_>,
@@ -447,7 +453,8 @@ impl ConsumerGroup {
             epoch = epoch.saturating_add(1);
             changes.push(Change::Epoch(Some((epoch, hash))));
         }
-        if epoch > self.target_epoch {
+        let interval = outside.times_of(&self.name).assignment_interval;
+        if epoch > self.target_epoch && outside.wall.0 >= due(self.target_at, interval) {
             self.retarget(outside, &members, epoch, changes);
         }
         changes.extend(self.unused_regexes(&members));

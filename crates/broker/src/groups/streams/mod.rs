@@ -31,9 +31,9 @@ use tidewater_protocol::messages::{StreamsGroupHeartbeatRequest, StreamsGroupHea
 use tidewater_protocol::{ResponseError, StrBytes};
 
 use super::consumer::{COMMITS_BY_EPOCH, JOINS, Refusal};
-use super::settings::StreamsTimes;
+use super::settings::{StreamsTimes, due, heartbeat_within};
 use super::topic_hash::metadata_hash;
-use super::{Client, Committer, Outside, Record, Timer, Timers, Topics};
+use super::{Client, Committer, Outside, Record, Timer, Timers};
 use assign::{Wants, Work, assign};
 use reconcile::{Owners, reconcile};
 pub(super) use records::{Change, Part, read_change, read_part};
@@ -75,9 +75,9 @@ pub(super) struct StreamsGroup {
     target_at: i64,
     members: BTreeMap<MemberId, Member>,
     target: BTreeMap<MemberId, Tasks>,
-    topology: Option<Topology>,
+    topology: Option<Arc<Topology>>,
     // What follows is not in the log.
-    configured: Option<Configured>,
+    configured: Option<Arc<Configured>>,
     /// The topics' version that the hash was last held against.
     seen_topics: Option<u64>,
     /// The member that wants the application to end.
@@ -121,7 +121,7 @@ impl StreamsGroup {
     }
 
     pub fn state(&self) -> &'static str {
-        let is_valid = |topology: &Topology| topology.epoch == self.epoch.validated_topology;
+        let is_valid = |topology: &Arc<Topology>| topology.epoch == self.epoch.validated_topology;
         if self.members.is_empty() {
             "Empty"
         } else if !self.topology.as_ref().is_some_and(is_valid) {
@@ -158,7 +158,7 @@ impl StreamsGroup {
                     member.current = Current::default();
                 }
             }
-            Change::Topology(topology) => self.topology = topology.map(Topology::of),
+            Change::Topology(topology) => self.topology = topology.map(Topology::of).map(Arc::new),
         }
     }
 
@@ -251,7 +251,7 @@ impl StreamsGroup {
         if request.shutdown_application {
             self.request_shutdown(&id);
         }
-        Ok(self.answer(outside.topics, request, &before, &member, &times, status))
+        Ok(self.answer(outside, request, &before, &member, &times, status))
     }
 
     /// The member as it was; one that joins is made.
@@ -297,7 +297,7 @@ impl StreamsGroup {
         &self,
         request: &StreamsGroupHeartbeatRequest,
         changes: &mut Vec<Change>,
-    ) -> Result<Topology, Refusal> {
+    ) -> Result<Arc<Topology>, Refusal> {
         let brought = request.topology.as_ref().and_then(detached);
         if let Some(topology) = &brought {
             let names: BTreeSet<&str> = topology.subtopologies.iter().map(|part| &*part.subtopology_id).collect();
@@ -309,13 +309,15 @@ impl StreamsGroup {
         match (&self.topology, brought) {
             (None, Some(brought)) => {
                 changes.push(Change::Topology(Some(brought.clone())));
-                Ok(Topology::of(brought))
+                Ok(Arc::new(Topology::of(brought)))
             }
             (None, None) => {
                 let text = "The topology is null and the group topology is also null.";
                 Err((ResponseError::UnknownServerError, text.to_owned()))
             }
-            (Some(known), Some(brought)) if known.epoch <= brought.epoch && *known != Topology::of(brought.clone()) => {
+            (Some(known), Some(brought))
+                if known.epoch <= brought.epoch && **known != Topology::of(brought.clone()) =>
+            {
                 Err((ResponseError::InvalidRequest, "Topology updates are not supported yet.".to_owned()))
             }
             (Some(known), _) => Ok(known.clone()),
@@ -330,7 +332,7 @@ impl StreamsGroup {
         times: &StreamsTimes,
         request: &StreamsGroupHeartbeatRequest,
         changes: &mut Vec<Change>,
-    ) -> Result<Configured, Refusal> {
+    ) -> Result<Arc<Configured>, Refusal> {
         let mut rises = changes.iter().any(|change| matches!(change, Change::Member(..)));
         let mut hash = self.epoch.metadata_hash;
         let is_seen = self.topology.is_some() && self.seen_topics == Some(outside.topics.version());
@@ -341,7 +343,7 @@ impl StreamsGroup {
         rises |= hash != self.epoch.metadata_hash;
         let configured = match &self.configured {
             Some(known) if is_same => known.clone(),
-            _ => configure(topology, outside.topics)?,
+            _ => Arc::new(configure(topology, outside.topics)?),
         };
         let is_ready = configured.trouble.is_none();
         if is_ready {
@@ -385,11 +387,7 @@ impl StreamsGroup {
         if self.target_epoch >= epoch {
             return (self.target_epoch, last());
         }
-        let since = outside.wall.0.saturating_sub(self.target_at);
-        if self.target_at != 0
-            && !times.assignment_interval.is_zero()
-            && since < i64::try_from(times.assignment_interval.as_millis()).unwrap_or(i64::MAX)
-        {
+        if outside.wall.0 < due(self.target_at, times.assignment_interval) {
             status.push(status_of(ASSIGNMENT_DELAYED, "Assignment delayed due to the configured assignment interval."));
             return (self.target_epoch, last());
         }
@@ -419,17 +417,19 @@ impl StreamsGroup {
 
     fn answer(
         &mut self,
-        topics: &dyn Topics,
+        outside: &Outside<'_>,
         request: &StreamsGroupHeartbeatRequest,
         before: &Member,
         member: &Member,
         times: &StreamsTimes,
         mut status: Vec<Status>,
     ) -> (StreamsGroupHeartbeatResponse, Vec<InternalTopic>) {
+        let is_put_off = self.epoch.epoch > self.target_epoch && self.target_at != 0;
+        let put_off = is_put_off.then(|| due(self.target_at, times.assignment_interval));
         let mut response = StreamsGroupHeartbeatResponse::default()
             .with_member_id(detached_text(&request.member_id))
             .with_member_epoch(member.current.epoch)
-            .with_heartbeat_interval_ms(times.heartbeat_interval.as_millis() as i32);
+            .with_heartbeat_interval_ms(heartbeat_within(times.heartbeat_interval, put_off, outside.wall.0));
         let assigned = &member.current.assigned;
         if request.member_epoch == JOINS || *assigned != before.current.assigned {
             response = response
@@ -441,7 +441,7 @@ impl StreamsGroup {
             }
         }
         if self.endpoints_epoch != request.endpoint_information_epoch {
-            response = response.with_partitions_by_user_endpoint(Some(self.endpoints(topics)));
+            response = response.with_partitions_by_user_endpoint(Some(self.endpoints(outside.topics)));
         }
         let mut to_make = Vec::new();
         if let Some(configured) = &self.configured

@@ -7,7 +7,7 @@ use tidewater_protocol::messages::streams_group_heartbeat_request::{
 use tidewater_protocol::messages::{GroupId, TopicName};
 
 use super::super::tests::Around;
-use super::super::{Group, Groups, OwnSettings};
+use super::super::{Group, Groups};
 use super::*;
 use crate::groups::consumer::LEAVES;
 
@@ -161,7 +161,7 @@ impl World {
 
     fn standby_replicas(&mut self, replicas: usize) {
         let own = BTreeMap::from([("streams.num.standby.replicas".to_owned(), replicas.to_string())]);
-        self.around.own_settings = OwnSettings::new(BTreeMap::from([(GROUP.to_owned(), own)]));
+        self.around.own_settings.groups = BTreeMap::from([(GROUP.to_owned(), own)]);
     }
 }
 

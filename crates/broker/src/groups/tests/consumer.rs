@@ -204,6 +204,7 @@ fn what_one_gives_up_comes_to_the_other_only_then() {
         |world: &ConsumerWorld, number: usize| -> usize { world.consumers[number].told.values().map(Vec::len).sum() };
     world.heartbeat(0, false, true);
     assert_eq!((load(&world, 0), world.consumers[0].epoch), (8, 2));
+    world.around.now += Duration::from_secs(1);
     world.heartbeat(1, false, true);
     assert_eq!((load(&world, 1), world.consumers[1].epoch), (0, 3), "all is taken");
     world.heartbeat(0, false, true); // It is told to give four up, and has them still.
@@ -215,6 +216,34 @@ fn what_one_gives_up_comes_to_the_other_only_then() {
     world.heartbeat(1, false, true);
     assert_eq!((load(&world, 1), world.consumers[1].epoch), (4, 3));
     assert_eq!(world.groups.list().next().map(|group| group.state), Some("Stable"));
+}
+
+#[test]
+fn partitions_are_shared_out_anew_after_a_while_and_heartbeats_are_wanted_then() {
+    let mut world = ConsumerWorld::new(2);
+    let join = |world: &ConsumerWorld, id: &str| {
+        world
+            .request(0, JOINS)
+            .with_member_id(text(id))
+            .with_rebalance_timeout_ms(REBALANCE_MS)
+            .with_topic_partitions(Some(Vec::new()))
+            .with_subscribed_topic_names(Some(vec![topic_name("a")]))
+    };
+    let answer = world.send(&join(&world, "one")).unwrap();
+    assert_eq!((answer.member_epoch, answer.heartbeat_interval_ms), (2, 5000));
+    world.around.now += Duration::from_millis(400);
+    let answer = world.send(&join(&world, "two")).unwrap();
+    assert_eq!((answer.member_epoch, answer.heartbeat_interval_ms), (2, 600), "the group's epoch is 3 by now");
+    assert!(answer.assignment.unwrap().topic_partitions.is_empty());
+    assert_eq!(world.groups.list().next().map(|group| group.state), Some("Assigning"));
+    // The log knows when it was.
+    world.restart();
+    let heartbeat = world.request(0, 2).with_member_id(text("two"));
+    let wanted = |answer: &ConsumerGroupHeartbeatResponse| (answer.member_epoch, answer.heartbeat_interval_ms);
+    world.around.now += Duration::from_millis(599);
+    assert_eq!(wanted(&world.send(&heartbeat).unwrap()), (2, 1));
+    world.around.now += Duration::from_millis(1);
+    assert_eq!(wanted(&world.send(&heartbeat).unwrap()), (3, 5000));
 }
 
 #[test]
