@@ -45,7 +45,7 @@ pub(crate) fn open_segments(
             continue;
         }
         let path = files.log();
-        let (segment, cut) = Segment::recover(disk, files, interval)?;
+        let (mut segment, cut) = Segment::recover(disk, files, interval)?;
         recovered.scanned_bytes += segment.size;
         let Some((bytes, source)) = cut else {
             segments.push(segment);
