@@ -346,6 +346,40 @@ async fn batches_that_lie_are_refused_with_kafkas_code() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_that_is_wrong_about_times_and_offsets_within_it_are_put_right() {
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    for (id, compression) in [(7, Compression::None), (8, Compression::Lz4)] {
+        let mut builder = BatchBuilder::new(compression);
+        for (delta, timestamp) in [(1, 5000), (4, 9000), (2, 7000)] {
+            builder.push_at(delta, Timestamp(timestamp), None, Some(b"v"), &Headers::EMPTY);
+        }
+        let stamp = ProducerStamp { id, epoch: 0, base_sequence: 0, transactional: false };
+        let mut bytes = builder.finish_as(stamp).unwrap().to_vec();
+        bytes[23..27].copy_from_slice(&2i32.to_be_bytes());
+        bytes[35..43].copy_from_slice(&1_000_000i64.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let mut request = produce(9, &topic, &[], 1);
+        request.topic_data[0].partition_data[0].records = Some(bytes.into());
+        let response: ProduceResponse = connection.call(ApiKey::Produce, 9, request).await;
+        let first = response.responses[0].partition_responses[0].base_offset;
+        let response: FetchResponse = connection.call(ApiKey::Fetch, 12, fetch(12, &topic, first)).await;
+        let stored = response.responses[0].partitions[0].records.clone().unwrap();
+        let batch = Batch::parse(&stored).unwrap();
+        batch.check_crc().unwrap();
+        assert_eq!((batch.compression().unwrap(), batch.producer_id(), batch.base_sequence()), (compression, id, 0));
+        assert_eq!(batch.max_timestamp(), Timestamp(9000), "{compression:?}");
+        let records = batch.records(1 << 20).unwrap();
+        let seen: Vec<_> = records.iter().map(|record| record.unwrap()).collect();
+        let seen: Vec<_> = seen.iter().map(|record| (record.offset.0 - first, record.timestamp.0)).collect();
+        assert_eq!(seen, [(0, 5000), (1, 9000), (2, 7000)], "{compression:?}");
+    }
+    running.stop().await;
+}
+
 /// A batch of an idempotent producer.
 fn numbered(id: i64, epoch: i16, base_sequence: i32, values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);

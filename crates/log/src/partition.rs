@@ -16,11 +16,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tidewater_env::{Disk, DiskFile};
 use tidewater_protocol::{
     Batch, BatchError, Body, ControlKind, HEADER_LENGTH, NO_PRODUCER_ID, UNPACK_LIMIT_BYTES, batch_length,
-    control_batch, patch_max_timestamp,
+    control_batch,
 };
 use tidewater_types::{Offset, Timestamp};
 
@@ -246,13 +246,6 @@ fn split(records: &Bytes) -> Result<Vec<Batch>, BatchError> {
     Ok(batches)
 }
 
-/// A batch with the broker's time, which its CRC covers.
-fn stamped(batch: &Batch, append_time: Timestamp) -> Result<Batch, BatchError> {
-    let mut raw = BytesMut::from(&batch.bytes()[..]);
-    patch_max_timestamp(&mut raw, append_time);
-    Batch::parse(&raw.freeze())
-}
-
 /// The log of one partition; one owner appends, see the module's picture.
 #[derive(Debug)]
 pub struct PartitionLog {
@@ -443,7 +436,7 @@ impl PartitionLog {
         let mut placed = Vec::with_capacity(batches.len());
         for batch in batches {
             let batch = match append_time {
-                Some(append_time) => stamped(&batch, append_time)?,
+                Some(append_time) => batch.with_append_time(append_time),
                 None => batch,
             };
             let batch = batch.moved_to(next);
@@ -453,7 +446,7 @@ impl PartitionLog {
         if let Err(error) = self.write(&placed) {
             self.stopped = Some(error.to_string());
             // The next start cuts the tail if this fails too, and reads of producers what is left.
-            let _ = self.active.truncate(first);
+            let _ = self.truncate_to(first);
             return Err(error);
         }
         Ok(Appended { first, next, append_time })

@@ -207,6 +207,36 @@ fn a_full_disk_stops_the_log_and_loses_nothing() {
 }
 
 #[test]
+fn batches_that_fill_the_disk_behind_a_new_segment_are_not_there_in_part() {
+    let one = batch(&[(1, "key", Some("some value"))]);
+    let two = [one.clone(), one.clone()].concat();
+    let config = LogConfig { segment_bytes: 2 * one.len() as u64, ..LogConfig::default() };
+    let mut is_rolled_at_the_end = false;
+    for space in 0..6 * one.len() as u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::with_space(space);
+        let options = || OpenOptions {
+            config: config.clone(),
+            clean_shutdown: false,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
+        let Ok((mut log, _)) = PartitionLog::open(&disk, folder.path(), options()) else { continue };
+        let mut acknowledged = 0;
+        if log.append(one.clone(), NOW).is_ok() {
+            acknowledged += 1;
+            // The first of them ends a segment, the second begins another.
+            acknowledged += if log.append(two.clone().into(), NOW).is_ok() { 2 } else { 0 };
+        }
+        is_rolled_at_the_end |= acknowledged == 3;
+        drop(log);
+        let (log, _) = PartitionLog::open(&Disk::new(), folder.path(), options()).unwrap();
+        assert_eq!(log.log_end(), Offset(acknowledged), "with room for {space} bytes");
+    }
+    assert!(is_rolled_at_the_end);
+}
+
+#[test]
 fn a_foreign_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();

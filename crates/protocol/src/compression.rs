@@ -4,7 +4,7 @@
 //! lengths); a bare block, as some clients send, is read too. Reading is bounded: a batch that unpacks to more than the
 //! caller allows is refused before the memory is taken.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use thiserror::Error;
 
@@ -49,6 +49,8 @@ pub enum CompressionError {
 
 const SNAPPY_JAVA_HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 const SNAPPY_BLOCK_BYTES: usize = 32 * 1024;
+/// What codecs without blocks unpack at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 impl Compression {
     /// The codec's number in a batch's attributes.
@@ -121,56 +123,82 @@ impl Compression {
 
     /// Unpacks `packed` into at most `limit` bytes.
     pub(crate) fn decompress(self, packed: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+        let mut plain = Vec::new();
+        self.unpack(packed, limit, |piece| {
+            plain.extend_from_slice(piece);
+            Ok::<(), CompressionError>(())
+        })?;
+        Ok(plain)
+    }
+
+    /// Unpacks `packed` piece by piece, to at most `limit` bytes in all. A piece is a block of the codec or less.
+    pub(crate) fn unpack<E: From<CompressionError>>(
+        self,
+        packed: &[u8],
+        limit: usize,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let damaged = |source| CompressionError::Damaged { codec: self.name(), source };
-        match self {
-            Compression::None => Ok(packed.to_vec()),
-            Compression::Gzip => read_bounded(flate2::read::MultiGzDecoder::new(packed), limit, damaged),
-            Compression::Lz4 => read_bounded(lz4_flex::frame::FrameDecoder::new(packed), limit, damaged),
-            Compression::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(damaged)?;
-                read_bounded(decoder, limit, damaged)
-            }
-            Compression::Snappy => match packed.strip_prefix(&SNAPPY_JAVA_HEADER[..8]) {
-                None => snappy_block(packed, limit, &mut Vec::new()),
-                Some(rest) => {
-                    let mut rest = rest.get(8..).ok_or_else(|| damaged(io::ErrorKind::UnexpectedEof.into()))?;
-                    let mut plain = Vec::new();
-                    while !rest.is_empty() {
-                        let (length, blocks) =
-                            rest.split_first_chunk().ok_or_else(|| damaged(io::ErrorKind::UnexpectedEof.into()))?;
-                        let length = u32::from_be_bytes(*length) as usize;
-                        if length > blocks.len() {
-                            return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
-                        }
-                        plain = snappy_block(&blocks[..length], limit, &mut plain)?;
-                        rest = &blocks[length..];
-                    }
-                    Ok(plain)
+        let read = |decoder: &mut dyn BufRead, each: &mut dyn FnMut(&[u8]) -> Result<(), E>| {
+            let mut left = limit;
+            loop {
+                let piece = decoder.fill_buf().map_err(damaged)?;
+                let length = piece.len();
+                if length == 0 {
+                    return Ok(());
                 }
-            },
+                left = left.checked_sub(length).ok_or(CompressionError::TooLarge { limit })?;
+                each(piece)?;
+                decoder.consume(length);
+            }
+        };
+        match self {
+            Compression::None => each(packed),
+            Compression::Gzip => read(&mut pieces(flate2::read::MultiGzDecoder::new(packed)), &mut each),
+            Compression::Lz4 => read(&mut lz4_flex::frame::FrameDecoder::new(packed), &mut each),
+            Compression::Zstd => {
+                read(&mut pieces(zstd::stream::read::Decoder::with_buffer(packed).map_err(damaged)?), &mut each)
+            }
+            Compression::Snappy => {
+                let cut = || damaged(io::ErrorKind::UnexpectedEof.into());
+                let mut plain = Vec::new();
+                let Some(framed) = packed.strip_prefix(&SNAPPY_JAVA_HEADER[..8]) else {
+                    return each(snappy_block(packed, limit, limit, &mut plain)?);
+                };
+                let mut left = limit;
+                let mut rest = framed.get(8..).ok_or_else(cut)?;
+                while !rest.is_empty() {
+                    let (length, blocks) = rest.split_first_chunk().ok_or_else(cut)?;
+                    let (block, behind) =
+                        blocks.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or_else(cut)?;
+                    let piece = snappy_block(block, left, limit, &mut plain)?;
+                    left -= piece.len();
+                    each(piece)?;
+                    rest = behind;
+                }
+                Ok(())
+            }
         }
     }
 }
 
-/// Unpacks one snappy block behind what `plain` holds already.
-fn snappy_block(block: &[u8], limit: usize, plain: &mut Vec<u8>) -> Result<Vec<u8>, CompressionError> {
-    let damaged = |e| CompressionError::Damaged { codec: "snappy", source: io::Error::other(e) };
-    let start = plain.len();
-    let length = snap::raw::decompress_len(block).map_err(damaged)?;
-    if length > limit.saturating_sub(start) {
-        return Err(CompressionError::TooLarge { limit });
-    }
-    plain.resize(start + length, 0);
-    snap::raw::Decoder::new().decompress(block, &mut plain[start..]).map_err(damaged)?;
-    Ok(std::mem::take(plain))
+fn pieces<R: Read>(decoder: R) -> BufReader<R> {
+    BufReader::with_capacity(PIECE_BYTES, decoder)
 }
 
-fn read_bounded(
-    reader: impl Read,
+/// Unpacks one snappy block into `plain`, of `left` bytes at most.
+fn snappy_block<'a>(
+    block: &[u8],
+    left: usize,
     limit: usize,
-    damaged: impl Fn(io::Error) -> CompressionError,
-) -> Result<Vec<u8>, CompressionError> {
-    let mut plain = Vec::new();
-    reader.take(limit as u64 + 1).read_to_end(&mut plain).map_err(damaged)?;
-    if plain.len() > limit { Err(CompressionError::TooLarge { limit }) } else { Ok(plain) }
+    plain: &'a mut Vec<u8>,
+) -> Result<&'a [u8], CompressionError> {
+    let damaged = |e| CompressionError::Damaged { codec: "snappy", source: io::Error::other(e) };
+    let length = snap::raw::decompress_len(block).map_err(damaged)?;
+    if length > left {
+        return Err(CompressionError::TooLarge { limit });
+    }
+    plain.resize(length, 0);
+    let written = snap::raw::Decoder::new().decompress(block, plain).map_err(damaged)?;
+    Ok(&plain[..written])
 }

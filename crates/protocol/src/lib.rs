@@ -32,8 +32,8 @@ pub const UNPACK_LIMIT_BYTES: usize = 64 << 20;
 
 pub use batch::{
     Batch, BatchBuilder, BatchError, ControlKind, HEADER_LENGTH, MAX_RECORDS_PER_BATCH, NO_PRODUCER_ID, NO_SEQUENCE,
-    ProducerStamp, RecordData, RecordIter, Records, TransactionEnd, batch_length, control_batch, patch_base_offset,
-    patch_leader_epoch, patch_max_timestamp, record_bytes,
+    ProducerStamp, RecordData, RecordIter, Records, RecordsSeen, TransactionEnd, batch_length, control_batch,
+    patch_append_time, patch_base_offset, patch_leader_epoch, record_bytes,
 };
 pub use compression::{Compression, CompressionError};
 pub use door::{Caller, Door, Principal, RequestContext, Wake};

@@ -19,11 +19,23 @@ pub(crate) fn length(value: i64) -> usize {
     bits.div_ceil(7)
 }
 
+/// The most bytes of a value.
+pub(crate) const MAX_LENGTH: usize = 10;
+
 /// Takes a value off the front of `input`; `None` if it is cut or longer than ten bytes.
 #[inline]
 pub(crate) fn take(input: &mut &[u8]) -> Option<i64> {
+    // Most values are small.
+    if let [byte @ 0..0x80, rest @ ..] = *input {
+        *input = rest;
+        return Some(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+    }
+    take_long(input)
+}
+
+fn take_long(input: &mut &[u8]) -> Option<i64> {
     let mut value = 0u64;
-    for (index, &byte) in input.iter().enumerate().take(10) {
+    for (index, &byte) in input.iter().enumerate().take(MAX_LENGTH) {
         value |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
             *input = &input[index + 1..];

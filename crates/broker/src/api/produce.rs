@@ -64,8 +64,8 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
             // Who is in this process builds batches with this program's own code.
             let is_remote = context.caller.listener.is_some();
             let checked = is_remote.then(|| check(&records, request.transactional_id.is_some())).transpose();
-            let batch = match checked {
-                Ok(batch) => batch,
+            let checked = match checked {
+                Ok(checked) => checked,
                 Err((code, message)) => {
                     partitions.push(refused(code).with_error_message(Some(text(message))));
                     continue;
@@ -79,15 +79,16 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
             }
             let mut log = partition.lock();
             let now = shared.now();
-            let wrong = batch.as_ref().map(|batch| wrong_timestamps(batch, log.config(), now)).unwrap_or_default();
+            let wrong =
+                checked.as_ref().map(|checked| wrong_timestamps(checked, log.config(), now)).unwrap_or_default();
             if !wrong.is_empty() {
                 let what = "One or more records have been rejected due to invalid timestamp";
                 let response = refused(ResponseError::InvalidTimestamp).with_error_message(Some(text(what)));
                 partitions.push(response.with_record_errors(wrong));
                 continue;
             }
-            let appended = match batch {
-                Some(batch) => log.append_checked(batch, now),
+            let appended = match checked {
+                Some(checked) => log.append_checked(checked.batch, now),
                 None => log.append(records, now),
             };
             partitions.push(match appended {
@@ -195,14 +196,15 @@ pub(super) fn transaction_error(error: ResponseError, joining: Joining, knows_ab
 }
 
 /// The records whose timestamps a topic does not take.
-fn wrong_timestamps(batch: &Batch, config: &LogConfig, now: Timestamp) -> Vec<BatchIndexAndErrorMessage> {
+fn wrong_timestamps(checked: &Checked, config: &LogConfig, now: Timestamp) -> Vec<BatchIndexAndErrorMessage> {
     if config.timestamp_type == TimestampType::LogAppendTime {
         return Vec::new();
     }
+    let batch = &checked.batch;
     let is_stamped = batch.is_log_append_time();
-    // The records of a batch lie between these, so that most batches need not be looked at.
-    let [base, max] = [batch.base_timestamp(), batch.max_timestamp()].map(|at| config.allows_timestamp(at, now));
-    if base && max && config.timestamp_before.is_none() && !is_stamped {
+    // All records lie between these, so that most batches need not be looked at again.
+    let ends = [checked.min_timestamp, batch.max_timestamp()];
+    if ends.iter().all(|at| config.allows_timestamp(*at, now)) && !is_stamped {
         return Vec::new();
     }
     let Ok(records) = batch.records(UNPACK_LIMIT_BYTES) else { return Vec::new() };
@@ -220,9 +222,17 @@ fn wrong_timestamps(batch: &Batch, config: &LogConfig, now: Timestamp) -> Vec<Ba
     wrong.collect()
 }
 
+/// A batch that is what its header says.
+struct Checked {
+    batch: Batch,
+    /// Of its oldest record.
+    min_timestamp: Timestamp,
+}
+
 /// Checks what a client sent: one batch, whole, as its header says; gives the batch. Bytes behind it that are no batch are left
-/// out. The codes are those that Apache Kafka was seen to answer.
-fn check(records: &Bytes, has_transaction: bool) -> Result<Batch, Refusal> {
+/// out. The codes are those that Apache Kafka was seen to answer. A header that is wrong about the newest timestamp is put
+/// right, as there, and so are offsets within the batch, which Apache Kafka does only for one that is packed.
+fn check(records: &Bytes, has_transaction: bool) -> Result<Checked, Refusal> {
     let refuse = |code: ResponseError, what: &str| Err((code, what.to_owned()));
     let invalid = |what| refuse(ResponseError::InvalidRecord, what);
     let batch = match Batch::parse(records) {
@@ -250,15 +260,22 @@ fn check(records: &Bytes, has_transaction: bool) -> Result<Batch, Refusal> {
     if batch.record_count() <= 0 || batch.last_offset_delta() != batch.record_count() - 1 {
         return invalid("the last offset delta does not fit the number of records");
     }
-    let records = match batch.records(UNPACK_LIMIT_BYTES) {
-        Ok(records) => records,
-        Err(BatchError::Compression(error @ CompressionError::TooLarge { .. })) => {
-            return Err((ResponseError::MessageTooLarge, error.to_string()));
-        }
-        Err(error) => return Err((ResponseError::UnknownServerError, error.to_string())),
+    let seen = batch.check_records(UNPACK_LIMIT_BYTES).map_err(unreadable)?;
+    let batch = match &seen {
+        // A producer does not stamp; what becomes of such a batch depends on the topic.
+        _ if batch.is_log_append_time() => batch,
+        seen if !seen.is_sequential => batch.renumbered().and_then(|bytes| Batch::parse(&bytes)).map_err(unreadable)?,
+        seen if seen.max_timestamp != batch.max_timestamp() => batch.with_max_timestamp(seen.max_timestamp),
+        _ => batch,
     };
-    match records.iter().find_map(Result::err) {
-        None => Ok(batch),
-        Some(error) => Err((ResponseError::InvalidRecord, error.to_string())),
-    }
+    Ok(Checked { batch, min_timestamp: seen.min_timestamp })
+}
+
+fn unreadable(error: BatchError) -> Refusal {
+    let code = match &error {
+        BatchError::Compression(CompressionError::TooLarge { .. }) => ResponseError::MessageTooLarge,
+        BatchError::Compression(_) => ResponseError::UnknownServerError,
+        _ => ResponseError::InvalidRecord,
+    };
+    (code, error.to_string())
 }

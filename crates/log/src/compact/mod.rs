@@ -23,8 +23,8 @@ use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 use tidewater_env::Disk;
 use tidewater_protocol::{
-    Batch, BatchBuilder, Compression, NO_PRODUCER_ID, ProducerStamp, RecordData, UNPACK_LIMIT_BYTES, patch_base_offset,
-    patch_leader_epoch, patch_max_timestamp,
+    Batch, BatchBuilder, Compression, NO_PRODUCER_ID, ProducerStamp, RecordData, UNPACK_LIMIT_BYTES, patch_append_time,
+    patch_base_offset, patch_leader_epoch,
 };
 use tidewater_types::{Offset, Timestamp};
 
@@ -351,7 +351,7 @@ fn rebuild(batch: &Batch, kept: &[RecordData<'_>], horizon: Option<Timestamp>) -
     patch_base_offset(&mut bytes, batch.base_offset());
     patch_leader_epoch(&mut bytes, batch.leader_epoch());
     if batch.is_log_append_time() {
-        patch_max_timestamp(&mut bytes, batch.max_timestamp());
+        patch_append_time(&mut bytes, batch.max_timestamp());
     }
     Ok(bytes.freeze())
 }

@@ -26,12 +26,13 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tidewater_types::{Offset, Timestamp};
 
 pub use builder::{BatchBuilder, ControlKind, ProducerStamp, TransactionEnd, control_batch, record_bytes};
-pub use records::{RecordData, RecordIter, Records};
+use records::RecordCheck;
+pub use records::{RecordData, RecordIter, Records, RecordsSeen};
 
 use crate::{Compression, CompressionError};
 
@@ -278,16 +279,57 @@ impl Batch {
         Ok(Records::new(self, body))
     }
 
+    /// Checks that the records are as many as the header says, and well formed; gives what the header should say of them besides. They
+    /// are unpacked piece by piece, to at most `limit` bytes in all, of which no more is held than a codec's block and one record.
+    ///
+    /// # Errors
+    /// The first that [`Batch::records`] or the iteration over them would give.
+    pub fn check_records(&self, limit: usize) -> Result<RecordsSeen, BatchError> {
+        let mut check = RecordCheck::new(self);
+        self.compression()?.unpack(&self.bytes[HEADER_LENGTH..], limit, |piece| check.take(piece))?;
+        check.finish()
+    }
+
+    /// The same batch, with another time for that of its newest record.
+    pub fn with_max_timestamp(&self, max: Timestamp) -> Self {
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        patch_max_timestamp(&mut bytes, max);
+        Batch { base: self.base, bytes: bytes.freeze() }
+    }
+
+    /// The same batch, with the time when it is appended for that of all its records.
+    pub fn with_append_time(&self, append_time: Timestamp) -> Self {
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        patch_append_time(&mut bytes, append_time);
+        Batch { base: self.base, bytes: bytes.freeze() }
+    }
+
     /// The same batch packed another way.
     ///
     /// # Errors
     /// When its records are not what the header says, or a codec fails.
     pub fn repacked(&self, compression: Compression) -> Result<Bytes, BatchError> {
+        self.rebuilt(compression, |_, record| record.offset.0.wrapping_sub(self.base_offset().0) as i32)
+    }
+
+    /// The same records with offsets one behind the other.
+    ///
+    /// # Errors
+    /// As [`Batch::repacked`].
+    pub fn renumbered(&self) -> Result<Bytes, BatchError> {
+        self.rebuilt(self.compression()?, |index, _| index as i32)
+    }
+
+    fn rebuilt(
+        &self,
+        compression: Compression,
+        delta: impl Fn(usize, &RecordData<'_>) -> i32,
+    ) -> Result<Bytes, BatchError> {
         let records = self.records(crate::UNPACK_LIMIT_BYTES)?;
         let mut builder = BatchBuilder::with_capacity(compression, self.len());
-        for record in records.iter() {
+        for (index, record) in records.iter().enumerate() {
             let record = record?;
-            let delta = (record.offset.0 - self.base_offset().0) as i32;
+            let delta = delta(index, &record);
             builder.push_at(delta, record.timestamp, record.key, record.value, &record.headers());
         }
         let stamp = ProducerStamp {
@@ -315,10 +357,15 @@ pub fn patch_leader_epoch(batch: &mut [u8], epoch: i32) {
 }
 
 /// Sets the maximum timestamp and marks the batch as stamped by the broker, then writes the CRC anew.
-pub fn patch_max_timestamp(batch: &mut [u8], append_time: Timestamp) {
+pub fn patch_append_time(batch: &mut [u8], append_time: Timestamp) {
     let attributes = field!(batch, i16, ATTRIBUTES_AT) | LOG_APPEND_TIME;
     batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
-    batch[35..43].copy_from_slice(&append_time.0.to_be_bytes());
+    patch_max_timestamp(batch, append_time);
+}
+
+/// Sets the maximum timestamp, then writes the CRC anew.
+pub fn patch_max_timestamp(batch: &mut [u8], max: Timestamp) {
+    batch[35..43].copy_from_slice(&max.0.to_be_bytes());
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
     batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }

@@ -63,27 +63,16 @@ pub struct RecordIter<'a> {
 
 impl<'a> RecordIter<'a> {
     fn read(&mut self) -> Option<RecordData<'a>> {
-        let mut rest = self.rest;
-        let length = usize::try_from(varint::take(&mut rest)?).ok()?;
-        let mut record = rest.get(..length)?;
-        self.rest = &rest[length..];
-        take_bytes(&mut record, 1)?; // attributes: none are defined
-        let timestamp_delta = varint::take(&mut record)?;
-        let offset_delta = varint::take(&mut record)?;
-        let key = take_nullable(&mut record)?;
-        let value = take_nullable(&mut record)?;
-        let header_count = usize::try_from(varint::take(&mut record)?).ok()?;
-        let raw_headers = record;
-        for _ in 0..header_count {
-            take_header(&mut record)?;
-        }
-        record.is_empty().then_some(RecordData {
-            offset: Offset(self.base_offset.wrapping_add(offset_delta)),
-            timestamp: self.append_time.unwrap_or(Timestamp(self.base_timestamp.wrapping_add(timestamp_delta))),
-            key,
-            value,
-            header_count,
-            raw_headers,
+        let (record, rest) = split_record(self.rest)?;
+        self.rest = rest;
+        let fields = read_fields(record)?;
+        Some(RecordData {
+            offset: Offset(self.base_offset.wrapping_add(fields.offset_delta)),
+            timestamp: self.append_time.unwrap_or(Timestamp(self.base_timestamp.wrapping_add(fields.timestamp_delta))),
+            key: fields.key,
+            value: fields.value,
+            header_count: fields.header_count,
+            raw_headers: fields.raw_headers,
             body: self.body,
         })
     }
@@ -98,7 +87,7 @@ impl<'a> Iterator for RecordIter<'a> {
             let clean = self.left == 0 && self.rest.is_empty();
             self.left = 0;
             self.rest = &[];
-            return (!clean).then(|| Err(self.batch.bad_records("there are more bytes than the record count tells")));
+            return (!clean).then(|| Err(self.batch.bad_records(MORE_THAN_COUNTED)));
         }
         match self.read() {
             Some(record) => {
@@ -108,7 +97,7 @@ impl<'a> Iterator for RecordIter<'a> {
             None => {
                 self.left = 0;
                 self.rest = &[];
-                Some(Err(self.batch.bad_records("a record is cut or malformed")))
+                Some(Err(self.batch.bad_records(MALFORMED)))
             }
         }
     }
@@ -146,6 +135,127 @@ impl RecordData<'_> {
             })
             .collect()
     }
+}
+
+/// What a check of a batch's records has seen; see [`Batch::check_records`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordsSeen {
+    /// Of the oldest record.
+    pub min_timestamp: Timestamp,
+    /// Of the newest record; −1 if all are before that.
+    pub max_timestamp: Timestamp,
+    /// Whether offsets are one behind the other, from the batch's own on.
+    pub is_sequential: bool,
+}
+
+/// Checks the records of a batch that come piece by piece: no more of them is held than one that is cut between two pieces.
+pub(super) struct RecordCheck<'a> {
+    batch: &'a Batch,
+    base_timestamp: i64,
+    left: i32,
+    next_delta: i64,
+    seen: RecordsSeen,
+    cut: Vec<u8>,
+}
+
+impl<'a> RecordCheck<'a> {
+    pub(super) fn new(batch: &'a Batch) -> Self {
+        RecordCheck {
+            batch,
+            base_timestamp: batch.base_timestamp().0,
+            left: batch.record_count(),
+            next_delta: 0,
+            seen: RecordsSeen { min_timestamp: Timestamp(i64::MAX), max_timestamp: Timestamp(-1), is_sequential: true },
+            cut: Vec::new(),
+        }
+    }
+
+    /// Checks what comes next.
+    pub(super) fn take(&mut self, mut piece: &[u8]) -> Result<(), BatchError> {
+        while !self.cut.is_empty() && !piece.is_empty() {
+            // Until the length is known it comes byte by byte.
+            let missing = record_length(&self.cut).map_or(1, |length| length - self.cut.len());
+            let (more, rest) = piece.split_at(missing.min(piece.len()));
+            self.cut.extend_from_slice(more);
+            piece = rest;
+            let cut = std::mem::take(&mut self.cut);
+            match split_record(&cut) {
+                Some((record, _)) => self.check(record)?,
+                None if cut.len() > varint::MAX_LENGTH && record_length(&cut).is_none() => {
+                    return Err(self.batch.bad_records(MALFORMED));
+                }
+                None => self.cut = cut,
+            }
+        }
+        while let Some((record, rest)) = split_record(piece) {
+            self.check(record)?;
+            piece = rest;
+        }
+        self.cut.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// Whether all records have come.
+    pub(super) fn finish(self) -> Result<RecordsSeen, BatchError> {
+        if self.left == 0 && self.cut.is_empty() { Ok(self.seen) } else { Err(self.batch.bad_records(MALFORMED)) }
+    }
+
+    fn check(&mut self, record: &[u8]) -> Result<(), BatchError> {
+        if self.left <= 0 {
+            return Err(self.batch.bad_records(MORE_THAN_COUNTED));
+        }
+        self.left -= 1;
+        let fields = read_fields(record).ok_or_else(|| self.batch.bad_records(MALFORMED))?;
+        let timestamp = Timestamp(self.base_timestamp.wrapping_add(fields.timestamp_delta));
+        self.seen.min_timestamp = self.seen.min_timestamp.min(timestamp);
+        self.seen.max_timestamp = self.seen.max_timestamp.max(timestamp);
+        self.seen.is_sequential &= fields.offset_delta == self.next_delta;
+        self.next_delta += 1;
+        Ok(())
+    }
+}
+
+const MALFORMED: &str = "a record is cut or malformed";
+const MORE_THAN_COUNTED: &str = "there are more bytes than the record count tells";
+
+/// The fields of one record, as they stand.
+struct Fields<'a> {
+    timestamp_delta: i64,
+    offset_delta: i64,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    header_count: usize,
+    raw_headers: &'a [u8],
+}
+
+/// How many bytes the record takes that `input` begins with, its length among them; `None` if that is cut or can be no length.
+#[inline]
+fn record_length(input: &[u8]) -> Option<usize> {
+    let mut rest = input;
+    let length = usize::try_from(varint::take(&mut rest)?).ok()?;
+    length.checked_add(input.len() - rest.len())
+}
+
+/// The record that `input` begins with, without its length, and what is behind it; `None` if not all of it is there.
+#[inline]
+fn split_record(mut input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = usize::try_from(varint::take(&mut input)?).ok()?;
+    input.split_at_checked(length)
+}
+
+#[inline]
+fn read_fields(mut record: &[u8]) -> Option<Fields<'_>> {
+    take_bytes(&mut record, 1)?; // attributes: none are defined
+    let timestamp_delta = varint::take(&mut record)?;
+    let offset_delta = varint::take(&mut record)?;
+    let key = take_nullable(&mut record)?;
+    let value = take_nullable(&mut record)?;
+    let header_count = usize::try_from(varint::take(&mut record)?).ok()?;
+    let raw_headers = record;
+    for _ in 0..header_count {
+        take_header(&mut record)?;
+    }
+    record.is_empty().then_some(Fields { timestamp_delta, offset_delta, key, value, header_count, raw_headers })
 }
 
 #[inline]

@@ -46,7 +46,65 @@ fn read(batch: &Batch) -> Result<Vec<Plain>, BatchError> {
         .collect()
 }
 
+/// Packs `body` and says of it that it is so many records.
+fn claiming(count: i32, compression: Compression, body: &[u8]) -> Batch {
+    let mut bytes = build(compression, &[(0, None, None, Vec::new())])[..HEADER_LENGTH].to_vec();
+    compression.compress(body, &mut bytes).unwrap();
+    let length = (bytes.len() - LENGTH_PREFIX) as i32;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes[57..61].copy_from_slice(&count.to_be_bytes());
+    Batch::parse(&Bytes::from(bytes)).unwrap()
+}
+
 proptest! {
+    #[test]
+    fn records_in_pieces_are_checked_as_records_at_once(
+        records in proptest::collection::vec(plain_record(), 1..20),
+        sizes in proptest::collection::vec(1usize..60, 1..20),
+        damage in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        count_is_off in prop_oneof![8 => Just(0), 1 => -1..=1],
+    ) {
+        let whole = build(Compression::None, &records);
+        let mut body = whole[HEADER_LENGTH..].to_vec();
+        if let Some((at, byte)) = damage {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        let batch = claiming(records.len() as i32 + count_is_off, Compression::None, &body);
+        let mut check = RecordCheck::new(&batch);
+        let mut rest = &body[..];
+        let mut sizes = sizes.iter().cycle();
+        let mut found = Ok(());
+        while !rest.is_empty() && found.is_ok() {
+            let (piece, behind) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+            found = check.take(piece);
+            rest = behind;
+        }
+        let found = found.and_then(|()| check.finish());
+        let all = batch.records(LIMIT).unwrap();
+        let expected = all.iter().collect::<Result<Vec<_>, _>>();
+        let expected = expected.ok().map(|records| RecordsSeen {
+            min_timestamp: records.iter().map(|record| record.timestamp).min().unwrap_or(Timestamp(i64::MAX)),
+            max_timestamp: records.iter().map(|record| record.timestamp).max().max(Some(Timestamp(-1))).unwrap(),
+            is_sequential: records.iter().enumerate().all(|(index, record)| record.offset == Offset(index as i64)),
+        });
+        prop_assert_eq!(found.ok(), expected);
+        prop_assert_eq!(batch.check_records(LIMIT).ok(), expected);
+    }
+
+    #[test]
+    fn records_are_checked_in_every_codec(compression in codec(), size in 0usize..200_000, count_is_off in -1..=1) {
+        let records: Vec<Plain> = (0..10).map(|n| (n, None, Some(vec![n as u8; size]), Vec::new())).collect();
+        let whole = build(Compression::None, &records);
+        let batch = claiming(10 + count_is_off, compression, &whole[HEADER_LENGTH..]);
+        prop_assert_eq!(batch.check_records(1 << 22).is_ok(), count_is_off == 0);
+        let too_large = matches!(
+            batch.check_records(10 * size),
+            Err(BatchError::Compression(CompressionError::TooLarge { .. }))
+        );
+        prop_assert!(count_is_off != 0 || too_large == (compression != Compression::None));
+    }
+
     #[test]
     fn reads_what_it_wrote(compression in codec(), records in proptest::collection::vec(plain_record(), 1..20)) {
         let bytes = build(compression, &records);
