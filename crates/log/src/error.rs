@@ -34,6 +34,9 @@ pub enum LogError {
     /// The bytes are no valid batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// A compaction was to stop before it was done.
+    #[error("the compaction was interrupted; it begins anew another time")]
+    Interrupted,
     /// A batch is larger than the topic takes.
     #[error("a batch of {size} bytes is larger than max.message.bytes = {limit}")]
     BatchTooLarge {
@@ -44,7 +47,10 @@ pub enum LogError {
     },
     /// A record has a null key in a compacted topic.
     #[error("a record without a key cannot go to a compacted topic")]
-    KeyRequired,
+    KeysRequired {
+        /// Where they stand in the batch, the first at 0.
+        records: Vec<i32>,
+    },
     /// An idempotent producer's batch does not follow its last one.
     #[error(transparent)]
     Producer(#[from] ProducerError),

@@ -22,7 +22,7 @@ pub use error::LogError;
 pub use index::AbortedTransaction;
 pub use inspect::{Inspected, inspect};
 pub use partition::{
-    Appended, Extent, FoundOffset, Isolation, OpenOptions, PartitionLog, ReadSlice, TransactionMarker,
+    Appended, Extent, FoundOffset, Isolation, OpenOptions, PartitionLog, ReadSlice, SyncWork, TransactionMarker,
 };
 pub use producers::{ActiveProducer, ProducerError};
 pub use recovery::Recovered;

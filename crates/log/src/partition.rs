@@ -56,6 +56,35 @@ pub struct Appended {
     pub next: Offset,
     /// The broker's timestamp, if the topic uses LogAppendTime; that of the batch, if it was there before.
     pub append_time: Option<Timestamp>,
+    /// Whether `flush.messages` wants them durable before anybody is told; see [`PartitionLog::begin_sync`].
+    pub sync_is_due: bool,
+}
+
+/// What is made durable without the log, so that others append meanwhile; see [`PartitionLog::begin_sync`].
+#[derive(Debug)]
+pub struct SyncWork {
+    logs: Vec<(Arc<DiskFile>, PathBuf)>,
+    /// The log's folder, if there are new files in it.
+    folder: Option<(Disk, PathBuf)>,
+    /// Everything before is durable when it is done.
+    pub end: Offset,
+}
+
+impl SyncWork {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When the disk refuses. What is durable then is not known, so the log has to be stopped: [`PartitionLog::stop`].
+    pub fn run(&self) -> Result<(), LogError> {
+        for (log, path) in &self.logs {
+            log.sync().map_err(LogError::io("sync", path))?;
+        }
+        let Some((disk, folder)) = &self.folder else { return Ok(()) };
+        for folder in [Some(folder.as_path()), folder.parent()].into_iter().flatten() {
+            disk.sync_folder(folder).map_err(LogError::io("sync", folder))?;
+        }
+        Ok(())
+    }
 }
 
 /// A record found by time.
@@ -263,8 +292,11 @@ pub struct PartitionLog {
     /// Whether there is a snapshot of the producers.
     has_snapshot: bool,
     records_since_sync: u64,
-    /// How many of the last closed segments were not synced.
+    /// How many of the last closed segments were not synced, and of how many not even the records.
     unsynced: usize,
+    unsynced_logs: usize,
+    /// Whether it is durable which files there are.
+    folder_is_synced: bool,
     stopped: Option<String>,
     retired: bool,
 }
@@ -304,6 +336,8 @@ impl PartitionLog {
             has_snapshot,
             records_since_sync: 0,
             unsynced: 0,
+            unsynced_logs: 0,
+            folder_is_synced: false,
             stopped: None,
             retired: false,
         };
@@ -376,8 +410,8 @@ impl PartitionLog {
 
     /// Appends one or more batches as they are; only offset, leader epoch and (for LogAppendTime) timestamp are set.
     ///
-    /// When this returns, the bytes are in the file: a killed process loses nothing. Readers see them once the high
-    /// watermark is raised.
+    /// When this returns, the bytes are in the file: a killed process loses nothing. A power cut may, until they are made durable:
+    /// [`Appended::sync_is_due`]. Readers see them once the high watermark is raised.
     ///
     /// # Errors
     /// When a batch is invalid or too large (nothing is written), or the disk refuses: then the log stops, and what was
@@ -405,7 +439,9 @@ impl PartitionLog {
         {
             // It was written, and the producer has not heard of it.
             let append_time = Some(written.time());
-            return Ok(Appended { first: written.first(), next: written.next(), append_time });
+            // Whoever wrote it may still be at making it durable.
+            let sync_is_due = self.config.flush_messages == Some(1);
+            return Ok(Appended { first: written.first(), next: written.next(), append_time, sync_is_due });
         }
         let Some(compression) = self.config.compression else { return self.write_from_end(batches, now) };
         let repack = |batch: Batch| match batch.compression() {
@@ -449,7 +485,8 @@ impl PartitionLog {
             let _ = self.truncate_to(first);
             return Err(error);
         }
-        Ok(Appended { first, next, append_time })
+        let sync_is_due = self.config.flush_messages.is_some_and(|limit| self.records_since_sync >= limit);
+        Ok(Appended { first, next, append_time, sync_is_due })
     }
 
     fn check_in_service(&self) -> Result<(), LogError> {
@@ -471,10 +508,14 @@ impl PartitionLog {
             }));
         }
         if self.config.cleanup.compact && !batch.is_control() {
-            for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
+            let mut without_key = Vec::new();
+            for (index, record) in batch.records(UNPACK_LIMIT_BYTES)?.iter().enumerate() {
                 if record?.key.is_none() {
-                    return Err(LogError::KeyRequired);
+                    without_key.push(index as i32);
                 }
+            }
+            if !without_key.is_empty() {
+                return Err(LogError::KeysRequired { records: without_key });
             }
         }
         Ok(())
@@ -492,9 +533,6 @@ impl PartitionLog {
                 self.active.note_end(batch, ended)?;
             }
             self.records_since_sync += batch.record_count() as u64;
-        }
-        if self.config.flush_messages.is_some_and(|limit| self.records_since_sync >= limit) {
-            self.sync()?;
         }
         Ok(())
     }
@@ -525,6 +563,8 @@ impl PartitionLog {
         closed.release();
         self.closed.push(Arc::new(closed));
         self.unsynced += 1;
+        self.unsynced_logs += 1;
+        self.folder_is_synced = false;
         self.write_snapshot()
     }
 
@@ -593,7 +633,10 @@ impl PartitionLog {
     ) -> Result<(ReadSlice, Vec<AbortedTransaction>), LogError> {
         let below = self.last_stable();
         let slice = self.slice_below(offset, below)?;
-        let behind = self.segment_of(offset).offset_behind(slice.position.saturating_add(max_bytes as u64));
+        // The first batch may stand anywhere up to there, and is read whole.
+        let segment = self.segment_of(offset);
+        let begins_before = segment.position_behind(offset);
+        let behind = segment.offset_behind(begins_before.saturating_add(max_bytes.max(1) as u64));
         Ok((slice, self.aborted_between(offset, behind.min(below))))
     }
 
@@ -698,9 +741,29 @@ impl PartitionLog {
         Ok(self.log_end())
     }
 
-    /// Makes everything durable.
-    pub fn sync(&mut self) -> Result<(), LogError> {
+    /// Takes what was appended and is not durable yet, to be made so: the records, from which the indexes can be made anew, and the
+    /// names of their files. Several appends have one sync.
+    pub fn begin_sync(&mut self) -> SyncWork {
         self.records_since_sync = 0;
+        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced_logs));
+        let of = |segment: &Segment| (segment.log.clone(), segment.files.log());
+        let closed = self.closed[first..].iter().map(|segment| of(segment));
+        let is_new = !std::mem::replace(&mut self.folder_is_synced, true);
+        SyncWork {
+            logs: closed.chain([of(&self.active)]).collect(),
+            folder: is_new.then(|| (self.disk.clone(), self.folder.clone())),
+            end: self.log_end(),
+        }
+    }
+
+    /// Takes the log out of service after a failure, until it is opened again.
+    pub fn stop(&mut self, error: &LogError) {
+        self.stopped = Some(error.to_string());
+    }
+
+    /// Makes everything durable, the indexes too.
+    fn sync(&mut self) -> Result<(), LogError> {
+        self.begin_sync().run()?;
         let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced));
         for segment in &self.closed[first..] {
             segment.sync()?;

@@ -375,6 +375,13 @@ impl Segment {
         index.checked_sub(1).map_or(0, |index| u64::from(self.offsets.entries()[index].position))
     }
 
+    /// Where the batch of `offset` begins at the latest.
+    pub fn position_behind(&self, offset: Offset) -> u64 {
+        let relative = self.relative(offset);
+        let index = self.offsets.entries().partition_point(|entry| entry.relative_offset <= relative);
+        self.offsets.entries().get(index).map_or(self.size, |entry| u64::from(entry.position))
+    }
+
     /// An offset that no batch before `position` reaches, by the index.
     pub fn offset_behind(&self, position: u64) -> Offset {
         let index = self.offsets.entries().partition_point(|entry| u64::from(entry.position) < position);

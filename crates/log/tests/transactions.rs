@@ -258,7 +258,7 @@ fn run(acts: Vec<Act>, compacts: bool) {
             Act::Compact(later) => {
                 now = if later { Timestamp(now.0 + 10_000) } else { now };
                 if let Some(plan) = log.plan_compaction(clean_to, now) {
-                    let result = Compactor::new(LIMIT).run(&plan).unwrap();
+                    let result = Compactor::new(LIMIT).run(&plan, &|| false).unwrap();
                     clean_to = result.clean_to;
                     log.finish_compaction(result).unwrap();
                 }
@@ -283,6 +283,24 @@ fn run(acts: Vec<Act>, compacts: bool) {
     for (id, sequence) in sequences {
         write(&mut log, stamp(id, 0, sequence, true), &[("more", "0")]).unwrap();
     }
+}
+
+/// The batch that a read begins with stands behind the place that the index knows, and so does what is read.
+#[test]
+fn an_abort_is_told_that_lies_at_the_end_of_what_is_read() {
+    let (plain, aborts) = (|| Act::Plain(0), || Act::End(1, false));
+    let mut acts = vec![plain(), plain(), plain(), plain(), aborts(), plain(), aborts(), plain(), aborts(), aborts()];
+    acts.extend([
+        Act::Write(2, 0),
+        plain(),
+        plain(),
+        plain(),
+        Act::Write(3, 0),
+        Act::End(2, false),
+        plain(),
+        Act::Delete,
+    ]);
+    run(acts, false);
 }
 
 proptest! {
@@ -321,7 +339,7 @@ fn what_is_left_of_old_transactions_goes() {
         write(&mut log, ProducerStamp::default(), &[("other", "value")]).unwrap();
         log.roll().unwrap();
         let plan = log.plan_compaction(clean_to, Timestamp(NOW.0 + round * 10_000)).unwrap();
-        let result = Compactor::new(LIMIT).run(&plan).unwrap();
+        let result = Compactor::new(LIMIT).run(&plan, &|| false).unwrap();
         clean_to = result.clean_to;
         log.finish_compaction(result).unwrap();
     }

@@ -157,16 +157,16 @@ impl Compactor {
         Compactor { newest: HashMap::new(), capacity: (memory_bytes / TOMBSTONE_MAP_ENTRY_BYTES).max(1) }
     }
 
-    /// Reads the plan's segments and writes the compacted ones beside them.
+    /// Reads the plan's segments and writes the compacted ones beside them, unless it is to stop, as it asks before each batch.
     ///
     /// # Errors
-    /// When a segment cannot be read or written; the log is as it was.
-    pub fn run(&mut self, plan: &CompactionPlan) -> Result<CompactionResult, LogError> {
-        let clean_to = self.map_keys(plan)?;
+    /// When a segment cannot be read or written, or it is to stop; the log is as it was.
+    pub fn run(&mut self, plan: &CompactionPlan, stops: &dyn Fn() -> bool) -> Result<CompactionResult, LogError> {
+        let clean_to = self.map_keys(plan, stops)?;
         let mut result = CompactionResult { replaced: Vec::new(), clean_to, bytes_before: 0, bytes_after: 0 };
         let mut transactions = TransactionsMet::new(plan.aborted.clone());
         for segment in plan.segments.iter().take_while(|segment| segment.base < clean_to) {
-            let compacted = self.rewrite(plan, segment, clean_to, &mut transactions)?;
+            let compacted = self.rewrite(plan, segment, clean_to, &mut transactions, stops)?;
             result.bytes_before += segment.size;
             result.bytes_after += compacted.size;
             result.replaced.push((segment.clone(), compacted));
@@ -176,7 +176,7 @@ impl Compactor {
     }
 
     /// Notes the newest offset of each key in the uncompacted part; gives the offset up to which the map reached.
-    fn map_keys(&mut self, plan: &CompactionPlan) -> Result<Offset, LogError> {
+    fn map_keys(&mut self, plan: &CompactionPlan, stops: &dyn Fn() -> bool) -> Result<Offset, LogError> {
         self.newest.clear();
         let mut transactions = TransactionsMet::new(plan.aborted.clone());
         let mut reached = plan.clean_to;
@@ -189,6 +189,9 @@ impl Compactor {
                 segment.size,
             );
             while let Some(batch) = scan.next_batch()? {
+                if stops() {
+                    return Err(LogError::Interrupted);
+                }
                 let batch = batch?;
                 batch.check_crc()?;
                 if self.newest.len() + batch.record_count() as usize > self.capacity && !self.newest.is_empty() {
@@ -217,11 +220,15 @@ impl Compactor {
         old: &Segment,
         clean_to: Offset,
         transactions: &mut TransactionsMet,
+        stops: &dyn Fn() -> bool,
     ) -> Result<Segment, LogError> {
         let mut new = Segment::create(&plan.disk, old.files.with_suffix(".cleaned"))?;
         let path = old.files.log();
         let mut scan = BatchScan::new(&old.log, &path, 0, old.size);
         while let Some(batch) = scan.next_batch()? {
+            if stops() {
+                return Err(LogError::Interrupted);
+            }
             let batch = batch?;
             // What is damaged is not to come out with a CRC that says it is not.
             batch.check_crc()?;
