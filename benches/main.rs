@@ -4,6 +4,8 @@
 //!
 //! `cargo xtask bench core [--workload W]`
 //!
+//! `cargo xtask bench log --peer` runs `produce`, `consume` and `floor`.
+//!
 //! `cargo xtask bench streams [--workload W] [--input I] [--threads N] [--passes N] [--json FILE] [--hashes]`
 //!
 //! The input is in the log before the clock starts; a pass is a new application id from offset 0, until all is committed.
@@ -14,6 +16,7 @@ mod allocations;
 mod core;
 mod input;
 mod log;
+mod peer;
 mod workloads;
 
 use std::fmt::Write;
@@ -51,6 +54,8 @@ struct Arguments {
     /// Prints the hashes of the inputs, and ends.
     #[arg(long)]
     hashes: bool,
+    #[command(flatten)]
+    run: peer::Run,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -61,13 +66,23 @@ enum What {
     Log,
     /// The workloads on the embedded log.
     Streams,
+    /// Writing to a broker with librdkafka.
+    Produce,
+    /// Reading from a broker with librdkafka.
+    Consume,
+    /// What a broker cannot do without.
+    Floor,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if arguments.what == What::Log {
-        return log::measure(arguments.passes);
+    match arguments.what {
+        What::Log => return log::measure(arguments.passes),
+        What::Produce => return peer::produce(&arguments.run),
+        What::Consume => return peer::consume(&arguments.run),
+        What::Floor => return peer::floor(&arguments.run),
+        What::Core | What::Streams => {}
     }
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let wanted =

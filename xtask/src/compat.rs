@@ -86,18 +86,29 @@ pub fn command(arguments: &[String]) -> Step {
     compared
 }
 
+/// How a result begins, for a table.
+fn head(result: &str) -> String {
+    result.lines().next().unwrap_or_default().chars().take(HEAD).collect()
+}
+
+/// Characters of a result in the table.
+const HEAD: usize = 22;
+
 fn compare(clients: &[PathBuf], theirs: &str, ours: &str, home: &Path) -> Step {
-    let mut unexpected = 0;
+    let (mut unexpected, mut ran) = (0, 0);
+    println!("{:<16} {:<44} {:<HEAD$}  {:<HEAD$}", "client", "feature", "Apache Kafka", "Tidewater");
     for client in clients {
         let name = client.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         eprintln!("==> {name}");
-        let (expected, found) = match (see(client, theirs, home), see(client, ours, home)) {
-            (Ok(expected), Ok(found)) => (expected, found),
-            (Err(error), _) | (_, Err(error)) => {
-                println!("{name:<18} not run: {error}");
+        let expected = match see(client, theirs, home) {
+            Ok(expected) => expected,
+            Err(error) => {
+                println!("{name:<16} not run: {error}");
                 continue;
             }
         };
+        ran += 1;
+        let found = see(client, ours, home).unwrap_or_default();
         let known = known(&name);
         for (feature, expected) in &expected {
             let found = found.get(feature).map_or("nothing\n", String::as_str);
@@ -109,15 +120,18 @@ fn compare(clients: &[PathBuf], theirs: &str, ours: &str, home: &Path) -> Step {
                     "DIFFERS"
                 }
             };
-            println!("{name:<18} {feature:<48} {verdict}");
+            println!("{name:<16} {feature:<44} {:<HEAD$}  {:<HEAD$}  {verdict}", head(expected), head(found));
             if verdict == "DIFFERS" {
                 print!("    Apache Kafka: {expected}    here:         {found}");
             }
         }
         for feature in found.keys().filter(|feature| !expected.contains_key(*feature) && !known.contains(feature)) {
             unexpected += 1;
-            println!("{name:<18} {feature:<48} DIFFERS: nothing on Apache Kafka");
+            println!("{name:<16} {feature:<44} {:<HEAD$}  {:<HEAD$}  DIFFERS", "nothing", head(&found[feature]));
         }
+    }
+    if ran == 0 {
+        return Err("no client could be run".to_owned());
     }
     if unexpected > 0 { Err(format!("{unexpected} features differ from Apache Kafka")) } else { Ok(()) }
 }

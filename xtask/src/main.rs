@@ -129,6 +129,9 @@ fn test(arguments: &[String]) -> Step {
             "==> nothing is fuzzed: that needs Linux on x86-64, and the nightly compiler (rustup toolchain install nightly)"
         );
     }
+    if long {
+        compat::command(&[])?;
+    }
     golden(&["tests/golden".to_owned()])
 }
 

@@ -82,9 +82,18 @@ fn wait_for_port(port: u16, since: Instant) -> Result<Duration, String> {
     Err(format!("port {port} does not open"))
 }
 
+/// Who writes and reads.
+#[derive(Clone, Copy, PartialEq)]
+enum Client {
+    /// Kafka's own tools.
+    Java,
+    Librdkafka,
+}
+
 /// One thing that is measured.
 #[derive(Clone, Copy)]
 struct Row {
+    client: Client,
     size: usize,
     acks: &'static str,
     codec: &'static str,
@@ -97,7 +106,8 @@ impl Row {
         for (size, _) in RECORDS {
             for batch in BATCHES {
                 for codec in ["none", "lz4"] {
-                    rows.extend(["1", "all"].map(|acks| Row { size, acks, codec, batch }));
+                    rows.extend(["1", "all"].map(|acks| Row { client: Client::Java, size, acks, codec, batch }));
+                    rows.push(Row { client: Client::Librdkafka, size, acks: "all", codec, batch });
                 }
             }
         }
@@ -105,7 +115,9 @@ impl Row {
     }
 
     fn name(&self) -> String {
-        format!("{:4} B  acks {:3}  {:4}  batches {:3} KiB", self.size, self.acks, self.codec, self.batch >> 10)
+        let client = if self.client == Client::Java { "java" } else { "rdkafka" };
+        let Row { size, acks, codec, .. } = self;
+        format!("{client:7} {size:4} B  acks {acks:3}  {codec:4}  {:3} KiB", self.batch >> 10)
     }
 
     fn records(&self) -> usize {
@@ -123,6 +135,8 @@ struct Cost {
 
 struct Bench {
     class_path: String,
+    /// The example that has librdkafka.
+    program: PathBuf,
     payloads: PathBuf,
     topics: usize,
 }
@@ -202,6 +216,39 @@ impl Bench {
         let records_a_second = rate.ok_or_else(|| format!("no rate in {printed}"))?;
         let cpu = (broker.cpu() - before) / records as f64 * 1e6;
         Ok((Cost { cpu, records_a_second }, line))
+    }
+
+    /// Runs the example; gives the number that it prints.
+    fn example(&self, what: &str, address: &str, topic: &str, row: Row) -> Result<f64, String> {
+        let (records, size, batch) = (row.records().to_string(), row.size.to_string(), row.batch.to_string());
+        let output = Command::new(&self.program)
+            .args([what, "--address", address, "--topic", topic, "--records", &records, "--size", &size])
+            .args(["--batch", &batch, "--codec", row.codec, "--acks", row.acks])
+            .output()
+            .map_err(|error| format!("{} cannot be run: {error}", self.program.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.split_whitespace().next().and_then(|number| number.parse().ok());
+        number.ok_or_else(|| format!("{what} failed: {}{text}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Writes and, if `reads`, reads a topic of its own.
+    fn run(&mut self, broker: &Broker, row: Row, reads: bool) -> Result<(Cost, Option<Cost>), String> {
+        let topic = self.create_topic(broker)?;
+        let records = row.records();
+        let by_example = |what: &str| {
+            let before = broker.cpu();
+            let records_a_second = self.example(what, &broker.address, &topic, row)?;
+            Ok::<_, String>(Cost { cpu: (broker.cpu() - before) / records as f64 * 1e6, records_a_second })
+        };
+        let (produced, consumed) = match row.client {
+            Client::Java => (
+                self.produce(broker, &topic, row, records, -1)?.0,
+                reads.then(|| self.consume(broker, &topic, records)).transpose()?,
+            ),
+            Client::Librdkafka => (by_example("produce")?, reads.then(|| by_example("consume")).transpose()?),
+        };
+        self.delete_topic(broker, &topic)?;
+        Ok((produced, consumed))
     }
 
     /// Reads a topic, all of it.
@@ -294,7 +341,9 @@ pub fn command(arguments: &[String]) -> Step {
     let _ = first.kill();
     let _ = first.wait();
     let (mut process, ours) = start_ours(&program, &folder.join("tidewater"), None)?;
-    let measured = start_kafka(&folder.join("kafka")).and_then(|theirs| measure(&theirs, &ours, &folder, pairs));
+    let bench = target.join("debug/examples/bench");
+    let measured =
+        start_kafka(&folder.join("kafka")).and_then(|theirs| measure(&theirs, &ours, (&folder, bench), pairs));
     let _ = process.kill();
     let _ = process.wait();
     let stop = ["stop".to_owned(), "--dir".to_owned(), folder.join("kafka").display().to_string()];
@@ -302,11 +351,11 @@ pub fn command(arguments: &[String]) -> Step {
     measured
 }
 
-fn measure(theirs: &Broker, ours: &Broker, folder: &Path, pairs: usize) -> Step {
-    let mut bench = Bench { class_path: kafka::class_path()?, payloads: folder.to_owned(), topics: 0 };
+fn measure(theirs: &Broker, ours: &Broker, (folder, program): (&Path, PathBuf), pairs: usize) -> Step {
+    let mut bench = Bench { class_path: kafka::class_path()?, program, payloads: folder.to_owned(), topics: 0 };
     let brokers = [theirs, ours];
     // A JVM that is cold counts for nobody.
-    let first = Row { size: 100, acks: "all", codec: "none", batch: BATCHES[0] };
+    let first = Row { client: Client::Java, size: 100, acks: "all", codec: "none", batch: BATCHES[0] };
     for _ in 0..3 {
         let topic = bench.create_topic(theirs)?;
         bench.produce(theirs, &topic, first, first.records(), -1)?;
@@ -315,32 +364,40 @@ fn measure(theirs: &Broker, ours: &Broker, folder: &Path, pairs: usize) -> Step 
     }
     println!("{pairs} pairs by turns; the broker's CPU seconds for a million records, and records a second: medians");
     println!(
-        "{:<42} {:>12} {:>9} {:>7} {:>12} {:>9} {:>7}",
-        "", "Apache Kafka", "Tidewater", "ratio", "Apache Kafka", "Tidewater", "ratio"
+        "{:<46} {:>12} {:>9} {:>7} {:>7} {:>12} {:>9} {:>7}",
+        "", "Apache Kafka", "Tidewater", "ratio", "floor", "Apache Kafka", "Tidewater", "ratio"
     );
     for row in Row::all() {
         let mut produced = [Vec::new(), Vec::new()];
         let mut consumed = [Vec::new(), Vec::new()];
         for _ in 0..pairs {
             for (at, broker) in brokers.iter().enumerate() {
-                let topic = bench.create_topic(broker)?;
-                produced[at].push(bench.produce(broker, &topic, row, row.records(), -1)?.0);
-                if row.acks == "all" {
-                    consumed[at].push(bench.consume(broker, &topic, row.records())?);
-                }
-                bench.delete_topic(broker, &topic)?;
+                let (one, other) = bench.run(broker, row, row.acks == "all")?;
+                produced[at].push(one);
+                consumed[at].extend(other);
             }
         }
-        print("produce", row, &produced);
+        let floors = (0..pairs).map(|_| bench.example("floor", "", "", row)).collect::<Result<_, _>>()?;
+        print("produce", row, &produced, Some(median(floors)));
         if row.acks == "all" {
-            print("consume", row, &consumed);
+            print("consume", row, &consumed, None);
         }
     }
-    for broker in brokers {
-        let topic = bench.create_topic(broker)?;
-        let (_, line) = bench.produce(broker, &topic, first, RATE * RATE_SECONDS, RATE as i64)?;
-        println!("{:<13} at {RATE} records a second: {line}", broker.name);
-        bench.delete_topic(broker, &topic)?;
+    let mut latencies: [[Vec<f64>; 2]; 2] = Default::default();
+    for _ in 0..pairs {
+        for (at, broker) in brokers.iter().enumerate() {
+            let topic = bench.create_topic(broker)?;
+            let (_, line) = bench.produce(broker, &topic, first, RATE * RATE_SECONDS, RATE as i64)?;
+            bench.delete_topic(broker, &topic)?;
+            for (percentile, found) in ["50th", "99th"].into_iter().zip(&mut latencies[at]) {
+                let part = line.split(", ").find(|part| part.contains(percentile)).unwrap_or_default();
+                found.extend(part.split(' ').next().and_then(|millis| millis.parse::<f64>().ok()));
+            }
+        }
+    }
+    for (broker, [half, most]) in brokers.iter().zip(latencies) {
+        let (half, most) = (median(half), median(most));
+        println!("{:<13} at {RATE} records a second: 50 % within {half:.0} ms, 99 % within {most:.0} ms", broker.name);
     }
     for broker in brokers {
         println!(
@@ -354,13 +411,14 @@ fn measure(theirs: &Broker, ours: &Broker, folder: &Path, pairs: usize) -> Step 
     Ok(())
 }
 
-fn print(kind: &str, row: Row, costs: &[Vec<Cost>; 2]) {
+fn print(kind: &str, row: Row, costs: &[Vec<Cost>; 2], floor: Option<f64>) {
     let of = |what: fn(&Cost) -> f64| [&costs[0], &costs[1]].map(|costs| median(costs.iter().map(what).collect()));
     let ([their_cpu, our_cpu], [their_rate, our_rate]) = (of(|cost| cost.cpu), of(|cost| cost.records_a_second));
     println!(
-        "{kind} {:<34} {their_cpu:>12.3} {our_cpu:>9.3} {:>6.2}x {their_rate:>12.0} {our_rate:>9.0} {:>6.2}x",
+        "{kind} {:<38} {their_cpu:>12.3} {our_cpu:>9.3} {:>6.2}x {:>7} {their_rate:>12.0} {our_rate:>9.0} {:>6.2}x",
         row.name(),
         our_cpu / their_cpu,
+        floor.map_or(String::new(), |floor| format!("{floor:.3}")),
         our_rate / their_rate
     );
 }

@@ -164,12 +164,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Adds partitions to a topic, so that it has `count` of them. Where they go may be said, for each of them.
+    /// Adds partitions to a topic, so that it has `count` of them. Where they go may be said, for so many of them, or what is wrong with
+    /// that.
     pub fn add_partitions(
         &self,
         name: &str,
         count: Partition,
-        assigned: Option<usize>,
+        assigned: Option<Result<usize, String>>,
         validate_only: bool,
     ) -> Result<(), TopicError> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
@@ -191,10 +192,14 @@ impl Shared {
         }
         check_partitions(count)?;
         let added = (count - has) as usize;
-        if let Some(assigned) = assigned.filter(|assigned| *assigned != added) {
-            return Err(TopicError::InvalidAssignment(format!(
-                "Attempted to add {added} additional partition(s), but only {assigned} assignment(s) were specified."
-            )));
+        match assigned {
+            Some(Ok(assigned)) if assigned != added => {
+                return Err(TopicError::InvalidAssignment(format!(
+                    "Attempted to add {added} additional partition(s), but only {assigned} assignment(s) were specified."
+                )));
+            }
+            Some(Err(fault)) => return Err(TopicError::InvalidAssignment(fault)),
+            Some(Ok(_)) | None => {}
         }
         if validate_only {
             return Ok(());

@@ -98,12 +98,21 @@ pub(crate) struct Shared {
     pub stopping: AtomicBool,
     /// Where clients reach the broker, by the listener that they came through.
     endpoints: RwLock<BTreeMap<String, Endpoint>>,
-    complained: Mutex<Option<Duration>>,
+    complaints: Mutex<BTreeMap<&'static str, Complaints>>,
+}
+
+/// The lines about one thing that clients do wrong.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<Duration>,
+    /// How many lines were not written since.
+    left_out: u64,
 }
 
 /// Where clients reach a broker.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
+    /// The host; empty for the address that a client has reached.
     pub host: String,
     pub port: u16,
 }
@@ -172,7 +181,7 @@ impl Broker {
             watchers: Mutex::new(Vec::new()),
             stopping: AtomicBool::new(false),
             endpoints: RwLock::default(),
-            complained: Mutex::default(),
+            complaints: Mutex::default(),
         });
         let mut broker = Broker { shared, threads: Vec::new() };
         broker.threads.push(coordinator::start(&broker.shared)?);
@@ -342,20 +351,28 @@ impl Shared {
     /// Where the client that asks reaches this broker; `None` in the process.
     pub fn endpoint(&self, context: &RequestContext) -> Option<Endpoint> {
         let listener = context.caller.listener.as_deref()?;
-        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(listener).cloned()
+        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
+        let mut endpoint = endpoints.get(listener)?.clone();
+        if endpoint.host.is_empty() {
+            endpoint.host = context.caller.reached?.to_string();
+        }
+        Some(endpoint)
     }
 
     pub fn set_endpoint(&self, listener: &str, endpoint: Endpoint) {
         self.endpoints.write().unwrap_or_else(PoisonError::into_inner).insert(listener.to_owned(), endpoint);
     }
 
-    /// Writes a line about what a client does wrong, unless there was one a moment ago.
-    pub fn complain(&self, line: impl FnOnce()) {
+    /// Writes a line about what clients do wrong, unless there was one of that kind a moment ago. It is told how many were left out.
+    pub fn complain(&self, kind: &'static str, line: impl FnOnce(u64)) {
         let now = self.settings.clock.monotonic();
-        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAINT_PAUSE) {
-            *complained = Some(now);
-            line();
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        let complaints = complaints.entry(kind).or_default();
+        if complaints.last.is_none_or(|last| now.saturating_sub(last) >= COMPLAINT_PAUSE) {
+            complaints.last = Some(now);
+            line(std::mem::take(&mut complaints.left_out));
+        } else {
+            complaints.left_out += 1;
         }
     }
 

@@ -46,6 +46,7 @@ fn maintain(
     compactor: &mut Compactor,
     clean_to: Offset,
     (now, retains): (Timestamp, bool),
+    stops: &dyn Fn() -> bool,
 ) -> Result<Option<Offset>, LogError> {
     let plan = {
         let mut log = partition.lock();
@@ -57,7 +58,7 @@ fn maintain(
     };
     let Some(plan) = plan else { return Ok(None) };
     // The log is not locked while its closed segments are read and written anew.
-    let result = compactor.run(&plan)?;
+    let result = compactor.run(&plan, stops)?;
     let clean_to = result.clean_to;
     partition.lock().finish_compaction(result)?;
     Ok(Some(clean_to))
@@ -67,15 +68,16 @@ fn maintain(
 pub(crate) fn run_once(shared: &Shared, retains: bool) -> Result<(), BrokerError> {
     let points = shared.folder.read_points(CLEANER_POINTS);
     let mut compactor = Compactor::new(shared.settings.compaction_memory_bytes);
+    let stops = || shared.stopping.load(Ordering::SeqCst);
     let topics: Vec<_> = shared.topics().iter().map(|(name, topic)| (name.clone(), topic.clone())).collect();
     for (name, topic) in topics {
         for (number, partition) in topic.partitions.iter().enumerate() {
-            if shared.stopping.load(Ordering::SeqCst) {
+            if stops() {
                 return Ok(());
             }
             let place = TopicPartition::new(name.as_str(), number as i32);
             let clean_to = points.get(&place).copied().unwrap_or_default();
-            match maintain(partition, &mut compactor, clean_to, (shared.now(), retains)) {
+            match maintain(partition, &mut compactor, clean_to, (shared.now(), retains), &stops) {
                 Ok(None) => {}
                 Ok(Some(clean_to)) => {
                     // A topic that was deleted meanwhile has no marks, and one made anew not these.
@@ -86,6 +88,7 @@ pub(crate) fn run_once(shared: &Shared, retains: bool) -> Result<(), BrokerError
                         })?;
                     }
                 }
+                Err(LogError::Interrupted) => return Ok(()),
                 // The others go on.
                 Err(error) => tracing::error!(%place, %error, "retention or compaction failed; it is tried again"),
             }

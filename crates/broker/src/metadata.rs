@@ -205,6 +205,12 @@ impl MetadataLog {
         builder.push(now, Some(key.as_bytes()), value, &Headers::EMPTY);
         let batch = builder.finish().map_err(|error| tidewater_log::LogError::Batch(error.into()))?;
         let appended = self.log.append(batch, now)?;
+        if appended.sync_is_due
+            && let Err(error) = self.log.begin_sync().run()
+        {
+            self.log.stop(&error);
+            return Err(error.into());
+        }
         self.log.raise_high_watermark(appended.next);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidewater_log::{LogConfig, OpenOptions, PartitionLog};
+use tidewater_log::{Appended, LogConfig, LogError, OpenOptions, PartitionLog};
 use tidewater_types::{Offset, Partition, TopicPartition};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -19,17 +19,53 @@ use crate::transactions::TRANSACTIONS_TOPIC;
 #[derive(Debug)]
 pub(crate) struct SharedPartition {
     log: Mutex<PartitionLog>,
+    /// Everything before was made durable. Whoever is at it holds this, and takes along what others append meanwhile.
+    durable: Mutex<Offset>,
     /// Those who wait for more records.
     watching: Mutex<Vec<Arc<Notify>>>,
 }
 
 impl SharedPartition {
     fn new(log: PartitionLog) -> Self {
-        SharedPartition { log: Mutex::new(log), watching: Mutex::new(Vec::new()) }
+        SharedPartition { log: Mutex::new(log), durable: Mutex::default(), watching: Mutex::new(Vec::new()) }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, PartitionLog> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends something, makes it durable if that is due, and lets those see it who read and wait.
+    pub fn append(
+        &self,
+        append: impl FnOnce(&mut PartitionLog) -> Result<Appended, LogError>,
+    ) -> Result<Appended, LogError> {
+        let mut log = self.lock();
+        let appended = append(&mut log)?;
+        if appended.sync_is_due {
+            drop(log);
+            self.make_durable(appended.next)?;
+            log = self.lock();
+        }
+        log.raise_high_watermark(appended.next);
+        drop(log);
+        self.wake();
+        Ok(appended)
+    }
+
+    /// Waits until everything before `next` is durable. The log is not locked meanwhile, so that one sync serves all who append during the
+    /// one before.
+    fn make_durable(&self, next: Offset) -> Result<(), LogError> {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if *durable >= next {
+            return Ok(());
+        }
+        let work = self.lock().begin_sync();
+        if let Err(error) = work.run() {
+            self.lock().stop(&error);
+            return Err(error);
+        }
+        *durable = work.end;
+        Ok(())
     }
 
     /// Has `wake` notified whenever the high watermark rises.
@@ -152,4 +188,64 @@ pub(crate) fn is_internal(name: &str) -> bool {
 pub(crate) fn is_legal_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.bytes().all(legal)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidewater_env::Disk;
+    use tidewater_protocol::{BatchBuilder, Compression};
+    use tidewater_types::{Headers, Timestamp};
+
+    use super::*;
+
+    fn batch() -> Bytes {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(Timestamp(1), None, Some(b"v"), &Headers::EMPTY);
+        builder.finish().unwrap()
+    }
+
+    fn partition(disk: &Disk, folder: &Path) -> SharedPartition {
+        let config = LogConfig { flush_messages: Some(1), ..LogConfig::default() };
+        let options =
+            OpenOptions { config, clean_shutdown: false, recovery_point: Offset::ZERO, log_start: Offset::ZERO };
+        SharedPartition::new(PartitionLog::open(disk, folder, options).unwrap().0)
+    }
+
+    #[test]
+    fn one_sync_serves_all_who_have_appended_before_it() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Disk::new());
+        let partition = partition(&disk, folder.path());
+        let mut nexts = Vec::new();
+        for _ in 0..3 {
+            let appended = partition.lock().append(batch(), Timestamp(1)).unwrap();
+            assert!(appended.sync_is_due);
+            nexts.push(appended.next);
+        }
+        let before = disk.syncs();
+        for next in nexts {
+            partition.make_durable(next).unwrap();
+            assert_eq!(disk.syncs() - before, 1);
+        }
+        partition.append(|log| log.append(batch(), Timestamp(1))).unwrap();
+        assert_eq!((disk.syncs() - before, partition.lock().high_watermark()), (2, Offset(4)));
+    }
+
+    #[test]
+    fn many_who_append_at_once_are_all_seen_and_durable() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Disk::new());
+        let partition = partition(&disk, folder.path());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        let appended = partition.append(|log| log.append(batch(), Timestamp(1))).unwrap();
+                        assert!(partition.lock().high_watermark() >= appended.next);
+                        assert!(*partition.durable.lock().unwrap() >= appended.next);
+                    }
+                });
+            }
+        });
+        assert_eq!(partition.lock().high_watermark(), Offset(100));
+    }
 }

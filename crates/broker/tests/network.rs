@@ -346,6 +346,128 @@ async fn batches_that_lie_are_refused_with_kafkas_code() {
     running.stop().await;
 }
 
+/// What is asked of groups, of topics, and of both together takes locks in one order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn offsets_are_told_while_topics_come_and_go() {
+    const TURNS: usize = 300;
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    connection.topic("news").await;
+    let commit = offset_commit_request::OffsetCommitRequestPartition::default().with_committed_offset(1);
+    let commit = offset_commit_request::OffsetCommitRequestTopic::default()
+        .with_name(name("news"))
+        .with_partitions(vec![commit]);
+    let group = GroupId(StrBytes::from_static_str("g"));
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(group.clone())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![commit]);
+    let committed: OffsetCommitResponse = connection.call(ApiKey::OffsetCommit, 8, commit.clone()).await;
+    assert_eq!(committed.topics[0].partitions[0].error_code, 0);
+    let (mut asking, mut making, mut committing) =
+        (running.connect().await, running.connect().await, running.connect().await);
+    let asks = async {
+        let wanted = offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group).with_topics(None);
+        let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
+        for _ in 0..TURNS {
+            let response: OffsetFetchResponse = asking.call(ApiKey::OffsetFetch, 9, request.clone()).await;
+            assert_eq!(response.groups[0].topics[0].partitions[0].committed_offset, 1);
+        }
+    };
+    let makes = async {
+        for _ in 0..TURNS {
+            let topic = create_topics_request::CreatableTopic::default()
+                .with_name(name("other"))
+                .with_num_partitions(1)
+                .with_replication_factor(1);
+            let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+            let response: CreateTopicsResponse = making.call(ApiKey::CreateTopics, 7, request).await;
+            assert_eq!(response.topics[0].error_code, 0);
+            let topic = delete_topics_request::DeleteTopicState::default().with_name(Some(name("other")));
+            let request = DeleteTopicsRequest::default().with_topics(vec![topic]);
+            let response: DeleteTopicsResponse = making.call(ApiKey::DeleteTopics, 6, request).await;
+            assert_eq!(response.responses[0].error_code, 0);
+        }
+    };
+    let commits = async {
+        for _ in 0..TURNS {
+            let _: OffsetCommitResponse = committing.call(ApiKey::OffsetCommit, 8, commit.clone()).await;
+        }
+    };
+    let all = async { tokio::join!(asks, makes, commits) };
+    // It is over in a second, or never.
+    tokio::time::timeout(std::time::Duration::from_secs(120), all).await.expect("nobody waits for each other");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_of_the_broker_are_written_by_nobody_else() {
+    use delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let offsets = connection.topic("__consumer_offsets").await;
+    let forbidden = ResponseError::InvalidTopicException.code();
+    assert_eq!(connection.produce(9, &offsets, &["forged"]).await, forbidden);
+    let delete = |topic: &str| {
+        let partition = DeleteRecordsPartition::default().with_offset(-1);
+        let topic = DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+        DeleteRecordsRequest::default().with_topics(vec![topic])
+    };
+    let response: DeleteRecordsResponse = connection.call(ApiKey::DeleteRecords, 2, delete("__consumer_offsets")).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, forbidden);
+    // A compacted topic keeps what it has.
+    let config = create_topics_request::CreatableTopicConfig::default()
+        .with_name(StrBytes::from_static_str("cleanup.policy"))
+        .with_value(Some(StrBytes::from_static_str("compact")));
+    let topic = create_topics_request::CreatableTopic::default()
+        .with_name(name("kept"))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(vec![config]);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+    let _: CreateTopicsResponse = connection.call(ApiKey::CreateTopics, 7, request).await;
+    let response: DeleteRecordsResponse = connection.call(ApiKey::DeleteRecords, 2, delete("kept")).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, ResponseError::PolicyViolation.code());
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    builder.push(Timestamp(1), Some(b"k"), Some(b"v"), &Headers::EMPTY);
+    builder.push(Timestamp(1), None, Some(b"v"), &Headers::EMPTY);
+    let records = builder.finish().unwrap();
+    for (version, code) in [(9, ResponseError::InvalidRecord), (6, ResponseError::UnsupportedCompressionType)] {
+        let kept = TopicPlace { name: "kept".to_owned(), id: uuid::Uuid::nil() };
+        let mut request = produce(version, &kept, &[], 1);
+        request.topic_data[0].partition_data[0].records = Some(records.clone());
+        let response: ProduceResponse = connection.call(ApiKey::Produce, version, request).await;
+        let partition = &response.responses[0].partition_responses[0];
+        assert_eq!(partition.error_code, code.code(), "version {version}");
+        let places: Vec<i32> = partition.record_errors.iter().map(|error| error.batch_index).collect();
+        assert_eq!(places, if version == 9 { vec![1] } else { vec![] });
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_told_the_address_that_they_have_reached() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::open(folder.path(), BrokerSettings::default()).unwrap();
+    let listeners: Vec<Listener> = ["OPEN://0.0.0.0:0", "SAID://0.0.0.0:0"].map(|text| text.parse().unwrap()).into();
+    let mut listeners = listeners;
+    listeners[1].advertised = Some(("log.example".to_owned(), 1));
+    let twice = [listeners[0].clone(), listeners[0].clone()];
+    let refused = Server::start(&broker, &twice, ServerSettings::default()).await.err().unwrap();
+    assert!(refused.to_string().contains("two are called OPEN"), "{refused}");
+    let server = Server::start(&broker, &listeners, ServerSettings::default()).await.unwrap();
+    for (name, reached, told) in
+        [("OPEN", "127.0.0.1", "127.0.0.1"), ("OPEN", "127.0.0.2", "127.0.0.2"), ("SAID", "127.0.0.1", "log.example")]
+    {
+        let stream = TcpStream::connect((reached, server.addresses()[name].port())).await.unwrap();
+        let mut connection = Connection { stream, next: 0 };
+        let response: MetadataResponse = connection.call(ApiKey::Metadata, 12, MetadataRequest::default()).await;
+        assert_eq!(&*response.brokers[0].host, told);
+    }
+    server.stop().await;
+    broker.close().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_that_is_wrong_about_times_and_offsets_within_it_are_put_right() {
     let running = Running::start().await;

@@ -23,6 +23,16 @@ pub struct Serve {
     config: Option<PathBuf>,
 }
 
+/// Gives listeners that have the name of another one a number, as those that were given without a name.
+fn with_names_of_their_own(mut listeners: Vec<Listener>) -> Vec<Listener> {
+    for at in 1..listeners.len() {
+        if listeners[..at].iter().any(|other| other.name == listeners[at].name) {
+            listeners[at].name = format!("{}_{}", listeners[at].name, at + 1);
+        }
+    }
+    listeners
+}
+
 /// Serves until the process is asked to end. `data` is the folder that was named, if one was.
 pub fn run(command: &Serve, data: Option<&Path>, default: &Path) -> anyhow::Result<()> {
     let mut config = match &command.config {
@@ -33,7 +43,7 @@ pub fn run(command: &Serve, data: Option<&Path>, default: &Path) -> anyhow::Resu
         tracing::warn!("{warning}");
     }
     if !command.listen.is_empty() {
-        config.listeners.clone_from(&command.listen);
+        config.listeners = with_names_of_their_own(command.listen.clone());
     } else if config.listeners.is_empty() {
         config.listeners.push(DEFAULT_LISTENER.parse()?);
     }

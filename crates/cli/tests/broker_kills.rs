@@ -30,6 +30,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_micros(300);
 const POLL: Duration = Duration::from_millis(50);
 const PARTITIONS: i32 = 3;
+/// Keys of the compacted topic.
+const KEYS: usize = 50;
+/// Members of each group.
+const MEMBERS: usize = 2;
+/// The groups, and their protocols.
+const GROUPS: [(&str, &str); 2] = [("readers", "classic"), ("next", "consumer")];
 /// Records of a transaction.
 const RECORDS: usize = 6;
 /// Tries until what must come is there.
@@ -56,9 +62,11 @@ impl Broker {
     }
 
     fn create_topics(&self) {
-        let fixed =
-            |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)).set("internal.segment.bytes", "200000");
-        let topics = [fixed("plain"), fixed("transactions"), fixed("compacted").set("cleanup.policy", "compact")];
+        let fixed = |name, segment_bytes| {
+            NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)).set("internal.segment.bytes", segment_bytes)
+        };
+        let compacted = fixed("compacted", "10000").set("cleanup.policy", "compact");
+        let topics = [fixed("plain", "200000"), fixed("transactions", "200000"), compacted];
         let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let made = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).unwrap();
@@ -104,10 +112,20 @@ fn run(folder: &tempfile::TempDir, port: u16) -> Child {
     process
 }
 
-/// What was acknowledged, and what was not, by the numbers of records.
+/// What was acknowledged, by the numbers of records.
 #[derive(Clone, Default)]
 struct Delivered {
     acknowledged: Arc<Mutex<Vec<usize>>>,
+    /// Of the compacted topic, the last of each key in each partition.
+    last: Arc<Mutex<BTreeMap<Place, usize>>>,
+}
+
+/// A partition, and a key.
+type Place = (i32, usize);
+
+/// Where a record goes.
+fn place_of(number: usize) -> Place {
+    ((number % PARTITIONS as usize) as i32, number % KEYS)
 }
 
 impl ClientContext for Delivered {}
@@ -116,8 +134,14 @@ impl ProducerContext for Delivered {
     type DeliveryOpaque = Box<usize>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: Box<usize>) {
-        if result.is_ok() {
-            self.acknowledged.lock().unwrap().push(*number);
+        match result {
+            Ok(message) if message.topic() == "compacted" => {
+                let mut last = self.last.lock().unwrap();
+                let last = last.entry(place_of(*number)).or_default();
+                *last = (*number).max(*last);
+            }
+            Ok(_) => self.acknowledged.lock().unwrap().push(*number),
+            Err(_) => {}
         }
     }
 }
@@ -157,11 +181,11 @@ fn survives(kills: usize) {
     let counter = numbers.clone();
     load.spawn(move || {
         let number = counter.fetch_add(1, Ordering::SeqCst);
-        let (key, value) = (format!("{}", number % 50), number.to_string());
+        let (partition, key) = place_of(number);
+        let (key, value) = (key.to_string(), number.to_string());
         for topic in ["plain", "compacted"] {
-            let opaque = Box::new(if topic == "plain" { number } else { usize::MAX });
-            let mut record = BaseRecord::with_opaque_to(topic, opaque).key(&key).payload(&value);
-            record.partition = Some((number % PARTITIONS as usize) as i32);
+            let mut record = BaseRecord::with_opaque_to(topic, Box::new(number)).key(&key).payload(&value);
+            record.partition = Some(partition);
             let _ = producer.send(record);
         }
         std::thread::sleep(PAUSE);
@@ -189,22 +213,31 @@ fn survives(kills: usize) {
         }
     });
 
-    // A group's member, that commits what it has read.
-    let mut config = broker.config();
-    config.set("group.id", "readers").set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
-    let consumer: BaseConsumer = config.create().unwrap();
-    consumer.subscribe(&["plain"]).unwrap();
-    let commits: Arc<Mutex<BTreeMap<i32, i64>>> = Arc::default();
-    let known = commits.clone();
-    load.spawn(move || {
-        let Some(Ok(message)) = consumer.poll(POLL) else { return };
-        let (partition, next) = (message.partition(), message.offset() + 1);
-        if next % 20 == 0 && consumer.commit_message(&message, CommitMode::Sync).is_ok() {
-            let mut known = known.lock().unwrap();
-            let before = known.insert(partition, next);
-            assert!(before.is_none_or(|before| before <= next), "partition {partition} was given again from {next}");
+    // Groups of each protocol, whose members commit what they have read.
+    for (group, protocol) in GROUPS {
+        let commits: Arc<Mutex<BTreeMap<i32, i64>>> = Arc::default();
+        for _ in 0..MEMBERS {
+            let mut config = broker.config();
+            config.set("group.id", group).set("group.protocol", protocol);
+            config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+            let consumer: BaseConsumer = config.create().unwrap();
+            consumer.subscribe(&["plain"]).unwrap();
+            let known = commits.clone();
+            load.spawn(move || {
+                let Some(Ok(message)) = consumer.poll(POLL) else { return };
+                let (partition, next) = (message.partition(), message.offset() + 1);
+                if next % 20 != 0 {
+                    return;
+                }
+                // One after the other, so that the order is that of the commits.
+                let mut known = known.lock().unwrap();
+                if consumer.commit_message(&message, CommitMode::Sync).is_ok() {
+                    let before = known.insert(partition, next);
+                    assert!(before.is_none_or(|before| before <= next), "{group}: {partition} goes back to {next}");
+                }
+            });
         }
-    });
+    }
 
     let mut marks = (0, 0);
     for round in 0..kills {
@@ -218,15 +251,17 @@ fn survives(kills: usize) {
         });
         // Not always after the same step.
         std::thread::sleep(Duration::from_micros(((round * 7919) % 20_000) as u64));
-        let committed_before = committed(&broker, "readers");
+        let all_committed = |broker: &Broker| GROUPS.map(|(group, _)| committed(broker, group));
+        let committed_before = all_committed(&broker);
         broker.kill();
-        let committed_after = committed(&broker, "readers");
-        for (partition, before) in committed_before {
-            let after = committed_after.get(&partition).copied().unwrap_or(-1);
-            assert!(
-                after >= before,
-                "kill {round}: the offset of partition {partition} went back from {before} to {after}"
-            );
+        for (before, after) in committed_before.into_iter().zip(all_committed(&broker)) {
+            for (partition, before) in before {
+                let after = after.get(&partition).copied().unwrap_or(-1);
+                assert!(
+                    after >= before,
+                    "kill {round}: the offset of partition {partition} went back from {before} to {after}"
+                );
+            }
         }
     }
     load.end();
@@ -237,9 +272,22 @@ fn survives(kills: usize) {
     let unique: BTreeSet<usize> = numbers.iter().copied().collect();
     assert_eq!(unique.len(), numbers.len(), "records are there twice");
     let acknowledged = delivered.acknowledged.lock().unwrap();
-    let lost: Vec<_> =
-        acknowledged.iter().filter(|number| **number != usize::MAX && !unique.contains(number)).collect();
+    let lost: Vec<_> = acknowledged.iter().filter(|number| !unique.contains(number)).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+
+    // Of each key the last that was acknowledged, or a later one; older ones have gone.
+    let compacted = read(&broker, "compacted", "read_uncommitted");
+    assert!(compacted.len() < unique.len(), "nothing was compacted");
+    let mut newest: BTreeMap<Place, usize> = BTreeMap::new();
+    for (partition, value) in &compacted {
+        let number: usize = value.parse().unwrap();
+        assert_eq!(place_of(number).0, *partition);
+        let before = newest.insert(place_of(number), number);
+        assert!(before.is_none_or(|before| before < number), "{number} stands behind {before:?}");
+    }
+    for (place, acknowledged) in delivered.last.lock().unwrap().iter() {
+        assert!(newest.get(place).is_some_and(|found| found >= acknowledged), "{place:?}: {acknowledged} is lost");
+    }
 
     // Transactions whole or not at all, and as their producer was told.
     let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
@@ -256,10 +304,13 @@ fn survives(kills: usize) {
     let last = seen.keys().max().copied().unwrap_or(0) as i64;
     assert_eq!(committed(&broker, "transactional").get(&0).copied(), Some(last));
     println!(
-        "{kills} kills: {} records acknowledged, none lost, none twice; {} transactions, {} of them committed, each whole",
+        "{kills} kills: {} records acknowledged, none lost, none twice; {} transactions, {} of them committed, each whole; \
+         of {} keys the last values are there, in {} records",
         acknowledged.len(),
         ended.len(),
-        seen.len()
+        seen.len(),
+        newest.len(),
+        compacted.len()
     );
 }
 

@@ -248,7 +248,7 @@ fn packed_records_do_not_unpack_to_all_memory() {
         body.extend((batch.len() as i32).to_be_bytes());
         body.extend(&batch[..]);
         let mut stream = broker.connect();
-        stream.write_all(&frame(0, 3, &body)).unwrap();
+        stream.write_all(&frame(0, 7, &body)).unwrap();
         let mut answer = [0; 4 + 4 + 4 + 2 + 12 + 4 + 4 + 2];
         stream.read_exact(&mut answer).unwrap();
         // MESSAGE_TOO_LARGE

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Disk {
     /// Bytes that may still be written before the disk is "full"; `None` for the real limit.
     space_left: Option<Arc<AtomicU64>>,
+    /// How often a file was made durable.
+    syncs: Arc<AtomicU64>,
 }
 
 impl Disk {
@@ -24,7 +26,7 @@ impl Disk {
     /// The machine's file system, which reports "no space left" once this many bytes have been written through it.
     #[cfg(any(test, feature = "test-util"))]
     pub fn with_space(bytes: u64) -> Self {
-        Disk { space_left: Some(Arc::new(AtomicU64::new(bytes))) }
+        Disk { space_left: Some(Arc::new(AtomicU64::new(bytes))), ..Disk::default() }
     }
 
     /// Gives a disk made by [`Disk::with_space`] more room.
@@ -33,6 +35,12 @@ impl Disk {
         if let Some(left) = &self.space_left {
             left.fetch_add(bytes, Ordering::SeqCst);
         }
+    }
+
+    /// How often files were made durable through this disk.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::SeqCst)
     }
 
     /// Lets this process have as many files open as the system allows it; a log has one a segment.
@@ -71,10 +79,12 @@ impl Disk {
     /// Renames a file or folder, and makes the new name durable.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)?;
-        if let Some(folder) = to.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        to.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
+    }
+
+    /// Makes durable which files there are in a folder.
+    pub fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
     }
 
     /// Removes a file; one that is gone already is no error.
@@ -235,6 +245,7 @@ impl DiskFile {
 
     /// Makes what was written durable.
     pub fn sync(&self) -> io::Result<()> {
+        self.disk.syncs.fetch_add(1, Ordering::SeqCst);
         self.file.sync_data()
     }
 }

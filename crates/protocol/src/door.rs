@@ -3,7 +3,7 @@
 //! The door in the process hands messages and shared bytes over as they are; one over TCP encodes them. A request never
 //! waits: a fetch at the end of the log answers with nothing, and a watcher is woken when there may be more.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
@@ -41,7 +41,9 @@ pub struct Caller {
     /// The name of the listener that they came through; `None` in the process.
     pub listener: Option<Arc<str>>,
     /// Their address; `None` in the process.
-    pub host: Option<IpAddr>,
+    pub peer: Option<SocketAddr>,
+    /// The address of this machine that they have reached; `None` in the process.
+    pub reached: Option<IpAddr>,
 }
 
 /// What stands around a request.
@@ -58,7 +60,7 @@ pub struct RequestContext {
 impl RequestContext {
     /// That of a client in the same process.
     pub fn in_process() -> Self {
-        let caller = Caller { principal: Principal::anonymous(), listener: None, host: None };
+        let caller = Caller { principal: Principal::anonymous(), listener: None, peer: None, reached: None };
         RequestContext { version: i16::MAX, caller: Arc::new(caller), client_id: None }
     }
 }

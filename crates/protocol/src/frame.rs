@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::messages::fields::{put_no_tags, put_varint};
 use crate::requests::{ApiKey, Request, Response};
-use crate::shape::fault;
+use crate::shape::{fault, header_fault};
 
 /// Length of a frame's length.
 pub const LENGTH_BYTES: usize = 4;
@@ -91,7 +91,11 @@ pub fn read_request(mut frame: Bytes) -> Result<(RequestHead, Request), FrameErr
         return Err(FrameError::UnknownVersion { key, version, correlation });
     }
     let malformed = |error: anyhow::Error| FrameError::Malformed { key, version, reason: format!("{error:#}") };
-    let header = RequestHeader::decode(&mut frame, key.request_header_version(version)).map_err(malformed)?;
+    let header_version = key.request_header_version(version);
+    if let Some(what) = header_fault(header_version, &frame) {
+        return Err(FrameError::Malformed { key, version, reason: what.to_owned() });
+    }
+    let header = RequestHeader::decode(&mut frame, header_version).map_err(malformed)?;
     if let Some(what) = fault(number, version, &frame) {
         return Err(FrameError::Malformed { key, version, reason: what.to_owned() });
     }

@@ -13,6 +13,7 @@ use tidewater_types::TopicPartition;
 use super::fenced_since;
 use crate::broker::Shared;
 use crate::journal::Producer;
+use crate::topics::is_internal;
 use crate::transactions::Rules;
 
 /// From this version on, brokers ask for several transactions.
@@ -27,7 +28,7 @@ pub(crate) fn handle(
 ) -> AddPartitionsToTxnResponse {
     if context.version >= SEVERAL {
         let results = request.transactions.iter().map(|transaction| {
-            let topics = add(shared, context, transaction, Rules::Second);
+            let topics = add(shared, context, transaction, Rules::Second, &|_| false);
             let result = AddPartitionsToTxnResult::default().with_topic_results(topics);
             result.with_transactional_id(transaction.transactional_id.clone())
         });
@@ -38,7 +39,7 @@ pub(crate) fn handle(
         .with_producer_id(request.v3_and_below_producer_id)
         .with_producer_epoch(request.v3_and_below_producer_epoch)
         .with_topics(request.v3_and_below_topics.clone());
-    let topics = add(shared, context, &transaction, Rules::First);
+    let topics = add(shared, context, &transaction, Rules::First, &is_internal);
     AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(topics)
 }
 
@@ -47,6 +48,7 @@ fn add(
     context: &RequestContext,
     transaction: &AddPartitionsToTxnTransaction,
     rules: Rules,
+    is_forbidden: &dyn Fn(&str) -> bool,
 ) -> Vec<AddPartitionsToTxnTopicResult> {
     let (id, topics) = (&*transaction.transactional_id, &transaction.topics);
     let producer = Producer { id: transaction.producer_id.0, epoch: transaction.producer_epoch };
@@ -54,8 +56,9 @@ fn add(
     let is_there = |place: &TopicPartition| {
         shared.topic(&place.topic).is_some_and(|topic| topic.partition(place.partition).is_some())
     };
-    if !places.iter().all(is_there) {
+    if !places.iter().all(|place| is_there(place) && !is_forbidden(&place.topic)) {
         return describe(topics, |place| match is_there(place) {
+            _ if is_forbidden(&place.topic) => ResponseError::TopicAuthorizationFailed.code(),
             true => ResponseError::OperationNotAttempted.code(),
             false => ResponseError::UnknownTopicOrPartition.code(),
         });

@@ -4,14 +4,14 @@ use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::consumer_group_describe_response::DescribedGroup;
 use tidewater_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 
-use super::{GROUP_OPERATIONS, text};
+use super::{GROUP_OPERATIONS, each_once, text};
 use crate::broker::Shared;
 use crate::coordinator::TopicsNow;
 
 pub(crate) fn handle(shared: &Shared, request: &ConsumerGroupDescribeRequest) -> ConsumerGroupDescribeResponse {
     let topics = shared.topics();
     let groups = shared.groups();
-    let described = request.group_ids.iter().map(|name| {
+    let described = each_once(&request.group_ids).map(|name| {
         if name.is_empty() {
             let code = ResponseError::InvalidGroupId.code();
             return DescribedGroup::default()

@@ -6,21 +6,25 @@ use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use tidewater_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::{explain, text};
+use super::create_topics::assignment_fault;
+use super::{explain, repeated, text};
 use crate::admin::TopicError;
 use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
+    let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
     let mut told = BTreeSet::new();
     for topic in request.topics.iter().filter(|topic| told.insert(&topic.name)) {
         let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
-        if request.topics.iter().filter(|other| other.name == topic.name).count() > 1 {
+        if repeated.contains(&topic.name) {
             let repeated = result.with_error_code(ResponseError::InvalidRequest.code());
             results.push(repeated.with_error_message(Some(text("Duplicate topic name."))));
             continue;
         }
-        let assigned = topic.assignments.as_ref().map(Vec::len).filter(|assigned| *assigned > 0);
+        let assignments = topic.assignments.as_deref().unwrap_or_default();
+        let fault = assignments.iter().find_map(|assigned| assignment_fault(&assigned.broker_ids));
+        let assigned = (!assignments.is_empty()).then(|| fault.map_or(Ok(assignments.len()), Err));
         results.push(match shared.add_partitions(&topic.name, topic.count, assigned, request.validate_only) {
             Ok(()) => result,
             Err(TopicError::Unknown) => {

@@ -8,7 +8,7 @@ use tidewater_protocol::messages::create_topics_request::CreatableTopic;
 use tidewater_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use tidewater_protocol::messages::{BrokerId, CreateTopicsRequest, CreateTopicsResponse};
 
-use super::{explain, text};
+use super::{explain, repeated, text};
 use crate::broker::{NODE, Shared};
 use crate::config::TopicSetting;
 use crate::dynamic::{Given, Source};
@@ -18,8 +18,7 @@ use crate::topics::OpenTopic;
 pub(super) const REPLICATION: [i16; 2] = [1, -1];
 
 pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTopicsResponse {
-    let is_repeated =
-        |topic: &CreatableTopic| request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+    let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
     // One that is named several times is told once.
     let mut told = BTreeSet::new();
     let results = request.topics.iter().filter(|topic| told.insert(&topic.name)).map(|topic| {
@@ -27,7 +26,7 @@ pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTo
             .with_name(topic.name.clone())
             .with_num_partitions(-1)
             .with_replication_factor(-1);
-        let created = match is_repeated(topic) {
+        let created = match repeated.contains(&topic.name) {
             true => Err((ResponseError::InvalidRequest, "Duplicate topic name.".to_owned())),
             false => create(shared, topic, request.validate_only),
         };
@@ -99,7 +98,7 @@ fn create(
 }
 
 /// What is wrong with the brokers that a partition is given to, in Apache Kafka's words.
-fn assignment_fault(brokers: &[BrokerId]) -> Option<String> {
+pub(super) fn assignment_fault(brokers: &[BrokerId]) -> Option<String> {
     let what = match brokers {
         [] => "an empty replica list.".to_owned(),
         brokers if brokers.iter().any(|broker| *broker != NODE) => {

@@ -1,11 +1,13 @@
 //! DeleteTopics, by name or, in later versions, by id.
 
+use std::collections::BTreeSet;
+
 use tidewater_protocol::messages::delete_topics_request::DeleteTopicState;
 use tidewater_protocol::messages::delete_topics_response::DeletableTopicResult;
 use tidewater_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
 
-use super::{text, topic_name};
+use super::{repeated, text, topic_name};
 use crate::BrokerError;
 use crate::broker::Shared;
 
@@ -15,13 +17,21 @@ const MESSAGES: i16 = 5;
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
     let named = |name: &_| DeleteTopicState::default().with_name(Some(Clone::clone(name)));
     let wanted: Vec<_> = request.topics.iter().cloned().chain(request.topic_names.iter().map(named)).collect();
+    let key = |topic: &DeleteTopicState| (topic.name.clone(), topic.topic_id);
+    let keys: Vec<_> = wanted.iter().map(key).collect();
+    let repeated = repeated(&keys);
+    let mut told = BTreeSet::new();
     let mut responses: Vec<DeletableTopicResult> = Vec::new();
-    for (at, topic) in wanted.iter().enumerate() {
-        if wanted[..at].contains(topic) {
-            continue;
-        }
-        let is_repeated = wanted[at + 1..].contains(topic);
-        responses.push(if is_repeated { repeated(topic) } else { delete(shared, topic.clone()) });
+    for (topic, key) in wanted.iter().zip(&keys) {
+        let what = match (&topic.name, topic.topic_id.is_nil()) {
+            _ if !told.insert(key) => continue,
+            (Some(_), false) => Some("You may not specify both topic name and topic id."),
+            (None, true) => Some("Neither topic name nor id were specified."),
+            (Some(_), true) if repeated.contains(key) => Some("Duplicate topic name."),
+            (None, false) if repeated.contains(key) => Some("Duplicate topic id."),
+            _ => None,
+        };
+        responses.push(what.map_or_else(|| delete(shared, topic.clone()), |what| refused(topic, what)));
     }
     if context.version < MESSAGES {
         responses.iter_mut().for_each(|response| response.error_message = None);
@@ -29,8 +39,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Delete
     DeleteTopicsResponse::default().with_responses(responses)
 }
 
-fn repeated(wanted: &DeleteTopicState) -> DeletableTopicResult {
-    let what = if wanted.name.is_some() { "Duplicate topic name." } else { "Duplicate topic id." };
+fn refused(wanted: &DeleteTopicState, what: &'static str) -> DeletableTopicResult {
     DeletableTopicResult::default()
         .with_name(wanted.name.clone())
         .with_topic_id(wanted.topic_id)

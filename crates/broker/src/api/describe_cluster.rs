@@ -7,8 +7,9 @@ use tidewater_protocol::{RequestContext, ResponseError};
 use super::{CLUSTER_OPERATIONS, text};
 use crate::broker::{NODE, Shared};
 
-/// `EndpointType`: brokers, not controllers.
+/// `EndpointType`.
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(crate) fn handle(
     shared: &Shared,
@@ -16,11 +17,18 @@ pub(crate) fn handle(
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
     let response = DescribeClusterResponse::default().with_endpoint_type(BROKERS);
-    if request.endpoint_type != BROKERS {
-        let what = "The request was sent to a broker, but wanted another type of endpoint";
-        return response
-            .with_error_code(ResponseError::MismatchedEndpointType.code())
-            .with_error_message(Some(text(what)));
+    let wrong = match request.endpoint_type {
+        BROKERS => None,
+        CONTROLLERS => {
+            let what =
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER";
+            Some((ResponseError::MismatchedEndpointType, what.to_owned()))
+        }
+        other => Some((ResponseError::UnsupportedEndpointType, format!("Unsupported endpoint type {other}"))),
+    };
+    if let Some((code, what)) = wrong {
+        let code = if context.version == 0 { ResponseError::InvalidRequest } else { code };
+        return response.with_error_code(code.code()).with_error_message(Some(text(what)));
     }
     let brokers = shared.endpoint(context).map(|endpoint| {
         DescribeClusterBroker::default()

@@ -1,5 +1,7 @@
 //! DescribeConfigs: all settings of a topic, a broker, or a group, the default ones too.
 
+use std::collections::BTreeSet;
+
 use tidewater_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use tidewater_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -13,7 +15,7 @@ use crate::broker::Shared;
 use crate::dynamic::{Given, Kind, Source, broker_owner};
 use crate::groups::GROUP_SETTINGS;
 use crate::metadata::SettingsOwner;
-use crate::properties::{find_known, known_names};
+use crate::properties::{KNOWN, find_known};
 use crate::topics::is_legal_name;
 
 /// From this version on, kinds of settings are told.
@@ -25,17 +27,21 @@ pub(crate) fn handle(
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let with = (request.include_synonyms, request.include_documentation);
-    let results = request.resources.iter().map(|resource| {
+    let mut seen = BTreeSet::new();
+    let what = |resource: &DescribeConfigsResource| {
+        (resource.resource_type, resource.resource_name.clone(), resource.configuration_keys.clone())
+    };
+    let once = request.resources.iter().filter(|resource| seen.insert(what(resource)));
+    let results = once.map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        match describe(shared, resource) {
+        let wanted = resource.configuration_keys.as_ref().filter(|wanted| !wanted.is_empty());
+        let wanted: Option<BTreeSet<&str>> = wanted.map(|wanted| wanted.iter().map(|name| &**name).collect());
+        let is_wanted = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
+        match describe(shared, resource, &is_wanted) {
             Ok(found) => {
-                let wanted = resource.configuration_keys.as_ref().filter(|wanted| !wanted.is_empty());
-                let is_wanted =
-                    |setting: &Setting| wanted.is_none_or(|wanted| wanted.iter().any(|name| **name == *setting.name));
-                let found = found.into_iter().filter(is_wanted);
-                let results = found.map(|setting| setting.result(context, with));
+                let results = found.into_iter().map(|setting| setting.result(context, with));
                 result.with_configs(results.collect())
             }
             Err((code, message)) => result.with_error_code(code.code()).with_error_message(message.map(text)),
@@ -85,10 +91,11 @@ impl Setting {
     }
 }
 
-/// The settings of a resource, or why there are none: an error, and perhaps words.
+/// Those settings of a resource that are wanted, or why there are none: an error, and perhaps words.
 fn describe(
     shared: &Shared,
     resource: &DescribeConfigsResource,
+    is_wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Setting>, (ResponseError, Option<String>)> {
     let refused = |(code, message): (ResponseError, String)| (code, Some(message));
     let name = &*resource.resource_name;
@@ -98,7 +105,8 @@ fn describe(
                 return Err(refused(explain(name, TopicError::InvalidName)));
             }
             let topic = shared.topic(name).ok_or((ResponseError::UnknownTopicOrPartition, None))?;
-            let settings = shared.settings_of_topic(&topic).map(|(setting, given)| Setting {
+            let settings = shared.settings_of_topic(&topic).filter(|(setting, _)| is_wanted(setting.name));
+            let settings = settings.map(|(setting, given)| Setting {
                 name: setting.name.to_owned(),
                 kind: setting.kind,
                 read_only: false,
@@ -109,7 +117,7 @@ fn describe(
             Ok(settings.collect())
         }
         BROKER_RESOURCE if broker_owner(name).map_err(refused)? == SettingsOwner::Brokers => {
-            let settings = shared.given_to_brokers().into_iter().map(|given| {
+            let settings = shared.given_to_brokers().into_iter().filter(|given| is_wanted(&given.name)).map(|given| {
                 let kind = find_known(&given.name).map_or(Kind::Text, |known| known.kind);
                 Setting {
                     name: given.name.clone(),
@@ -123,7 +131,7 @@ fn describe(
             Ok(settings.collect())
         }
         BROKER_RESOURCE => {
-            let settings = known_names().filter_map(find_known).map(|known| Setting {
+            let settings = KNOWN.iter().filter(|known| is_wanted(known.name)).map(|known| Setting {
                 name: known.name.to_owned(),
                 kind: known.kind,
                 read_only: !known.dynamic,
@@ -137,7 +145,7 @@ fn describe(
             Err(refused((ResponseError::InvalidRequest, "Default group resources are not allowed.".to_owned())))
         }
         GROUP_RESOURCE => {
-            let settings = GROUP_SETTINGS.iter().map(|setting| Setting {
+            let settings = GROUP_SETTINGS.iter().filter(|setting| is_wanted(setting.name)).map(|setting| Setting {
                 name: setting.name.to_owned(),
                 kind: Kind::Int,
                 read_only: false,

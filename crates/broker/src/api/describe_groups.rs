@@ -4,7 +4,7 @@ use tidewater_protocol::messages::describe_groups_response::DescribedGroup;
 use tidewater_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
 
-use super::{GROUP_OPERATIONS, text};
+use super::{GROUP_OPERATIONS, each_once, text};
 use crate::broker::Shared;
 
 /// From this version on, a group that is not there is an error.
@@ -16,7 +16,7 @@ pub(crate) fn handle(
     request: &DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let groups = shared.groups();
-    let described = request.groups.iter().map(|name| {
+    let described = each_once(&request.groups).map(|name| {
         let group = groups.describe(name).unwrap_or_else(|| {
             let absent = DescribedGroup::default().with_group_id(name.clone()).with_group_state(text("Dead"));
             match context.version {

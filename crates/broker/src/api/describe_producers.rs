@@ -4,12 +4,13 @@ use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use tidewater_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
+use super::each_once;
 use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &DescribeProducersRequest) -> DescribeProducersResponse {
     let topics = request.topics.iter().map(|topic| {
         let open = shared.topic(&topic.name);
-        let partitions = topic.partition_indexes.iter().map(|&number| {
+        let partitions = each_once(&topic.partition_indexes).map(|&number| {
             let response = PartitionResponse::default().with_partition_index(number);
             let Some(partition) = open.as_ref().and_then(|open| open.partition(number)) else {
                 return response.with_error_code(ResponseError::UnknownTopicOrPartition.code());

@@ -1,13 +1,15 @@
 //! ListOffsets: the first offset, the end, the record with the largest timestamp, or the first record of at least a time.
 
+use std::collections::BTreeSet;
+
 use tidewater_log::Isolation;
-use tidewater_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use tidewater_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use tidewater_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use tidewater_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
 use tidewater_types::Timestamp;
 
-use super::{check_epoch, error_code, isolation};
+use super::{check_epoch, error_code, isolation, repeated};
 use crate::broker::Shared;
 use crate::topics::SharedPartition;
 
@@ -26,17 +28,27 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &ListOffsetsRequest) -> ListOffsetsResponse {
     let isolation = isolation(request.isolation_level);
     let mut topics = Vec::with_capacity(request.topics.len());
+    let places = |topic: &'_ ListOffsetsTopic| {
+        topic.partitions.iter().map(|wanted| (topic.name.clone(), wanted.partition_index)).collect::<Vec<_>>()
+    };
+    let places: Vec<_> = request.topics.iter().flat_map(places).collect();
+    let repeated = repeated(&places);
+    let mut told = BTreeSet::new();
     for topic in &request.topics {
         let open = shared.topic(&topic.name);
         let partitions = topic
             .partitions
             .iter()
+            .filter(|wanted| told.insert((&topic.name, wanted.partition_index)))
             .map(|wanted| {
                 let response = ListOffsetsPartitionResponse::default()
                     .with_partition_index(wanted.partition_index)
                     .with_timestamp(-1)
                     .with_offset(-1)
                     .with_leader_epoch(-1);
+                if repeated.contains(&(topic.name.clone(), wanted.partition_index)) {
+                    return response.with_error_code(ResponseError::InvalidRequest.code());
+                }
                 if context.version < known_since(wanted.timestamp) {
                     return response.with_error_code(ResponseError::UnsupportedVersion.code());
                 }

@@ -2,6 +2,8 @@
 //! not exist is made, if the settings allow it. As with Apache Kafka, a client is told once that it is not known; one in the process
 //! gets it at once.
 
+use std::collections::BTreeSet;
+
 use tidewater_protocol::messages::metadata_request::MetadataRequestTopic;
 use tidewater_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -32,7 +34,9 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Metada
         Some(topics) if topics.is_empty() && context.version == 0 => all(),
         Some(topics) => {
             let may_make = context.version < 4 || request.allow_auto_topic_creation;
-            topics.iter().map(|wanted| find(shared, context, wanted, may_make)).collect()
+            let mut seen = BTreeSet::new();
+            let once = topics.iter().filter(|wanted| seen.insert((&wanted.name, wanted.topic_id)));
+            once.map(|wanted| find(shared, context, wanted, may_make)).collect()
         }
     };
     if request.include_topic_authorized_operations {

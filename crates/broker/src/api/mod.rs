@@ -47,6 +47,8 @@ pub(crate) mod txn_offset_commit;
 pub(crate) mod update_features;
 pub(crate) mod write_txn_markers;
 
+use std::collections::BTreeSet;
+
 use tidewater_log::{Isolation, LogError, ProducerError};
 use tidewater_protocol::messages::TopicName;
 use tidewater_protocol::{BatchError, ResponseError, StrBytes};
@@ -61,7 +63,7 @@ use crate::metadata::SettingsOwner;
 pub(crate) fn error_code(error: &LogError) -> i16 {
     let error = match error {
         LogError::Batch(BatchError::BadMagic(_)) => ResponseError::UnsupportedForMessageFormat,
-        LogError::Batch(BatchError::BadRecords { .. }) | LogError::KeyRequired => ResponseError::InvalidRecord,
+        LogError::Batch(BatchError::BadRecords { .. }) | LogError::KeysRequired { .. } => ResponseError::InvalidRecord,
         LogError::Batch(_) => ResponseError::CorruptMessage,
         LogError::Producer(ProducerError::Fenced { .. }) => ResponseError::InvalidProducerEpoch,
         LogError::Producer(ProducerError::OutOfOrder { .. }) => ResponseError::OutOfOrderSequenceNumber,
@@ -95,6 +97,37 @@ pub(crate) fn fenced_since(since: i16, version: i16, error: ResponseError) -> i1
         ResponseError::ProducerFenced if version < since => ResponseError::InvalidProducerEpoch.code(),
         other => other.code(),
     }
+}
+
+/// What is there more than once.
+fn repeated<T: Ord + Copy>(all: impl IntoIterator<Item = T>) -> BTreeSet<T> {
+    let mut seen = BTreeSet::new();
+    all.into_iter().filter(|one| !seen.insert(*one)).collect()
+}
+
+/// What is wrong with a request to change settings before any is looked at, in Apache Kafka's words: `names` are those of the settings of a
+/// resource, with whether a value is missing.
+fn fault_of_changes<'a>(
+    is_repeated: bool,
+    names: impl Iterator<Item = (&'a str, bool)> + Clone,
+) -> Option<(ResponseError, String)> {
+    let without_value: Vec<&str> = names.clone().filter_map(|(name, is_missing)| is_missing.then_some(name)).collect();
+    let what = if is_repeated {
+        "Each resource must appear at most once.".to_owned()
+    } else if !repeated(names.map(|(name, _)| name)).is_empty() {
+        "Error due to duplicate config keys".to_owned()
+    } else if !without_value.is_empty() {
+        format!("Null value not supported for : {}", without_value.join(", "))
+    } else {
+        return None;
+    };
+    Some((ResponseError::InvalidRequest, what))
+}
+
+/// Each once, so that what is named often is not told often: a response is not much longer than what there is to tell.
+fn each_once<'a, T: Ord + 'a>(all: impl IntoIterator<Item = &'a T>) -> impl Iterator<Item = &'a T> {
+    let mut seen = BTreeSet::new();
+    all.into_iter().filter(move |one| seen.insert(*one))
 }
 
 /// What is answered at once, for one who may have to wait.

@@ -55,6 +55,12 @@ fn of_group(
     group: &OffsetFetchRequestGroup,
     stable: bool,
 ) -> OffsetFetchResponseGroup {
+    // Before the groups are locked: who holds topics may wait for groups.
+    let known_topics: Vec<Option<String>> = match &group.topics {
+        None => Vec::new(),
+        Some(wanted) => wanted.iter().map(|topic| name_of(shared, context, topic)).collect(),
+    };
+    let topics_now = shared.topics();
     let groups = shared.groups();
     let offsets = groups.offsets();
     let name = group.group_id.to_string();
@@ -74,20 +80,15 @@ fn of_group(
                 });
             }
             for (name, partitions) in all {
-                let id = shared.topic(&name).map(|topic| topic.record.id).unwrap_or_default();
+                let id = topics_now.get(&name).map(|topic| topic.record.id).unwrap_or_default();
                 let topic = OffsetFetchResponseTopics::default().with_name(topic_name(&name)).with_topic_id(id);
                 topics.push(topic.with_partitions(partitions));
             }
         }
         Some(wanted) => {
-            for topic in wanted {
+            for (topic, known) in wanted.iter().zip(known_topics) {
                 let found = OffsetFetchResponseTopics::default();
                 let found = found.with_name(topic.name.clone()).with_topic_id(topic.topic_id);
-                let by_id = context.version >= BY_ID && topic.name.is_empty();
-                let known = match by_id {
-                    true => shared.topic_by_id(topic.topic_id).map(|(name, _)| name),
-                    false => Some(topic.name.to_string()),
-                };
                 let partitions = topic.partition_indexes.iter().map(|&partition| match &known {
                     Some(topic) => {
                         let place = TopicPartition::new(&**topic, partition);
@@ -103,6 +104,14 @@ fn of_group(
         }
     }
     OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone()).with_topics(topics)
+}
+
+/// The name of a topic that may be named by its id.
+fn name_of(shared: &Shared, context: &RequestContext, topic: &OffsetFetchRequestTopics) -> Option<String> {
+    match context.version >= BY_ID && topic.name.is_empty() {
+        true => shared.topic_by_id(topic.topic_id).map(|(name, _)| name),
+        false => Some(topic.name.to_string()),
+    }
 }
 
 fn unstable(partition: i32) -> OffsetFetchResponsePartitions {

@@ -4,27 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
-use tidewater_log::{LogConfig, TimestampType};
-use tidewater_protocol::messages::produce_request::TopicProduceData;
+use tidewater_log::{Appended, LogConfig, LogError, TimestampType};
+use tidewater_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use tidewater_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use tidewater_protocol::messages::{ProduceRequest, ProduceResponse};
 use tidewater_protocol::{
-    Batch, BatchError, CompressionError, NO_PRODUCER_ID, NO_SEQUENCE, RequestContext, ResponseError, UNPACK_LIMIT_BYTES,
+    Batch, BatchError, Compression, CompressionError, NO_PRODUCER_ID, NO_SEQUENCE, RequestContext, ResponseError,
+    UNPACK_LIMIT_BYTES,
 };
 
-use tidewater_types::{Timestamp, TopicPartition};
+use tidewater_types::{Offset, Timestamp, TopicPartition};
 
 use super::{error_code, text};
 use crate::broker::Shared;
 use crate::coordinator::Joining;
 use crate::journal::Producer;
-use crate::topics::OpenTopic;
+use crate::topics::{OpenTopic, is_internal};
 use crate::transactions::Transactions;
-
-/// Why a request's records are refused.
-type Refusal = (ResponseError, String);
 
 /// From this version on, a transaction that has to be aborted is told as such.
 const ABORTABLE: i16 = 11;
@@ -32,15 +30,31 @@ const ABORTABLE: i16 = 11;
 const JOINS: i16 = 12;
 /// From this version on, topics are named by their ids.
 const BY_ID: i16 = 13;
+/// From this version on, records may be packed with zstd.
+const ZSTD: i16 = 7;
+/// What Java's administration calls itself unless it is told otherwise: it alone writes to topics of the broker's own.
+const ADMINISTRATION: &str = "__admin_client";
 
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: ProduceRequest) -> ProduceResponse {
     let mut appended_any = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     let acks_are_known = matches!(request.acks, -1..=1);
     let joined = if acks_are_known { join(shared, context, &request) } else { Joined::default() };
+    let writer = Writer {
+        shared,
+        context,
+        // Who is in this process builds batches with this program's own code.
+        is_remote: context.caller.listener.is_some(),
+        acks_are_known,
+        lacks_transaction: request.transactional_id.is_none() && has_transactional(&request),
+        refused: &joined.refused,
+    };
     for topic in request.topic_data {
-        let by_id = is_by_id(context, &topic);
         let open = find(shared, context, &topic);
+        let unknown = match is_by_id(context, &topic) {
+            true => ResponseError::UnknownTopicId,
+            false => ResponseError::UnknownTopicOrPartition,
+        };
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
             let response = PartitionProduceResponse::default()
@@ -48,64 +62,23 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                 .with_base_offset(-1)
                 .with_log_append_time_ms(-1)
                 .with_log_start_offset(-1);
-            let refused = |code: ResponseError| response.clone().with_error_code(code.code());
-            if !acks_are_known {
-                partitions.push(refused(ResponseError::InvalidRequiredAcks));
-                continue;
-            }
-            let Some(partition) = open.as_ref().and_then(|(_, open)| open.partition(data.index)) else {
-                partitions.push(match by_id && open.is_none() {
-                    true => refused(ResponseError::UnknownTopicId),
-                    false => refused(ResponseError::UnknownTopicOrPartition),
-                });
-                continue;
+            let written = match &open {
+                Some((name, open)) => writer.write(name, open, data),
+                None if acks_are_known => Err(refusal(unknown, "")),
+                None => Err(writer.unknown_acks()),
             };
-            let records = data.records.unwrap_or_default();
-            // Who is in this process builds batches with this program's own code.
-            let is_remote = context.caller.listener.is_some();
-            let checked = is_remote.then(|| check(&records, request.transactional_id.is_some())).transpose();
-            let checked = match checked {
-                Ok(checked) => checked,
-                Err((code, message)) => {
-                    partitions.push(refused(code).with_error_message(Some(text(message))));
-                    continue;
-                }
-            };
-            if let Some((name, _)) = open.as_ref().filter(|_| !joined.refused.is_empty())
-                && let Some(error) = joined.refused.get(&TopicPartition::new(&**name, data.index))
-            {
-                partitions.push(refused(*error).with_error_message(Some(text(error.to_string()))));
-                continue;
-            }
-            let mut log = partition.lock();
-            let now = shared.now();
-            let wrong =
-                checked.as_ref().map(|checked| wrong_timestamps(checked, log.config(), now)).unwrap_or_default();
-            if !wrong.is_empty() {
-                let what = "One or more records have been rejected due to invalid timestamp";
-                let response = refused(ResponseError::InvalidTimestamp).with_error_message(Some(text(what)));
-                partitions.push(response.with_record_errors(wrong));
-                continue;
-            }
-            let appended = match checked {
-                Some(checked) => log.append_checked(checked.batch, now),
-                None => log.append(records, now),
-            };
-            partitions.push(match appended {
-                Ok(appended) => {
-                    log.raise_high_watermark(appended.next);
-                    let log_start = log.log_start().0;
-                    drop(log);
-                    partition.wake();
+            partitions.push(match written {
+                Ok((appended, log_start)) => {
                     appended_any = true;
                     response
                         .with_base_offset(appended.first.0)
                         .with_log_append_time_ms(appended.append_time.map_or(-1, |time| time.0))
-                        .with_log_start_offset(log_start)
+                        .with_log_start_offset(log_start.0)
                 }
-                Err(error) => {
-                    response.with_error_code(error_code(&error)).with_error_message(Some(text(error.to_string())))
-                }
+                Err(refused) => response
+                    .with_error_code(refused.code)
+                    .with_error_message((!refused.message.is_empty()).then(|| text(refused.message)))
+                    .with_record_errors(refused.records),
             });
         }
         let response = TopicProduceResponse::default().with_name(topic.name).with_topic_id(topic.topic_id);
@@ -115,6 +88,109 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
         shared.wake_watchers();
     }
     ProduceResponse::default().with_responses(responses)
+}
+
+/// Why a partition's records are refused.
+struct Refusal {
+    code: i16,
+    message: String,
+    /// Of some of them.
+    records: Vec<BatchIndexAndErrorMessage>,
+}
+
+fn refusal(code: ResponseError, message: impl Into<String>) -> Refusal {
+    Refusal { code: code.code(), message: message.into(), records: Vec::new() }
+}
+
+/// What is known of a request before its partitions are looked at.
+struct Writer<'a> {
+    shared: &'a Shared,
+    context: &'a RequestContext,
+    is_remote: bool,
+    acks_are_known: bool,
+    /// There are records of a transaction, and the request names none.
+    lacks_transaction: bool,
+    /// Partitions that are not in the transaction.
+    refused: &'a BTreeMap<TopicPartition, ResponseError>,
+}
+
+impl Writer<'_> {
+    fn unknown_acks(&self) -> Refusal {
+        refusal(ResponseError::InvalidRequiredAcks, "acks are -1, 0 or 1")
+    }
+
+    /// Writes what a request has for a partition; gives where it is, and where the log starts.
+    fn write(&self, name: &str, open: &OpenTopic, data: PartitionProduceData) -> Result<(Appended, Offset), Refusal> {
+        if !self.acks_are_known {
+            return Err(self.unknown_acks());
+        }
+        let unknown = ResponseError::UnknownTopicOrPartition;
+        let partition = open.partition(data.index).ok_or_else(|| refusal(unknown, ""))?;
+        let records = data.records.unwrap_or_default();
+        let checked = self.checked(name, &records).inspect_err(|refused| {
+            self.shared.complain("produce", |left_out| {
+                let (peer, client) = (self.context.caller.peer, self.context.client_id.as_deref());
+                let (partition, code, message) = (data.index, refused.code, &refused.message);
+                tracing::warn!(?peer, client, topic = name, partition, code, message, left_out, "records were refused");
+            });
+        })?;
+        if !self.refused.is_empty()
+            && let Some(error) = self.refused.get(&TopicPartition::new(name, data.index))
+        {
+            return Err(refusal(*error, error.to_string()));
+        }
+        let now = self.shared.now();
+        let (config, log_start) = {
+            let log = partition.lock();
+            (log.config().clone(), log.log_start())
+        };
+        if let Some(checked) = &checked {
+            check_for(checked, &config, now)?;
+        }
+        let appended = partition.append(|log| match checked {
+            Some(checked) => log.append_checked(checked.batch, now),
+            None => log.append(records, now),
+        });
+        let appended = appended.map_err(|error| Refusal {
+            code: error_code(&error),
+            message: error.to_string(),
+            records: match &error {
+                LogError::KeysRequired { records } => without_key(records),
+                _ => Vec::new(),
+            },
+        })?;
+        Ok((appended, log_start))
+    }
+
+    /// The batch of a client, which is what its header says, and may be written there; nothing of one in the process.
+    fn checked(&self, name: &str, records: &Bytes) -> Result<Option<Checked>, Refusal> {
+        if !self.is_remote {
+            return Ok(None);
+        }
+        if self.lacks_transaction {
+            let what = "records of a transaction came with a request that names none";
+            return Err(refusal(ResponseError::TransactionalIdAuthorizationFailed, what));
+        }
+        if is_internal(name) && self.context.client_id.as_deref() != Some(ADMINISTRATION) {
+            let what = format!("Cannot append to internal topic {name}");
+            return Err(refusal(ResponseError::InvalidTopicException, what));
+        }
+        check(records, self.context.version).map(Some)
+    }
+}
+
+/// Whether a topic takes a batch.
+fn check_for(checked: &Checked, config: &LogConfig, now: Timestamp) -> Result<(), Refusal> {
+    let records = wrong_timestamps(checked, config, now);
+    if !records.is_empty() {
+        let what = "One or more records have been rejected due to invalid timestamp";
+        return Err(Refusal { records, ..refusal(ResponseError::InvalidTimestamp, what) });
+    }
+    if checked.batch.len() as u64 > config.segment_bytes {
+        let what = format!("a batch is larger than segment.bytes = {}", config.segment_bytes);
+        return Err(refusal(ResponseError::RecordListTooLarge, what));
+    }
+    Ok(())
 }
 
 /// Whether a topic is named by its id. A client in the process names topics, though its requests are of the newest version.
@@ -195,6 +271,22 @@ pub(super) fn transaction_error(error: ResponseError, joining: Joining, knows_ab
     }
 }
 
+/// Whether any of its records are said to be of a transaction.
+fn has_transactional(request: &ProduceRequest) -> bool {
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let mut batches = partitions.filter_map(|data| Batch::parse(data.records.as_ref()?).ok());
+    batches.any(|batch| batch.is_transactional())
+}
+
+/// What is told of records without a key, by their places in the batch.
+fn without_key(records: &[i32]) -> Vec<BatchIndexAndErrorMessage> {
+    let error = |&index: &i32| {
+        let message = "Compacted topic cannot accept message without key.";
+        BatchIndexAndErrorMessage::default().with_batch_index(index).with_batch_index_error_message(Some(text(message)))
+    };
+    records.iter().map(error).collect()
+}
+
 /// The records whose timestamps a topic does not take.
 fn wrong_timestamps(checked: &Checked, config: &LogConfig, now: Timestamp) -> Vec<BatchIndexAndErrorMessage> {
     if config.timestamp_type == TimestampType::LogAppendTime {
@@ -232,27 +324,27 @@ struct Checked {
 /// Checks what a client sent: one batch, whole, as its header says; gives the batch. Bytes behind it that are no batch are left
 /// out. The codes are those that Apache Kafka was seen to answer. A header that is wrong about the newest timestamp is put
 /// right, as there, and so are offsets within the batch, which Apache Kafka does only for one that is packed.
-fn check(records: &Bytes, has_transaction: bool) -> Result<Checked, Refusal> {
-    let refuse = |code: ResponseError, what: &str| Err((code, what.to_owned()));
-    let invalid = |what| refuse(ResponseError::InvalidRecord, what);
+fn check(records: &Bytes, version: i16) -> Result<Checked, Refusal> {
+    let invalid = |what: &str| Err(refusal(ResponseError::InvalidRecord, what));
     let batch = match Batch::parse(records) {
         Ok(batch) => batch,
-        Err(error @ BatchError::BadLength(_)) => return Err((ResponseError::CorruptMessage, error.to_string())),
-        Err(error) => return Err((ResponseError::InvalidRecord, error.to_string())),
+        Err(error @ BatchError::BadLength(_)) => return Err(refusal(ResponseError::CorruptMessage, error.to_string())),
+        Err(error) => return Err(refusal(ResponseError::InvalidRecord, error.to_string())),
     };
     let behind = records.slice(batch.len()..);
     if matches!(Batch::parse(&behind), Ok(_) | Err(BatchError::BadMagic(_))) {
         return invalid("a request has one batch for a partition, not several");
     }
-    batch.check_crc().map_err(|error| (ResponseError::CorruptMessage, error.to_string()))?;
+    batch.check_crc().map_err(|error| refusal(ResponseError::CorruptMessage, error.to_string()))?;
     if batch.base_offset().0 != 0 {
         return invalid("the base offset of a new batch is 0");
     }
     if batch.is_control() {
         return invalid("clients write no control batches");
     }
-    if batch.is_transactional() && !has_transaction {
-        return refuse(ResponseError::TransactionalIdAuthorizationFailed, "the request names no transaction");
+    if version < ZSTD && batch.compression().is_ok_and(|codec| codec == Compression::Zstd) {
+        let what = format!("Produce requests with version {version} are not allowed to use ZStandard compression");
+        return Err(refusal(ResponseError::UnsupportedCompressionType, what));
     }
     if batch.producer_id() != NO_PRODUCER_ID && batch.base_sequence() == NO_SEQUENCE {
         return invalid("an idempotent producer's batch has a sequence number");
@@ -277,5 +369,5 @@ fn unreadable(error: BatchError) -> Refusal {
         BatchError::Compression(_) => ResponseError::UnknownServerError,
         _ => ResponseError::InvalidRecord,
     };
-    (code, error.to_string())
+    refusal(code, error.to_string())
 }

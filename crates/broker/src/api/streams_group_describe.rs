@@ -4,12 +4,12 @@ use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::streams_group_describe_response::DescribedGroup;
 use tidewater_protocol::messages::{StreamsGroupDescribeRequest, StreamsGroupDescribeResponse};
 
-use super::{GROUP_OPERATIONS, text};
+use super::{GROUP_OPERATIONS, each_once, text};
 use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &StreamsGroupDescribeRequest) -> StreamsGroupDescribeResponse {
     let groups = shared.groups();
-    let described = request.group_ids.iter().map(|name| {
+    let described = each_once(&request.group_ids).map(|name| {
         let refused = DescribedGroup::default().with_group_id(name.clone());
         if name.is_empty() {
             return refused.with_error_code(ResponseError::InvalidGroupId.code());

@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tidewater_env::random_id;
-use tidewater_protocol::{RequestContext, ResponseError};
+use tidewater_protocol::{RequestContext, ResponseError, UNPACK_LIMIT_BYTES};
 use uuid::Uuid;
 
-use super::{REPLAY_BYTES, TopicJournal};
+use super::TopicJournal;
 use crate::BrokerError;
 use crate::api::explain;
 use crate::broker::Shared;
@@ -92,7 +92,7 @@ impl Shared {
 /// Who asks, as it is shown to administrators.
 pub(crate) fn client_of(context: &RequestContext) -> Client {
     let id = context.client_id.as_ref().map(ToString::to_string).unwrap_or_default();
-    let host = context.caller.host.map(|host| format!("/{host}")).unwrap_or_default();
+    let host = context.caller.peer.map(|peer| format!("/{}", peer.ip())).unwrap_or_default();
     Client { id, host }
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn replay_groups(topic: &OpenTopic, groups: &mut Groups) -> Result<()
                 return Ok(());
             }
             let producer = batch.is_transactional().then(|| batch.producer_id());
-            for record in batch.records(REPLAY_BYTES)?.iter() {
+            for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
                 let record = record?;
                 if let Some(key) = record.key {
                     groups.replay(producer, key, record.value);

@@ -54,14 +54,9 @@ impl Journal for TopicJournal<'_> {
                 transactional: true,
             });
             let batch = builder.finish_as(stamp).map_err(|error| LogError::Batch(error.into()))?;
-            let mut log = partition.lock();
-            let appended = log.append(batch, now)?;
-            log.raise_high_watermark(appended.next);
-            Ok(())
+            partition.append(|log| log.append(batch, now))
         };
-        let result: Result<(), LogError> = append();
-        partition.wake();
-        result.map_err(|error| match error {
+        append().map(drop).map_err(|error: LogError| match error {
             LogError::Producer(_) => ResponseError::InvalidProducerEpoch,
             error => {
                 tracing::error!(owner, partition = number, %error, "records of a coordinator cannot be written");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use tidewater_log::{LogError, TransactionMarker};
-use tidewater_protocol::{Batch, ResponseError};
+use tidewater_protocol::{Batch, ResponseError, UNPACK_LIMIT_BYTES};
 use tidewater_types::TopicPartition;
 
-use super::{REPLAY_BYTES, TopicJournal};
+use super::TopicJournal;
 use crate::BrokerError;
 use crate::api::explain;
 use crate::broker::Shared;
@@ -116,15 +116,7 @@ impl Shared {
         let topic = self.topic(&place.topic).ok_or(ResponseError::UnknownTopicOrPartition)?;
         let partition = topic.partition(place.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
         let groups = (*place.topic == *OFFSETS_TOPIC).then(|| self.groups());
-        let appended = {
-            let mut log = partition.lock();
-            let appended = log.append_marker(marker, self.now());
-            if let Ok(appended) = &appended {
-                log.raise_high_watermark(appended.next);
-            }
-            appended
-        };
-        match appended {
+        match partition.append(|log| log.append_marker(marker, self.now())) {
             Ok(_) => {}
             Err(LogError::Producer(error)) => {
                 tracing::debug!(%place, %error, "the end of a transaction is not written");
@@ -139,7 +131,6 @@ impl Shared {
             let is_there = |group: &str| partition_of(group, topic.record.partitions) == place.partition;
             groups.end_transaction(marker.producer_id, marker.kind, is_there);
         }
-        partition.wake();
         self.wake_watchers();
         Ok(())
     }
@@ -165,7 +156,7 @@ pub(crate) fn replay_transactions(topic: &OpenTopic, transactions: &mut Transact
     for partition in &topic.partitions {
         super::replay(&partition.lock(), |batch: &Batch| {
             if !batch.is_control() {
-                for record in batch.records(REPLAY_BYTES)?.iter() {
+                for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
                     let record = record?;
                     if let Some(key) = record.key {
                         transactions.replay(key, record.value);

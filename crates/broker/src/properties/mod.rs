@@ -14,8 +14,7 @@ use tidewater_types::{nearest_name, property_lines};
 use crate::config::check_topic_settings;
 use crate::dynamic::Settings;
 use crate::{BrokerError, BrokerSettings, Listener, ServerSettings};
-use known::KNOWN;
-pub(crate) use known::Known;
+pub(crate) use known::{KNOWN, Known};
 
 /// Settings of a broker that give the default of a topic's setting, with the factor that makes milliseconds of a time.
 const TOPIC_DEFAULTS: [(&str, &str, i64); 20] = [
@@ -96,6 +95,12 @@ pub(crate) fn topic_defaults<'a>(layers: impl IntoIterator<Item = &'a Settings>)
     defaults
 }
 
+/// What the listeners of controllers begin with in Apache Kafka's own file: one node has no other controllers.
+const CONTROLLER: &str = "CONTROLLER:";
+
+/// Protocols of listeners that are not plain.
+const SECURE: [&str; 3] = ["SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+
 /// What a file of settings says.
 #[derive(Clone, Default)]
 pub struct BrokerConfig {
@@ -136,6 +141,7 @@ impl BrokerConfig {
         }
         check_topic_settings(&topic_defaults([&settings]))?;
         config.broker.groups.check()?;
+        config.check_protocols(settings.get("listener.security.protocol.map"))?;
         if let Some(advertised) = settings.get("advertised.listeners") {
             config.advertise(advertised)?;
         }
@@ -146,7 +152,7 @@ impl BrokerConfig {
     fn set(&mut self, name: &str, value: &str) -> Result<(), BrokerError> {
         match name {
             "listeners" => {
-                let listeners = value.split(',').map(str::trim).filter(|one| !one.starts_with("CONTROLLER:"));
+                let listeners = value.split(',').map(str::trim).filter(|one| !one.starts_with(CONTROLLER));
                 let parsed =
                     listeners.map(|one| one.parse().map_err(|error| BrokerError::setting(name, format!("{error}"))));
                 self.listeners = parsed.collect::<Result<_, _>>()?;
@@ -287,9 +293,26 @@ impl BrokerConfig {
         Ok(())
     }
 
+    /// Refuses listeners that are meant to be secure. A listener's name is its protocol, unless there is a map of them.
+    fn check_protocols(&self, map: Option<&String>) -> Result<(), BrokerError> {
+        let pairs =
+            map.map(String::as_str).unwrap_or_default().split(',').filter_map(|pair| pair.trim().split_once(':'));
+        let protocols: BTreeMap<String, &str> =
+            pairs.map(|(name, protocol)| (name.trim().to_uppercase(), protocol.trim())).collect();
+        for listener in &self.listeners {
+            let protocol = protocols.get(&listener.name).copied().unwrap_or(&listener.name);
+            if SECURE.contains(&protocol) {
+                let what = format!("{listener} is {protocol}, and connections are plain so far; use PLAINTEXT");
+                return Err(BrokerError::setting("listeners", what));
+            }
+        }
+        Ok(())
+    }
+
     fn advertise(&mut self, value: &str) -> Result<(), BrokerError> {
         const NAME: &str = "advertised.listeners";
-        for advertised in value.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+        let given = value.split(',').map(str::trim).filter(|one| !one.is_empty() && !one.starts_with(CONTROLLER));
+        for advertised in given {
             let advertised: Listener =
                 advertised.parse().map_err(|error| BrokerError::setting(NAME, format!("{error}")))?;
             let Some(listener) = self.listeners.iter_mut().find(|listener| listener.name == advertised.name) else {
@@ -391,6 +414,54 @@ mod tests {
         assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "5000", "the finer unit counts");
         assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
         assert!(config.warnings[2].contains("process.roles"), "{:?}", config.warnings);
+    }
+
+    /// All settings of the file that Apache Kafka 4.3 comes with.
+    const SHIPPED: &str = "
+        process.roles=broker,controller
+        node.id=1
+        controller.quorum.bootstrap.servers=localhost:9093
+        listeners=PLAINTEXT://:9092,CONTROLLER://:9093
+        inter.broker.listener.name=PLAINTEXT
+        advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093
+        controller.listener.names=CONTROLLER
+        listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+        num.network.threads=3
+        num.io.threads=8
+        socket.send.buffer.bytes=102400
+        socket.receive.buffer.bytes=102400
+        socket.request.max.bytes=104857600
+        log.dirs=/tmp/kraft-combined-logs
+        num.partitions=1
+        num.recovery.threads.per.data.dir=1
+        offsets.topic.replication.factor=1
+        share.coordinator.state.topic.replication.factor=1
+        share.coordinator.state.topic.min.isr=1
+        transaction.state.log.replication.factor=1
+        transaction.state.log.min.isr=1
+        log.retention.hours=168
+        log.segment.bytes=1073741824
+        log.retention.check.interval.ms=300000
+    ";
+
+    #[test]
+    fn the_file_that_kafka_comes_with_is_taken_as_it_is() {
+        let config = read("server.properties", SHIPPED).unwrap();
+        let [listener] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
+        assert_eq!(
+            (listener.name.as_str(), &listener.advertised),
+            ("PLAINTEXT", &Some(("localhost".to_owned(), 9092)))
+        );
+    }
+
+    #[test]
+    fn listeners_that_are_meant_to_be_secure_are_refused() {
+        let error = |text| read("server.properties", text).err().unwrap();
+        assert!(error("listeners=SASL_SSL://:9092").contains("SASL_SSL, and connections are plain so far"));
+        let mapped = "listeners=OUTSIDE://:9092\nlistener.security.protocol.map=OUTSIDE:SSL";
+        assert!(error(mapped).contains("OUTSIDE://:9092 is SSL"));
+        let plain = "listeners=SSL://:9092\nlistener.security.protocol.map=SSL:PLAINTEXT";
+        assert!(read("server.properties", plain).is_ok());
     }
 
     #[test]

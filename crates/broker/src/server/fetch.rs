@@ -9,6 +9,7 @@ use tidewater_protocol::messages::{FetchRequest, TopicName};
 use tidewater_protocol::{RequestContext, StrBytes};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::State;
 use super::sessions::refused;
@@ -39,17 +40,29 @@ impl Drop for Watch {
     }
 }
 
-/// What matters of a fetch, without what it came in.
+/// What matters of a fetch, without what it came in. A partition that is named several times is wanted as it is named last, in its first
+/// place.
 pub(super) fn detached(request: &FetchRequest) -> FetchRequest {
     let name = |name: &TopicName| TopicName(StrBytes::from_string(name.to_string()));
-    let topic = |topic: &FetchTopic| {
-        let partitions =
-            topic.partitions.iter().map(|wanted| wanted.clone().with_unknown_tagged_fields(BTreeMap::new()));
-        FetchTopic::default()
+    let mut topics: Vec<FetchTopic> = Vec::with_capacity(request.topics.len());
+    let mut places: BTreeMap<(&TopicName, Uuid, i32), (usize, usize)> = BTreeMap::new();
+    for topic in &request.topics {
+        let mut new = FetchTopic::default()
             .with_topic(name(&topic.topic))
             .with_topic_id(topic.topic_id)
-            .with_partitions(partitions.collect())
-    };
+            .with_partitions(Vec::new());
+        for wanted in &topic.partitions {
+            let place = (topics.len(), new.partitions.len());
+            let (of, at) = *places.entry((&topic.topic, topic.topic_id, wanted.partition)).or_insert(place);
+            let wanted = wanted.clone().with_unknown_tagged_fields(BTreeMap::new());
+            let partitions = topics.get_mut(of).map_or(&mut new.partitions, |topic| &mut topic.partitions);
+            match partitions.get_mut(at) {
+                Some(before) => *before = wanted,
+                None => partitions.push(wanted),
+            }
+        }
+        topics.push(new);
+    }
     let forgotten = |topic: &ForgottenTopic| {
         ForgottenTopic::default()
             .with_topic(name(&topic.topic))
@@ -63,7 +76,7 @@ pub(super) fn detached(request: &FetchRequest) -> FetchRequest {
         .with_isolation_level(request.isolation_level)
         .with_session_id(request.session_id)
         .with_session_epoch(request.session_epoch)
-        .with_topics(request.topics.iter().map(topic).collect())
+        .with_topics(topics)
         .with_forgotten_topics_data(request.forgotten_topics_data.iter().map(forgotten).collect())
 }
 
@@ -94,7 +107,8 @@ async fn wait(
     request: &FetchRequest,
     stopped: &mut watch::Receiver<bool>,
 ) -> Found {
-    let least = usize::try_from(request.min_bytes).unwrap_or(0);
+    // More than it may have is not waited for.
+    let least = usize::try_from(request.min_bytes.min(request.max_bytes)).unwrap_or(0);
     let is_enough = |found: &Found| found.has_error || found.bytes >= least;
     let found = find(shared, context, request);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_LIMIT);
@@ -117,5 +131,31 @@ async fn wait(
             }
             _ = stopped.wait_for(|stop| *stop) => return found,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewater_protocol::messages::fetch_request::FetchPartition;
+
+    use super::*;
+
+    #[test]
+    fn a_partition_that_is_named_twice_is_wanted_once() {
+        let topic = |name: &'static str, partitions: &[(i32, i64)]| {
+            let partition = |&(number, offset): &(i32, i64)| {
+                FetchPartition::default().with_partition(number).with_fetch_offset(offset)
+            };
+            FetchTopic::default()
+                .with_topic(TopicName(StrBytes::from_static_str(name)))
+                .with_partitions(partitions.iter().map(partition).collect())
+        };
+        let request = FetchRequest::default().with_topics(vec![
+            topic("a", &[(0, 1), (1, 2), (0, 3)]),
+            topic("b", &[(0, 4)]),
+            topic("a", &[(1, 5), (2, 6)]),
+        ]);
+        let expected = [topic("a", &[(0, 3), (1, 5)]), topic("b", &[(0, 4)]), topic("a", &[(2, 6)])];
+        assert_eq!(detached(&request).topics, expected);
     }
 }

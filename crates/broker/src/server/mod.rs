@@ -64,7 +64,8 @@ impl State {
     }
 }
 
-/// A broker that listens. It ends when it is stopped, not when it is dropped.
+/// A broker that listens, until this is stopped; who drops it closes all connections at once.
+#[must_use = "dropping it closes all connections"]
 pub struct Server {
     addresses: BTreeMap<String, SocketAddr>,
     stop: watch::Sender<bool>,
@@ -75,10 +76,14 @@ impl Server {
     /// Binds the listeners and serves those who connect. A port of 0 is one that is free; see [`Server::addresses`].
     ///
     /// # Errors
-    /// When an address cannot be bound.
+    /// When an address cannot be bound, or two listeners have one name.
     pub async fn start(broker: &Broker, listeners: &[Listener], settings: ServerSettings) -> Result<Self, BrokerError> {
         let mut bound = Vec::new();
-        for listener in listeners {
+        for (at, listener) in listeners.iter().enumerate() {
+            if listeners[..at].iter().any(|other| other.name == listener.name) {
+                let what = format!("two are called {}; each has a name of its own: NAME://HOST:PORT", listener.name);
+                return Err(BrokerError::setting("listeners", what));
+            }
             let address = listener.address();
             let socket = TcpListener::bind(&address)
                 .await
@@ -132,16 +137,26 @@ async fn accept(state: Arc<State>, name: Arc<str>, socket: TcpListener, mut stop
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(listener = &*name, %error, "a connection could not be taken");
+                state.shared.complain("accept", |left_out| {
+                    tracing::warn!(listener = &*name, %error, left_out, "a connection could not be taken");
+                });
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let Ok(permit) = state.connections.clone().try_acquire_owned() else {
-            tracing::warn!(listener = &*name, %peer, "closed: there are max.connections already");
+            state.shared.complain("max.connections", |left_out| {
+                tracing::warn!(listener = &*name, %peer, left_out, "closed: there are max.connections already");
+            });
             continue;
         };
-        let caller = Caller { principal: Principal::anonymous(), listener: Some(name.clone()), host: Some(peer.ip()) };
+        let reached = stream.local_addr().ok().map(|local| local.ip().to_canonical());
+        let caller = Caller {
+            principal: Principal::anonymous(),
+            listener: Some(name.clone()),
+            peer: Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+            reached,
+        };
         let (state, stopped) = (state.clone(), stopped.clone());
         connections.spawn(async move {
             serve(&state, stream, caller, stopped).await;
@@ -153,9 +168,11 @@ async fn accept(state: Arc<State>, name: Arc<str>, socket: TcpListener, mut stop
 }
 
 async fn serve(state: &State, stream: TcpStream, caller: Caller, stopped: watch::Receiver<bool>) {
-    let peer = caller.host;
+    let peer = caller.peer;
     if let Err(error) = connection::serve(state, stream, caller, stopped).await {
-        state.shared.complain(|| tracing::warn!(?peer, %error, "a connection was closed"));
+        state.shared.complain("closed", |left_out| {
+            tracing::warn!(?peer, %error, left_out, "a connection was closed");
+        });
     }
 }
 
@@ -163,7 +180,7 @@ impl Listener {
     fn endpoint(&self, local: SocketAddr) -> Endpoint {
         match &self.advertised {
             Some((host, port)) => Endpoint { host: host.clone(), port: *port },
-            None if local.ip().is_unspecified() => Endpoint { host: "localhost".to_owned(), port: local.port() },
+            None if local.ip().is_unspecified() => Endpoint { host: String::new(), port: local.port() },
             None => Endpoint { host: self.host.clone(), port: local.port() },
         }
     }

@@ -55,6 +55,30 @@ pub(crate) fn fault(key: i16, version: i16, body: &[u8]) -> Option<&'static str>
     walk.structure(shape.fields).err()
 }
 
+/// What is wrong with a request's header, which every request begins with.
+pub(crate) fn header_fault(header_version: i16, frame: &[u8]) -> Option<&'static str> {
+    let mut walk = Walk { rest: frame, version: header_version, flexible: false, elements: 0 };
+    let walked = walk.skip(KEY_VERSION_CORRELATION_BYTES).and_then(|()| {
+        if header_version >= HEADER_WITH_CLIENT {
+            match walk.length::<2>()? {
+                Some(length) if length > CLIENT_ID_LIMIT_BYTES => return Err("its client id is longer than is taken"),
+                length => walk.skip(length.unwrap_or(0))?,
+            }
+        }
+        walk.flexible = header_version >= HEADER_WITH_TAGS;
+        walk.structure(&[])
+    });
+    walked.err()
+}
+
+/// What each header has before the client's id.
+const KEY_VERSION_CORRELATION_BYTES: usize = 8;
+const HEADER_WITH_CLIENT: i16 = 1;
+/// From this version on, a header ends in tagged fields.
+const HEADER_WITH_TAGS: i16 = 2;
+/// The longest id of a client: with a number behind it, as members have it, it is still a text.
+const CLIENT_ID_LIMIT_BYTES: usize = TEXT_LIMIT_BYTES - 64;
+
 /// The longest text, as in Apache Kafka, also where its length could be larger: records of coordinators have a length of two bytes for it.
 const TEXT_LIMIT_BYTES: usize = i16::MAX as usize;
 
@@ -138,7 +162,12 @@ impl Walk<'_> {
         if !flexible {
             return Ok(());
         }
-        for _ in 0..self.varint()? {
+        let tags = self.varint()?;
+        self.elements = self.elements.saturating_add(tags as usize);
+        if self.elements > ELEMENTS_LIMIT {
+            return Err("its fields have more tags than are taken");
+        }
+        for _ in 0..tags {
             let (tag, size) = (self.varint()?, self.varint()? as usize);
             let inside = self.rest.get(..size).ok_or(CUT)?;
             let known = fields.iter().find(|field| field.tag.is_some_and(|(known, _)| known == tag));
@@ -182,6 +211,21 @@ mod tests {
                 assert!(fault(3, version, &body[..cut]).is_some(), "version {version}, {cut} bytes");
             }
         }
+    }
+
+    #[test]
+    fn a_header_is_checked_before_it_is_read() {
+        let header = |version: i16, client: usize, tags: &[u8]| {
+            let client = [&(client as i16).to_be_bytes()[..], &vec![b'c'; client]].concat();
+            header_fault(version, &[&[0; 8][..], &client, tags].concat())
+        };
+        assert_eq!((header(1, 7, &[]), header(2, 7, &[0]), header(2, 7, &[1, 9, 2, 0, 0])), (None, None, None));
+        assert_eq!(header(1, 32_700, &[]), None);
+        assert_eq!(header(1, 32_704, &[]), Some("its client id is longer than is taken"));
+        assert_eq!(header(2, 7, &[0xff, 0xff, 0xff, 0x7f]), Some("its fields have more tags than are taken"));
+        assert_eq!(header(2, 7, &[]), Some(CUT));
+        let tags = [&[0x80, 0x80, 0x80, 1][..], &[0; 100]].concat();
+        assert_eq!(fault(3, 9, &[&[0, 0, 0, 0][..], &tags].concat()), Some("its fields have more tags than are taken"));
     }
 
     #[test]
