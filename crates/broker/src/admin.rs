@@ -24,6 +24,8 @@ pub(crate) enum TopicError {
     Exists,
     Unknown,
     InvalidName,
+    /// It is the broker's to make.
+    Internal,
     InvalidPartitions(String),
     TooManyPartitions,
     InvalidAssignment(String),
@@ -60,8 +62,11 @@ impl Shared {
         configs: BTreeMap<String, String>,
         validate_only: bool,
     ) -> Result<Arc<OpenTopic>, TopicError> {
-        if !is_legal_name(name) || name == METADATA_TOPIC || is_internal(name) {
+        if !is_legal_name(name) {
             return Err(TopicError::InvalidName);
+        }
+        if name == METADATA_TOPIC || is_internal(name) {
+            return Err(if self.topic(name).is_some() { TopicError::Exists } else { TopicError::Internal });
         }
         self.make_topic(name, partitions, configs, validate_only)
     }

@@ -7,14 +7,24 @@ use std::thread::JoinHandle;
 use tidewater_env::spawn;
 use tidewater_log::{Compactor, LogError};
 use tidewater_types::{Offset, Timestamp, TopicPartition};
+use uuid::Uuid;
 
 use crate::BrokerError;
 use crate::broker::Shared;
-use crate::folder::CLEANER_POINTS;
+use crate::folder::{CLEANER_POINTS, RECOVERY_POINTS};
+use crate::properties::find_known;
 use crate::topics::SharedPartition;
 
-/// `producer.id.expiration.ms`: a producer that has written nothing for so long is forgotten.
-const PRODUCER_EXPIRATION_MS: i64 = 24 * 3600 * 1000;
+/// A producer that has written nothing for so long is forgotten.
+const PRODUCER_EXPIRATION: &str = "producer.id.expiration.ms";
+
+/// What is done to each partition, and when it is.
+struct Round {
+    now: Timestamp,
+    /// Whether it is time for retention.
+    retains: bool,
+    producer_expiration_ms: i64,
+}
 
 /// Starts the thread, if the settings want one.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, BrokerError> {
@@ -45,23 +55,46 @@ fn maintain(
     partition: &SharedPartition,
     compactor: &mut Compactor,
     clean_to: Offset,
-    (now, retains): (Timestamp, bool),
+    round: &Round,
     stops: &dyn Fn() -> bool,
 ) -> Result<Option<Offset>, LogError> {
     let plan = {
         let mut log = partition.lock();
-        if retains {
-            log.expire_producers(Timestamp(now.0.saturating_sub(PRODUCER_EXPIRATION_MS)));
-            log.expire(now)?;
+        if round.retains {
+            log.expire_producers(Timestamp(round.now.0.saturating_sub(round.producer_expiration_ms)));
+            log.expire(round.now)?;
         }
-        log.plan_compaction(clean_to, now)
+        log.plan_compaction(clean_to, round.now)
     };
     let Some(plan) = plan else { return Ok(None) };
     // The log is not locked while its closed segments are read and written anew.
-    let result = compactor.run(&plan, stops)?;
-    let clean_to = result.clean_to;
-    partition.lock().finish_compaction(result)?;
-    Ok(Some(clean_to))
+    let result = compactor.run(&plan, stops, &mut |compacted| partition.lock().finish_compaction(compacted))?;
+    Ok(Some(result.clean_to))
+}
+
+/// Notes how far a partition is, in one of the checkpoint files. A topic that was deleted meanwhile has no marks, and one made anew not these.
+fn note(
+    shared: &Shared,
+    file: &str,
+    topic: &str,
+    id: Uuid,
+    (place, offset): (TopicPartition, Offset),
+) -> Result<(), BrokerError> {
+    let topics = shared.topics();
+    if topics.get(topic).is_some_and(|now| now.record.id == id) {
+        shared.folder.change_points(file, |points| {
+            points.insert(place, offset);
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes closed segments durable; gives the offset up to which the log is, if that is news.
+fn sync_closed(partition: &SharedPartition) -> Result<Option<Offset>, LogError> {
+    let Some(work) = partition.lock().begin_sync_of_closed()? else { return Ok(None) };
+    // Nobody waits for it.
+    work.run().inspect_err(|error| partition.lock().stop(error))?;
+    Ok(Some(work.end))
 }
 
 /// One round over all partitions.
@@ -69,6 +102,12 @@ pub(crate) fn run_once(shared: &Shared, retains: bool) -> Result<(), BrokerError
     let points = shared.folder.read_points(CLEANER_POINTS);
     let mut compactor = Compactor::new(shared.settings.compaction_memory_bytes);
     let stops = || shared.stopping.load(Ordering::SeqCst);
+    let expiration = find_known(PRODUCER_EXPIRATION).and_then(|known| shared.given_to_broker(known).into_iter().next());
+    let round = Round {
+        now: shared.now(),
+        retains,
+        producer_expiration_ms: expiration.and_then(|given| given.value.trim().parse().ok()).unwrap_or(i64::MAX),
+    };
     let topics: Vec<_> = shared.topics().iter().map(|(name, topic)| (name.clone(), topic.clone())).collect();
     for (name, topic) in topics {
         for (number, partition) in topic.partitions.iter().enumerate() {
@@ -76,18 +115,16 @@ pub(crate) fn run_once(shared: &Shared, retains: bool) -> Result<(), BrokerError
                 return Ok(());
             }
             let place = TopicPartition::new(name.as_str(), number as i32);
-            let clean_to = points.get(&place).copied().unwrap_or_default();
-            match maintain(partition, &mut compactor, clean_to, (shared.now(), retains), &stops) {
+            match sync_closed(partition) {
                 Ok(None) => {}
-                Ok(Some(clean_to)) => {
-                    // A topic that was deleted meanwhile has no marks, and one made anew not these.
-                    let topics = shared.topics();
-                    if topics.get(&name).is_some_and(|now| now.record.id == topic.record.id) {
-                        shared.folder.change_points(CLEANER_POINTS, |points| {
-                            points.insert(place, clean_to);
-                        })?;
-                    }
-                }
+                Ok(Some(end)) => note(shared, RECOVERY_POINTS, &name, topic.record.id, (place.clone(), end))?,
+                Err(LogError::Stopped { .. }) => continue,
+                Err(error) => tracing::error!(%place, %error, "a closed segment cannot be made durable"),
+            }
+            let clean_to = points.get(&place).copied().unwrap_or_default();
+            match maintain(partition, &mut compactor, clean_to, &round, &stops) {
+                Ok(None) => {}
+                Ok(Some(clean_to)) => note(shared, CLEANER_POINTS, &name, topic.record.id, (place, clean_to))?,
                 Err(LogError::Interrupted) => return Ok(()),
                 // The others go on.
                 Err(error) => tracing::error!(%place, %error, "retention or compaction failed; it is tried again"),

@@ -206,7 +206,7 @@ impl MetadataLog {
         let batch = builder.finish().map_err(|error| tidewater_log::LogError::Batch(error.into()))?;
         let appended = self.log.append(batch, now)?;
         if appended.sync_is_due
-            && let Err(error) = self.log.begin_sync().run()
+            && let Err(error) = self.log.begin_sync().and_then(|work| work.run())
         {
             self.log.stop(&error);
             return Err(error.into());

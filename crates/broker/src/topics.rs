@@ -59,7 +59,8 @@ impl SharedPartition {
         if *durable >= next {
             return Ok(());
         }
-        let work = self.lock().begin_sync();
+        // Whoever came before may have failed, and then nothing is known of what is durable.
+        let work = self.lock().begin_sync()?;
         if let Err(error) = work.run() {
             self.lock().stop(&error);
             return Err(error);
@@ -229,6 +230,16 @@ mod tests {
         }
         partition.append(|log| log.append(batch(), Timestamp(1))).unwrap();
         assert_eq!((disk.syncs() - before, partition.lock().high_watermark()), (2, Offset(4)));
+    }
+
+    #[test]
+    fn who_waits_for_a_sync_that_fails_is_not_told_that_it_did_not() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Disk::new());
+        let partition = partition(&disk, folder.path());
+        let appended = partition.lock().append(batch(), Timestamp(1)).unwrap();
+        // As the one before does, when the disk refuses.
+        partition.lock().stop(&LogError::Interrupted);
+        assert!(matches!(partition.make_durable(appended.next), Err(LogError::Stopped { .. })));
     }
 
     #[test]

@@ -346,6 +346,28 @@ async fn batches_that_lie_are_refused_with_kafkas_code() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_and_goes_away_takes_no_place() {
+    let settings = ServerSettings { max_connections: 2, ..ServerSettings::default() };
+    let running = Running::start_with(settings).await;
+    let mut first = running.connect().await;
+    let topic = first.topic("news").await;
+    for _ in 0..3 {
+        let mut waiting = running.connect().await;
+        let request = fetch(12, &topic, 0).with_max_wait_ms(i32::MAX).with_min_bytes(1 << 20);
+        waiting.send(ApiKey::Fetch, 12, &request).await;
+    }
+    // There is a place again, sooner or later.
+    loop {
+        let mut next = running.connect().await;
+        next.send(ApiKey::Metadata, 12, &MetadataRequest::default()).await;
+        if next.read().await.is_some() {
+            break;
+        }
+    }
+    running.stop().await;
+}
+
 /// What is asked of groups, of topics, and of both together takes locks in one order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn offsets_are_told_while_topics_come_and_go() {

@@ -7,6 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use tidewater_types::Timestamp;
 
 /// The file system as a program sees it.
 #[derive(Clone, Debug, Default)]
@@ -230,6 +233,12 @@ impl DiskFile {
     /// Cuts the file, or lengthens it with zeros.
     pub fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
+    }
+
+    /// When it was written to last.
+    pub fn modified(&self) -> io::Result<Timestamp> {
+        let since = self.file.metadata()?.modified()?.duration_since(UNIX_EPOCH);
+        Ok(Timestamp::from(since.map_err(io::Error::other)?))
     }
 
     /// Asks the file system for room from `position` on, so that it need not look for some at every write. The file's length stays,

@@ -7,6 +7,7 @@
 //! `.txnindex`, where there are aborted transactions: version 0 (2), the producer's id (8), the offset of the transaction's first
 //! record (8), that of its marker (8), and the last stable offset when it was written (8).
 
+use std::io;
 use std::path::PathBuf;
 
 use tidewater_env::{Disk, DiskFile};
@@ -159,6 +160,12 @@ impl<E: Entry> Index<E> {
         self.file = None;
     }
 
+    /// Notes that the file has been given another name. It is not open.
+    pub fn move_to(&mut self, path: PathBuf) {
+        self.file = None;
+        self.path = path;
+    }
+
     pub fn entries(&self) -> &[E] {
         &self.entries
     }
@@ -204,8 +211,11 @@ impl<E: Entry> Index<E> {
     pub fn sync(&self) -> Result<(), LogError> {
         match &self.file {
             Some(file) => file.sync(),
-            None if !self.disk.exists(&self.path) => Ok(()),
-            None => self.disk.open_to_read(&self.path).and_then(|file| file.sync()),
+            None => match self.disk.open_to_read(&self.path) {
+                // It has no entries, or has been removed with its segment.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                file => file.and_then(|file| file.sync()),
+            },
         }
         .map_err(LogError::io("sync", &self.path))
     }

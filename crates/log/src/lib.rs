@@ -16,7 +16,7 @@ mod recovery;
 mod retention;
 mod segment;
 
-pub use compact::{CompactionPlan, CompactionResult, Compactor, TOMBSTONE_MAP_ENTRY_BYTES};
+pub use compact::{CompactedSegment, CompactionPlan, CompactionResult, Compactor, TOMBSTONE_MAP_ENTRY_BYTES};
 pub use config::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 pub use error::LogError;
 pub use index::AbortedTransaction;

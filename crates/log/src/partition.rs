@@ -63,7 +63,9 @@ pub struct Appended {
 /// What is made durable without the log, so that others append meanwhile; see [`PartitionLog::begin_sync`].
 #[derive(Debug)]
 pub struct SyncWork {
-    logs: Vec<(Arc<DiskFile>, PathBuf)>,
+    closed: Vec<Arc<Segment>>,
+    /// The records of the active segment.
+    active: Option<(Arc<DiskFile>, PathBuf)>,
     /// The log's folder, if there are new files in it.
     folder: Option<(Disk, PathBuf)>,
     /// Everything before is durable when it is done.
@@ -76,7 +78,8 @@ impl SyncWork {
     /// # Errors
     /// When the disk refuses. What is durable then is not known, so the log has to be stopped: [`PartitionLog::stop`].
     pub fn run(&self) -> Result<(), LogError> {
-        for (log, path) in &self.logs {
+        self.closed.iter().try_for_each(|segment| segment.sync())?;
+        if let Some((log, path)) = &self.active {
             log.sync().map_err(LogError::io("sync", path))?;
         }
         let Some((disk, folder)) = &self.folder else { return Ok(()) };
@@ -292,9 +295,8 @@ pub struct PartitionLog {
     /// Whether there is a snapshot of the producers.
     has_snapshot: bool,
     records_since_sync: u64,
-    /// How many of the last closed segments were not synced, and of how many not even the records.
+    /// How many of the last closed segments were not synced.
     unsynced: usize,
-    unsynced_logs: usize,
     /// Whether it is durable which files there are.
     folder_is_synced: bool,
     stopped: Option<String>,
@@ -336,7 +338,6 @@ impl PartitionLog {
             has_snapshot,
             records_since_sync: 0,
             unsynced: 0,
-            unsynced_logs: 0,
             folder_is_synced: false,
             stopped: None,
             retired: false,
@@ -563,7 +564,6 @@ impl PartitionLog {
         closed.release();
         self.closed.push(Arc::new(closed));
         self.unsynced += 1;
-        self.unsynced_logs += 1;
         self.folder_is_synced = false;
         self.write_snapshot()
     }
@@ -743,14 +743,31 @@ impl PartitionLog {
 
     /// Takes what was appended and is not durable yet, to be made so: the records, from which the indexes can be made anew, and the
     /// names of their files. Several appends have one sync.
-    pub fn begin_sync(&mut self) -> SyncWork {
+    ///
+    /// # Errors
+    /// When the log was stopped: what it has may be lost.
+    pub fn begin_sync(&mut self) -> Result<SyncWork, LogError> {
+        self.check_in_service()?;
         self.records_since_sync = 0;
-        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced_logs));
-        let of = |segment: &Segment| (segment.log.clone(), segment.files.log());
-        let closed = self.closed[first..].iter().map(|segment| of(segment));
+        Ok(self.sync_work())
+    }
+
+    /// The same of closed segments alone, their indexes too: what is before [`SyncWork::end`] need not be looked at after a crash. `None`
+    /// if all are durable.
+    ///
+    /// # Errors
+    /// As [`PartitionLog::begin_sync`].
+    pub fn begin_sync_of_closed(&mut self) -> Result<Option<SyncWork>, LogError> {
+        self.check_in_service()?;
+        Ok((self.unsynced > 0).then(|| SyncWork { active: None, end: self.active.base, ..self.sync_work() }))
+    }
+
+    fn sync_work(&mut self) -> SyncWork {
+        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced));
         let is_new = !std::mem::replace(&mut self.folder_is_synced, true);
         SyncWork {
-            logs: closed.chain([of(&self.active)]).collect(),
+            closed: self.closed[first..].to_vec(),
+            active: Some((self.active.log.clone(), self.active.files.log())),
             folder: is_new.then(|| (self.disk.clone(), self.folder.clone())),
             end: self.log_end(),
         }
@@ -763,11 +780,7 @@ impl PartitionLog {
 
     /// Makes everything durable, the indexes too.
     fn sync(&mut self) -> Result<(), LogError> {
-        self.begin_sync().run()?;
-        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced));
-        for segment in &self.closed[first..] {
-            segment.sync()?;
-        }
+        self.sync_work().run()?;
         self.active.flush_indexes()?;
         self.active.sync()
     }

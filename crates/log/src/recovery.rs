@@ -48,6 +48,8 @@ pub(crate) fn open_segments(
         let (mut segment, cut) = Segment::recover(disk, files, interval)?;
         recovered.scanned_bytes += segment.size;
         let Some((bytes, source)) = cut else {
+            // The room behind its end that a killed process had asked for.
+            segment.cut()?;
             segments.push(segment);
             continue;
         };
@@ -115,6 +117,10 @@ fn finish_swap(disk: &Disk, folder: &Path, swap: &Path, target: &str) -> Result<
             {
                 SegmentFiles::new(folder, other).remove(disk)?;
             }
+        }
+        // Those there may be are of the old file.
+        for index in &SegmentFiles::new(folder, base).all()[..2] {
+            disk.remove_file(index).map_err(LogError::io("remove", index))?;
         }
     }
     disk.rename(swap, &target).map_err(LogError::io("rename", swap))

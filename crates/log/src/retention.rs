@@ -24,14 +24,16 @@ impl PartitionLog {
             retention.is_some_and(|retention| now.0.saturating_sub(newest.0) > Timestamp::from(retention).0)
         };
         let retention = self.config.retention;
-        if self.active.size > 0 && too_old(self.active.max_timestamp, retention) {
+        // Nothing at all is to be kept.
+        let keeps_nothing = self.config.retention_bytes == Some(0);
+        if self.active.size > 0 && (keeps_nothing || too_old(self.active.newest(), retention)) {
             self.roll()?;
         }
         let mut surplus = self.config.retention_bytes.map_or(0, |limit| self.size().saturating_sub(limit));
         let mut removed = 0;
         while let Some(oldest) = self.closed.first() {
             // Readers see what lies below the high watermark; nothing above it is dropped.
-            let by_age = too_old(oldest.max_timestamp, retention);
+            let by_age = too_old(oldest.newest(), retention);
             let by_size = oldest.size <= surplus && surplus > 0;
             if !(by_age || by_size) || oldest.next_offset > self.high_watermark() {
                 break;

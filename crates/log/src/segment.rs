@@ -360,12 +360,30 @@ impl Segment {
         self.aborted.release();
     }
 
+    /// The same segment, whose files have been given other names.
+    pub fn renamed(mut self, files: SegmentFiles) -> Self {
+        let [offsets, times, aborted, _] = files.all();
+        self.offsets.move_to(offsets);
+        self.times.move_to(times);
+        self.aborted.move_to(aborted);
+        self.files = files;
+        self
+    }
+
     /// Makes the segment durable.
     pub fn sync(&self) -> Result<(), LogError> {
         self.log.sync().map_err(LogError::io("sync", self.files.log()))?;
         self.offsets.sync()?;
         self.times.sync()?;
         self.aborted.sync()
+    }
+
+    /// When its newest record is of: of records without timestamps, when the file was written to last.
+    pub fn newest(&self) -> Timestamp {
+        match self.max_timestamp {
+            Timestamp(..0) => self.log.modified().unwrap_or(Timestamp(i64::MAX)),
+            known => known,
+        }
     }
 
     /// Where to start reading for `offset`: at or before its batch.

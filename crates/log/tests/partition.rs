@@ -372,10 +372,13 @@ fn compact(log: &mut PartitionLog, clean_to: Offset, now: Timestamp) -> Offset {
     let plan = log.plan_compaction(clean_to, now).unwrap();
     let asked = std::cell::Cell::new(0);
     let in_the_middle = || asked.replace(asked.get() + 1) == 1;
-    assert!(matches!(Compactor::new(1 << 20).run(&plan, &in_the_middle), Err(LogError::Interrupted)));
-    let result = Compactor::new(1 << 20).run(&plan, &|| false).unwrap();
+    assert!(matches!(
+        Compactor::new(1 << 20).run(&plan, &in_the_middle, &mut |_| panic!("nothing is swapped")),
+        Err(LogError::Interrupted)
+    ));
+    let mut swap = |compacted| log.finish_compaction(compacted);
+    let result = Compactor::new(1 << 20).run(&plan, &|| false, &mut swap).unwrap();
     let reached = result.clean_to;
-    log.finish_compaction(result).unwrap();
     reached
 }
 

@@ -78,7 +78,7 @@ fn committed(log: &PartitionLog, fetch_bytes: usize) -> Vec<(i64, String, String
             } else if !(batch.is_control() || batch.is_transactional() && left_out.contains(&batch.producer_id())) {
                 for record in batch.records(LIMIT).unwrap().iter() {
                     let record = record.unwrap();
-                    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+                    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap();
                     if record.offset >= next {
                         found.push((record.offset.0, text(record.key), text(record.value)));
                     }
@@ -258,9 +258,9 @@ fn run(acts: Vec<Act>, compacts: bool) {
             Act::Compact(later) => {
                 now = if later { Timestamp(now.0 + 10_000) } else { now };
                 if let Some(plan) = log.plan_compaction(clean_to, now) {
-                    let result = Compactor::new(LIMIT).run(&plan, &|| false).unwrap();
+                    let mut swap = |compacted| log.finish_compaction(compacted);
+                    let result = Compactor::new(LIMIT).run(&plan, &|| false, &mut swap).unwrap();
                     clean_to = result.clean_to;
-                    log.finish_compaction(result).unwrap();
                 }
             }
             Act::Delete => {
@@ -283,6 +283,45 @@ fn run(acts: Vec<Act>, compacts: bool) {
     for (id, sequence) in sequences {
         write(&mut log, stamp(id, 0, sequence, true), &[("more", "0")]).unwrap();
     }
+}
+
+/// A tombstone of a transaction counts, though an earlier one of its producer was aborted.
+#[test]
+fn a_deleted_key_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        min_dirty_ratio: 0.0,
+        delete_retention: Duration::from_secs(1),
+        cleanup: CleanupPolicy { delete: false, compact: true },
+        ..LogConfig::default()
+    };
+    let mut log = open(folder.path(), &config, false);
+    let (mut clean_to, mut now) = (Offset::ZERO, NOW);
+    let mut compact = |log: &mut PartitionLog, later: bool| {
+        now = if later { Timestamp(now.0 + 10_000) } else { now };
+        log.roll().unwrap();
+        let plan = log.plan_compaction(clean_to, now).unwrap();
+        let mut swap = |compacted| log.finish_compaction(compacted);
+        clean_to = Compactor::new(LIMIT).run(&plan, &|| false, &mut swap).unwrap().clean_to;
+    };
+    write(&mut log, stamp(1, 0, 0, true), &[("k", "v1")]).unwrap();
+    end(&mut log, 1, 0, ControlKind::Commit);
+    write(&mut log, stamp(1, 0, 1, true), &[("other", "x")]).unwrap();
+    end(&mut log, 1, 0, ControlKind::Abort);
+    compact(&mut log, false);
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(NOW, Some(b"k"), None, &Headers::EMPTY);
+    let appended = log.append(builder.finish_as(stamp(1, 0, 2, true)).unwrap(), NOW).unwrap();
+    log.raise_high_watermark(appended.next);
+    end(&mut log, 1, 0, ControlKind::Commit);
+    compact(&mut log, false);
+    assert_eq!(keys(&log), ["k"], "the tombstone alone");
+    write(&mut log, ProducerStamp::default(), &[("last", "y")]).unwrap();
+    compact(&mut log, true);
+    assert_eq!(keys(&log), ["last"]);
+    // What is on disk says the same.
+    log.close().unwrap();
+    assert_eq!(keys(&open(folder.path(), &config, false)), ["last"]);
 }
 
 /// The batch that a read begins with stands behind the place that the index knows, and so does what is read.
@@ -339,9 +378,9 @@ fn what_is_left_of_old_transactions_goes() {
         write(&mut log, ProducerStamp::default(), &[("other", "value")]).unwrap();
         log.roll().unwrap();
         let plan = log.plan_compaction(clean_to, Timestamp(NOW.0 + round * 10_000)).unwrap();
-        let result = Compactor::new(LIMIT).run(&plan, &|| false).unwrap();
+        let mut swap = |compacted| log.finish_compaction(compacted);
+        let result = Compactor::new(LIMIT).run(&plan, &|| false, &mut swap).unwrap();
         clean_to = result.clean_to;
-        log.finish_compaction(result).unwrap();
     }
     // One batch stays of each segment, for its end.
     assert!(log.size() < before * 6 / 10, "{} of {before}", log.size());

@@ -12,6 +12,7 @@ use tidewater_protocol::{RequestContext, ResponseError};
 use super::{BROKER_RESOURCE, GROUP_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, TOPIC_RESOURCE, explain, text};
 use crate::admin::TopicError;
 use crate::broker::Shared;
+use crate::config::topic_settings;
 use crate::dynamic::{Given, Kind, Source, broker_owner};
 use crate::groups::GROUP_SETTINGS;
 use crate::metadata::SettingsOwner;
@@ -137,7 +138,9 @@ fn describe(
                 read_only: !known.dynamic,
                 default: None,
                 given: shared.given_to_broker(known),
-                documentation: None,
+                documentation: topic_settings()
+                    .find(|setting| setting.broker == Some(known.name))
+                    .map(|setting| setting.documentation),
             });
             Ok(settings.collect())
         }

@@ -40,7 +40,8 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Metada
         }
     };
     if request.include_topic_authorized_operations {
-        topics.iter_mut().for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+        let is_known = |topic: &&mut MetadataResponseTopic| topic.error_code != ResponseError::UnknownTopicId.code();
+        topics.iter_mut().filter(is_known).for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
     }
     let brokers = shared.endpoint(context).map(|endpoint| {
         MetadataResponseBroker::default()

@@ -200,6 +200,9 @@ pub(crate) fn explain(name: &str, error: TopicError) -> (ResponseError, String) 
         TopicError::Exists => (ResponseError::TopicAlreadyExists, format!("Topic '{name}' already exists.")),
         TopicError::Unknown => (ResponseError::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")),
         TopicError::InvalidName => (ResponseError::InvalidTopicException, name_error(name)),
+        TopicError::Internal => {
+            (ResponseError::InvalidRequest, format!("Creation of internal topic {name} is prohibited."))
+        }
         TopicError::InvalidPartitions(message) => (ResponseError::InvalidPartitions, message),
         TopicError::TooManyPartitions => {
             (ResponseError::PolicyViolation, "Excessively large number of partitions per request.".to_owned())

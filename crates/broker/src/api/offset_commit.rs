@@ -17,9 +17,13 @@ use crate::topics::OpenTopic;
 const UNKNOWN_GROUP: i16 = 9;
 /// From this version on, topics are named by their ids.
 const BY_ID: i16 = 10;
+/// The broker says how long offsets are kept. Versions 2 to 4 may say otherwise.
+const DEFAULT_RETENTION: i64 = -1;
 
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &OffsetCommitRequest) -> OffsetCommitResponse {
     let now = shared.now();
+    let retention = request.retention_time_ms;
+    let expires = (retention != DEFAULT_RETENTION).then(|| Timestamp(now.0.saturating_add(retention).max(0)));
     let mut commits = Vec::new();
     let mut refused = BTreeMap::new();
     for topic in &request.topics {
@@ -28,7 +32,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
             let place = TopicPartition::new(&*name, partition.partition_index);
             let noted = (partition.committed_offset, partition.committed_leader_epoch, &partition.committed_metadata);
             match note(open.as_deref(), partition.partition_index, noted, now) {
-                Ok(commit) => commits.push((place, commit)),
+                Ok(commit) => commits.push((place, Committed { expires, ..commit })),
                 Err(_) if topic.name.is_empty() && open.is_none() => {
                     refused.insert(place, ResponseError::UnknownTopicId);
                 }
@@ -70,7 +74,7 @@ pub(super) fn note(
     if metadata.len() > METADATA_LIMIT_BYTES {
         return Err(ResponseError::OffsetMetadataTooLarge);
     }
-    Ok(Committed { offset: Offset(offset), leader_epoch, metadata, at, topic_id: Some(open.record.id) })
+    Ok(Committed { offset: Offset(offset), leader_epoch, metadata, at, expires: None, topic_id: Some(open.record.id) })
 }
 
 /// The name of a topic, and the topic if there is one; by its id, as later versions have it, a name that no topic has if there is none.

@@ -156,11 +156,9 @@ fn balance(owned: &mut [BTreeSet<(Uuid, i32)>], wants: &[&Wants]) {
         let mut order: Vec<usize> = (0..owned.len()).collect();
         order.sort_by_key(|member| owned[*member].len());
         let step = order.iter().rev().find_map(|&from| {
-            let to = order.iter().find_map(|&to| {
-                let is_worth_it = owned[from].len() > owned[to].len() + 1;
-                let place = owned[from].iter().find(|(topic, _)| is_worth_it && wants[to].topics.contains(topic))?;
-                Some((to, *place))
-            })?;
+            let of_topic = |topic: &Uuid| owned[from].range((*topic, i32::MIN)..=(*topic, i32::MAX)).next();
+            let worth_it = order.iter().take_while(|&&to| owned[from].len() > owned[to].len() + 1);
+            let to = worth_it.filter_map(|&to| Some((to, *wants[to].topics.iter().find_map(of_topic)?))).next()?;
             Some((from, to))
         });
         let Some((from, (to, place))) = step else { return };

@@ -8,8 +8,13 @@ use uuid::Uuid;
 
 use super::classic::ClassicGroup;
 use super::records::{GROUP_LIMIT_BYTES, offset_key, offset_value};
-use super::{Committed, Committer, Group, GroupOffsets, Groups, Outside, Record, Timer};
+use super::{Committed, Committer, Group, GroupOffsets, Groups, Outside, Timer};
 use crate::journal::Producer;
+
+/// About how large a batch is that deletes offsets: less than a topic takes.
+const DELETION_BYTES: usize = 512 << 10;
+/// The most that a deletion takes beside the name of the group: a topic's name, a partition, and what frames a record.
+const PLACE_BYTES: usize = 300;
 
 impl Groups {
     /// Whether a commit is taken.
@@ -80,10 +85,12 @@ impl Groups {
 
     /// Deletes what all groups have committed for a topic.
     pub fn forget_topic(&mut self, outside: &mut Outside<'_>, topic: &str) -> Result<(), ResponseError> {
+        let mut result = Ok(());
         for (group, places) in self.offsets.of_topic(topic) {
-            self.delete_offsets(outside, &group, places)?;
+            // The others go all the same.
+            result = result.and(self.delete_offsets(outside, &group, places));
         }
-        Ok(())
+        result
     }
 
     fn delete_offsets(
@@ -95,8 +102,12 @@ impl Groups {
         if places.is_empty() {
             return Ok(());
         }
-        outside.journal.append(group, places.iter().map(|place| (offset_key(group, place), None)).collect())?;
-        places.iter().for_each(|place| self.offsets.remove(group, place));
+        // So many that they fit into a batch. Part of them may be done when one cannot be written; they are not wanted any more.
+        let at_once = DELETION_BYTES / (group.len() + PLACE_BYTES);
+        for places in places.chunks(at_once.max(1)) {
+            outside.journal.append(group, places.iter().map(|place| (offset_key(group, place), None)).collect())?;
+            places.iter().for_each(|place| self.offsets.remove(group, place));
+        }
         Ok(())
     }
 
@@ -128,11 +139,10 @@ impl Groups {
         if !found.is_empty() {
             return Err(ResponseError::NonEmptyGroup);
         }
-        let places = self.offsets.known(group);
-        let mut records: Vec<Record> = places.iter().map(|place| (offset_key(group, place), None)).collect();
-        records.extend(found.tombstones(group));
-        outside.journal.append(group, records)?;
-        places.iter().for_each(|place| self.offsets.remove(group, place));
+        let tombstones = found.tombstones(group);
+        let places = self.offsets.known(group).into_iter().collect();
+        self.delete_offsets(outside, group, places)?;
+        outside.journal.append(group, tombstones)?;
         self.timers.cancel(&Timer::FirstAssignment(group.into()));
         self.groups.remove(group);
         Ok(())
@@ -145,7 +155,10 @@ impl Groups {
         for (name, group) in &self.groups {
             let is_old = |place: &TopicPartition, committed: &Committed| {
                 let age_from = group.offset_age_from(committed.at);
-                let is_old = age_from.is_some_and(|from| outside.wall.0.saturating_sub(from.0) >= retention_ms);
+                let is_old = age_from.is_some_and(|from| match committed.expires {
+                    Some(expires) => outside.wall >= expires,
+                    None => outside.wall.0.saturating_sub(from.0) >= retention_ms,
+                });
                 is_old && !group.is_subscribed(&place.topic) && !self.offsets.is_open(name, place)
             };
             let (old, kept): (Vec<_>, Vec<_>) = self.offsets.all(name).partition(|(place, at)| is_old(place, at));

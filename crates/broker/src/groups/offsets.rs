@@ -17,6 +17,8 @@ pub(crate) struct Committed {
     pub metadata: String,
     /// When it was committed.
     pub at: Timestamp,
+    /// When it goes, if whoever committed it has said so, as early versions can.
+    pub expires: Option<Timestamp>,
     /// The topic's id, where it was noted: an offset of another topic of that name is nobody's.
     pub topic_id: Option<Uuid>,
 }
@@ -182,7 +184,7 @@ mod tests {
 
     fn committed(offset: i64) -> Committed {
         let (metadata, at) = (String::new(), Timestamp(0));
-        Committed { offset: Offset(offset), leader_epoch: -1, metadata, at, topic_id: None }
+        Committed { offset: Offset(offset), leader_epoch: -1, metadata, at, expires: None, topic_id: None }
     }
 
     fn place() -> TopicPartition {

@@ -49,6 +49,8 @@ const TARGET_KEY: i16 = 7;
 const CURRENT_KEY: i16 = 8;
 const REGEX_KEY: i16 = 16;
 const OFFSET_VALUE: i16 = 4;
+/// Of an offset that goes at a time that was said with it.
+const EXPIRING_OFFSET_VALUE: i16 = 1;
 const GROUP_VALUE: i16 = 3;
 /// The tag of what a member of the classic protocol has besides.
 const CLASSIC_TAG: u32 = 0;
@@ -454,6 +456,15 @@ pub(super) fn group_key(group: &str) -> Vec<u8> {
 }
 
 pub(super) fn offset_value(committed: &Committed) -> Vec<u8> {
+    if let Some(expires) = committed.expires {
+        // The only version that has it.
+        let mut out = Writer::new(EXPIRING_OFFSET_VALUE);
+        out.i64(committed.offset.0);
+        out.text(&committed.metadata);
+        out.i64(committed.at.0);
+        out.i64(expires.0);
+        return out.finish();
+    }
     let mut out = Writer::new(OFFSET_VALUE);
     out.i64(committed.offset.0);
     out.i32(committed.leader_epoch);
@@ -473,6 +484,7 @@ pub(super) fn read_offset_value(value: &[u8]) -> Option<Committed> {
     let leader_epoch = if version >= 3 { value.i32()? } else { -1 };
     let metadata = if version >= OFFSET_VALUE { value.compact_text()? } else { value.text()? }.to_owned();
     let at = Timestamp(value.i64()?);
+    let expires = if version == EXPIRING_OFFSET_VALUE { Some(value.i64()?) } else { None };
     let mut topic_id = None;
     if version >= OFFSET_VALUE {
         value.tagged(|tag, field| {
@@ -481,7 +493,8 @@ pub(super) fn read_offset_value(value: &[u8]) -> Option<Committed> {
             }
         })?;
     }
-    Some(Committed { offset, leader_epoch, metadata, at, topic_id })
+    let expires = expires.filter(|expires| *expires >= 0).map(Timestamp);
+    Some(Committed { offset, leader_epoch, metadata, at, expires, topic_id })
 }
 
 pub(super) fn group_value(group: &GroupValue) -> Vec<u8> {

@@ -268,6 +268,8 @@ impl BrokerConfig {
                     other => return Err(BrokerError::setting(name, format!("{other:?} is neither true nor false"))),
                 };
             }
+            // Looked up each time, since it may change.
+            "producer.id.expiration.ms" => drop(number::<i64>(name, value, 1)?),
             "log.retention.check.interval.ms" => self.broker.retention_interval = millis(name, value)?,
             "log.cleaner.backoff.ms" => self.broker.maintenance_interval = Some(millis(name, value)?),
             "log.cleaner.dedupe.buffer.size" => self.broker.compaction_memory_bytes = number(name, value, 1 << 20)?,

@@ -82,7 +82,12 @@ pub(super) async fn serve(
                 // Of its own, so that it does not keep the frame of one who waits.
                 let client_id = head.client_id.take().map(|id| StrBytes::from_string(id.to_string()));
                 let context = RequestContext { version: head.version, caller: caller.clone(), client_id };
-                answer(state, &context, &head, request, frame, &mut stopped).await?
+                tokio::select! {
+                    biased;
+                    parts = answer(state, &context, &head, request, frame, &mut stopped) => parts?,
+                    () = gone(&incoming.stream) => return Ok(()),
+                    () = sleep(state.settings.max_idle) => return Ok(()),
+                }
             }
             // So that a client of a later version can fall back.
             Err(FrameError::UnknownVersion { key: ApiKey::ApiVersions, correlation, .. }) => {
@@ -95,6 +100,14 @@ pub(super) async fn serve(
         // Who does not read is as idle as who does not ask.
         let Ok(written) = timeout(state.settings.max_idle, incoming.write(parts)).await else { return Ok(()) };
         written?;
+    }
+}
+
+/// Waits until the client has closed the connection, unless it has sent something before, which is not read yet.
+async fn gone(stream: &TcpStream) {
+    match stream.peek(&mut [0]).await {
+        Ok(0) | Err(_) => {}
+        Ok(_) => std::future::pending().await,
     }
 }
 

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidewater_env::random_id;
 use tidewater_protocol::{Caller, Principal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -98,7 +99,7 @@ impl Server {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             // The largest request must fit, if it is alone.
             memory: Arc::new(Semaphore::new(kib(settings.request_memory_bytes.max(settings.max_request_bytes)))),
-            sessions: Mutex::default(),
+            sessions: Mutex::new(FetchSessions::behind(random_id().as_u128() as i32 & i32::MAX)),
             settings,
         });
         let (stop, stopped) = watch::channel(false);

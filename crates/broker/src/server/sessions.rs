@@ -61,6 +61,13 @@ pub(super) struct FetchSessions {
     partitions: usize,
 }
 
+impl FetchSessions {
+    /// Sessions whose ids begin behind one. They should not be those of the process before, of which clients may still speak.
+    pub fn behind(last_id: i32) -> Self {
+        FetchSessions { last_id, ..FetchSessions::default() }
+    }
+}
+
 /// What a fetch is to its session.
 #[derive(Debug, PartialEq)]
 pub(super) enum Role {

@@ -33,6 +33,9 @@ use crate::segment::{BatchScan, Segment};
 use crate::{AbortedTransaction, LogConfig, LogError, PartitionLog};
 use transactions::{Marker, TransactionsMet};
 
+/// What the names of files end with that are being written.
+const CLEANED: &str = ".cleaned";
+
 /// Memory that one entry of the key map takes: hash, offset, and the table's own room.
 pub const TOMBSTONE_MAP_ENTRY_BYTES: usize = 40;
 
@@ -50,10 +53,16 @@ pub struct CompactionPlan {
     producers: HashMap<i64, ActiveProducer>,
 }
 
-/// Written files that wait to take the place of the old ones.
+/// A segment that was written anew, and waits to take the place of the old one; see [`PartitionLog::finish_compaction`].
+#[derive(Debug)]
+pub struct CompactedSegment {
+    old: Arc<Segment>,
+    new: Segment,
+}
+
+/// What a compaction has come to.
 #[derive(Debug)]
 pub struct CompactionResult {
-    replaced: Vec<(Arc<Segment>, Segment)>,
     /// The log is compacted up to here.
     pub clean_to: Offset,
     /// Bytes before.
@@ -76,7 +85,7 @@ impl PartitionLog {
             .iter()
             .take_while(|segment| {
                 segment.next_offset <= self.last_stable()
-                    && (lag == 0 || now.0.saturating_sub(segment.max_timestamp.0) >= lag)
+                    && (lag == 0 || now.0.saturating_sub(segment.newest().0) >= lag)
             })
             .cloned()
             .collect();
@@ -103,43 +112,34 @@ impl PartitionLog {
         })
     }
 
-    /// Puts compacted segments in place of the old ones. Readers that hold the old files finish with them.
+    /// Puts a compacted segment in place of the old one. Readers that hold the old file finish with it. What a kill leaves of the
+    /// indexes is made anew when the log is opened.
     ///
     /// # Errors
     /// When files cannot be renamed.
-    pub fn finish_compaction(&mut self, result: CompactionResult) -> Result<(), LogError> {
-        for (old, new) in result.replaced {
-            if self.is_retired() {
-                new.files.remove(&self.disk)?;
-                continue;
-            }
-            let Some(at) = self.closed.iter().position(|segment| Arc::ptr_eq(segment, &old)) else {
-                new.files.remove(&self.disk)?; // Retention was faster.
-                continue;
-            };
-            let swap = old.files.with_suffix(".swap");
-            let rename =
-                |from: PathBuf, to: PathBuf| self.disk.rename(&from, &to).map_err(LogError::io("rename", from));
-            rename(new.files.log(), swap.log())?;
-            for index in &old.files.all()[..2] {
-                self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
-            }
-            rename(swap.log(), old.files.log())?;
-            // The old one names transactions that are gone, which does no harm if a kill leaves it here.
-            let [offsets, times, aborted, _] = new.files.all();
-            if new.aborted().is_empty() {
-                let aborted = old.files.aborted();
-                self.disk.remove_file(&aborted).map_err(LogError::io("remove", aborted))?;
-            } else {
-                rename(aborted, old.files.aborted())?;
-            }
-            for index in [offsets, times] {
-                self.disk.remove_file(&index).map_err(LogError::io("remove", index))?;
-            }
-            let (mut segment, _) = Segment::recover(&self.disk, old.files.clone(), self.config.index_interval_bytes)?;
-            segment.release();
-            self.closed[at] = Arc::new(segment);
+    pub fn finish_compaction(&mut self, compacted: CompactedSegment) -> Result<(), LogError> {
+        let CompactedSegment { old, new } = compacted;
+        let at = self.closed.iter().position(|segment| Arc::ptr_eq(segment, &old));
+        // Retention was faster, or the topic was deleted.
+        let Some(at) = at.filter(|_| !self.is_retired()) else { return new.files.remove(&self.disk) };
+        let swap = old.files.with_suffix(".swap");
+        let rename = |from: PathBuf, to: PathBuf| self.disk.rename(&from, &to).map_err(LogError::io("rename", from));
+        rename(new.files.log(), swap.log())?;
+        for index in &old.files.all()[..2] {
+            self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
         }
+        rename(swap.log(), old.files.log())?;
+        // The old one names transactions that are gone, which does no harm if a kill leaves it here.
+        let aborted = old.files.aborted();
+        if new.aborted().is_empty() {
+            self.disk.remove_file(&aborted).map_err(LogError::io("remove", aborted))?;
+        } else {
+            rename(new.files.aborted(), aborted)?;
+        }
+        let ([offsets, times, ..], [to_offsets, to_times, ..]) = (new.files.all(), old.files.all());
+        rename(offsets, to_offsets)?;
+        rename(times, to_times)?;
+        self.closed[at] = Arc::new(new.renamed(old.files.clone()));
         Ok(())
     }
 }
@@ -157,19 +157,29 @@ impl Compactor {
         Compactor { newest: HashMap::new(), capacity: (memory_bytes / TOMBSTONE_MAP_ENTRY_BYTES).max(1) }
     }
 
-    /// Reads the plan's segments and writes the compacted ones beside them, unless it is to stop, as it asks before each batch.
+    /// Reads the plan's segments, and writes the compacted ones beside them, one after the other, each of which `swap` puts in place before
+    /// the next is begun: so there is never more than one too much. Before each batch it asks whether it is to stop.
     ///
     /// # Errors
-    /// When a segment cannot be read or written, or it is to stop; the log is as it was.
-    pub fn run(&mut self, plan: &CompactionPlan, stops: &dyn Fn() -> bool) -> Result<CompactionResult, LogError> {
+    /// When a segment cannot be read, written or swapped, or it is to stop; those before it are compacted.
+    pub fn run(
+        &mut self,
+        plan: &CompactionPlan,
+        stops: &dyn Fn() -> bool,
+        swap: &mut dyn FnMut(CompactedSegment) -> Result<(), LogError>,
+    ) -> Result<CompactionResult, LogError> {
         let clean_to = self.map_keys(plan, stops)?;
-        let mut result = CompactionResult { replaced: Vec::new(), clean_to, bytes_before: 0, bytes_after: 0 };
+        let mut result = CompactionResult { clean_to, bytes_before: 0, bytes_after: 0 };
         let mut transactions = TransactionsMet::new(plan.aborted.clone());
         for segment in plan.segments.iter().take_while(|segment| segment.base < clean_to) {
-            let compacted = self.rewrite(plan, segment, clean_to, &mut transactions, stops)?;
+            let rewritten = self.rewrite(plan, segment, clean_to, &mut transactions, stops);
+            let new = rewritten.inspect_err(|_| {
+                // Its room is given back; what cannot be removed now is removed when the log is opened.
+                let _ = segment.files.with_suffix(CLEANED).remove(&plan.disk);
+            })?;
             result.bytes_before += segment.size;
-            result.bytes_after += compacted.size;
-            result.replaced.push((segment.clone(), compacted));
+            result.bytes_after += new.size;
+            swap(CompactedSegment { old: segment.clone(), new })?;
         }
         self.newest.clear();
         Ok(result)
@@ -178,7 +188,8 @@ impl Compactor {
     /// Notes the newest offset of each key in the uncompacted part; gives the offset up to which the map reached.
     fn map_keys(&mut self, plan: &CompactionPlan, stops: &dyn Fn() -> bool) -> Result<Offset, LogError> {
         self.newest.clear();
-        let mut transactions = TransactionsMet::new(plan.aborted.clone());
+        let not_ended = |aborted: &&AbortedTransaction| aborted.last >= plan.clean_to;
+        let mut transactions = TransactionsMet::new(plan.aborted.iter().filter(not_ended).copied().collect());
         let mut reached = plan.clean_to;
         for segment in plan.segments.iter().filter(|segment| segment.next_offset > plan.clean_to) {
             let path = segment.files.log();
@@ -193,6 +204,9 @@ impl Compactor {
                     return Err(LogError::Interrupted);
                 }
                 let batch = batch?;
+                if batch.next_offset() <= plan.clean_to {
+                    continue;
+                }
                 batch.check_crc()?;
                 if self.newest.len() + batch.record_count() as usize > self.capacity && !self.newest.is_empty() {
                     return Ok(reached);
@@ -222,7 +236,7 @@ impl Compactor {
         transactions: &mut TransactionsMet,
         stops: &dyn Fn() -> bool,
     ) -> Result<Segment, LogError> {
-        let mut new = Segment::create(&plan.disk, old.files.with_suffix(".cleaned"))?;
+        let mut new = Segment::create(&plan.disk, old.files.with_suffix(CLEANED))?;
         let path = old.files.log();
         let mut scan = BatchScan::new(&old.log, &path, 0, old.size);
         while let Some(batch) = scan.next_batch()? {
@@ -250,6 +264,7 @@ impl Compactor {
         }
         new.close()?;
         new.sync()?;
+        new.release();
         Ok(new)
     }
 

@@ -39,7 +39,7 @@ impl TransactionsMet {
 
     fn begin_up_to(&mut self, offset: Offset) {
         while let Some(next) = self.to_come.pop_front_if(|next| next.first <= offset) {
-            self.aborted.entry(next.producer_id).or_insert((next, false));
+            self.aborted.insert(next.producer_id, (next, false));
         }
     }
 
@@ -49,12 +49,13 @@ impl TransactionsMet {
         if !batch.is_transactional() {
             return false;
         }
+        // A transaction whose marker was not met, as it has gone, has ended all the same.
         match self.aborted.get_mut(&batch.producer_id()) {
-            Some((_, is_met)) => {
+            Some((aborted, is_met)) if batch.base_offset() <= aborted.last => {
                 *is_met = true;
                 true
             }
-            None => {
+            _ => {
                 self.others.insert(batch.producer_id());
                 false
             }
@@ -68,8 +69,8 @@ impl TransactionsMet {
             None if batch.record_count() == 0 => Marker::OfNothing,
             None => Marker::Kept,
             Some(ControlKind::Abort) => match self.aborted.remove(&batch.producer_id()) {
-                Some((aborted, true)) => Marker::Aborts(aborted),
-                Some((_, false)) | None => Marker::OfNothing,
+                Some((aborted, true)) if aborted.last == batch.base_offset() => Marker::Aborts(aborted),
+                Some(_) | None => Marker::OfNothing,
             },
             Some(ControlKind::Commit) if self.others.remove(&batch.producer_id()) => Marker::Kept,
             Some(ControlKind::Commit) => Marker::OfNothing,

@@ -33,7 +33,7 @@ use super::settings::{due, heartbeat_within};
 use super::topic_hash::metadata_hash;
 use super::{Client, Committer, Outside, Record, Timer, Timers};
 use classic_members::replacing;
-use reconcile::{check_epoch, reconcile, updated};
+use reconcile::{Subscribed, check_epoch, reconcile, updated};
 pub(super) use request::check_heartbeat;
 use subscription::matches;
 
@@ -67,6 +67,11 @@ impl Member {
             None => ResponseError::StaleMemberEpoch,
         }
     }
+}
+
+/// Whether a member subscribes to something else than before.
+fn is_resubscribed(before: &Metadata, after: &Metadata) -> bool {
+    (&before.topics, before.regex()) != (&after.topics, after.regex())
 }
 
 /// A group.
@@ -312,7 +317,16 @@ impl ConsumerGroup {
             // What the replaced member had is this one's.
             (Some(owner) != replaced).then_some(owner)
         };
-        let next = reconcile(&member.current, target_epoch, &target, owned.as_ref(), |place| holder(place).is_some());
+        let is_new = is_resubscribed(&before.metadata, &member.metadata);
+        let next = if !is_new && member.current.state == MemberState::Stable && member.current.epoch == target_epoch {
+            member.current.clone()
+        } else {
+            let names = self.topics_of(&member.metadata, &changes);
+            let topics = names.iter().filter_map(|name| outside.topics.find(name)).map(|(topic, _)| topic).collect();
+            let subscribed = Subscribed { topics, is_new };
+            let is_held = |place| holder(place).is_some();
+            reconcile(&member.current, target_epoch, &target, &subscribed, owned.as_ref(), is_held)
+        };
         if next != member.current || replaced.is_some() {
             changes.push(Change::Current(id.to_string(), Some(next.clone())));
         }
@@ -432,9 +446,7 @@ impl ConsumerGroup {
         if is_new || replaced.is_some() || before.metadata != after.metadata {
             changes.push(Change::Member(id.to_string(), Some(after.metadata.clone())));
         }
-        let subscription = |metadata: &Metadata| (metadata.topics.clone(), metadata.regex().cloned());
-        let mut rises =
-            (is_new && replaced.is_none()) || subscription(&before.metadata) != subscription(&after.metadata);
+        let mut rises = (is_new && replaced.is_none()) || is_resubscribed(&before.metadata, &after.metadata);
         let version = outside.topics.version();
         if !rises && self.seen_topics == Some(version) && self.epoch <= self.target_epoch {
             return;

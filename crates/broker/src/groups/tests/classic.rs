@@ -326,7 +326,8 @@ fn offsets_of_nobody_go_after_their_retention_and_the_group_with_them() {
     let mut world = World::new(0);
     let place = TopicPartition::new("t", 0);
     let at = Timestamp(world.around.now.as_millis() as i64);
-    let committed = Committed { offset: Offset(7), leader_epoch: 0, metadata: String::new(), at, topic_id: None };
+    let committed =
+        Committed { offset: Offset(7), leader_epoch: 0, metadata: String::new(), at, expires: None, topic_id: None };
     world.change(|groups, outside| groups.commit(outside, GROUP, None, vec![(place.clone(), committed)])).unwrap();
     let expected = Listed { name: GROUP, kind: "classic", protocol_type: "", state: "Empty" };
     assert_eq!(world.groups.list().collect::<Vec<_>>(), [expected]);
@@ -337,6 +338,29 @@ fn offsets_of_nobody_go_after_their_retention_and_the_group_with_them() {
     assert_eq!(world.groups.list().count(), 0);
     world.restart();
     assert_eq!(world.groups.list().count(), 0);
+}
+
+#[test]
+fn an_offset_that_was_committed_for_a_time_goes_when_that_is_over() {
+    let mut world = World::new(0);
+    let now = world.around.now.as_millis() as i64;
+    let committed = |expires: Option<i64>| Committed {
+        offset: Offset(7),
+        leader_epoch: -1,
+        metadata: "note".to_owned(),
+        at: Timestamp(now),
+        expires: expires.map(Timestamp),
+        topic_id: None,
+    };
+    let places = [TopicPartition::new("t", 0), TopicPartition::new("t", 1)];
+    let (short, long) = (committed(Some(now + 60_000)), committed(None));
+    let commits = vec![(places[0].clone(), short.clone()), (places[1].clone(), long.clone())];
+    world.change(|groups, outside| groups.commit(outside, GROUP, None, commits)).unwrap();
+    world.restart();
+    let found = |world: &World| places.each_ref().map(|place| world.groups.offsets().get(GROUP, place).cloned());
+    assert_eq!(found(&world), [Some(short), Some(long.clone())]);
+    world.pass(Duration::from_secs(24 * 3600));
+    assert_eq!(found(&world), [None, Some(long)]);
 }
 
 #[test]
