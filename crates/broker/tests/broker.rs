@@ -519,6 +519,41 @@ fn a_new_topic_begins_without_marks() {
 
 /// Deletions, the cleaner and readers at once: nobody waits for ever.
 #[test]
+fn closed_segments_are_made_durable_and_not_looked_at_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let interval = std::time::Duration::from_millis(1);
+    let settings = BrokerSettings { maintenance_interval: Some(interval), ..BrokerSettings::default() };
+    let broker = Broker::open(folder.path(), settings).unwrap();
+    create(&broker, "t", 1, &[("internal.segment.bytes", "200")]);
+    for _ in 0..10 {
+        produce(&broker, "t", 0, &["a value of some length, so that segments are rolled"]);
+    }
+    let mut bases: Vec<i64> = std::fs::read_dir(folder.path().join("t-0"))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".log")?.parse().ok())
+        .collect();
+    bases.sort_unstable();
+    let (first, last) = (bases[0], bases[bases.len() - 1]);
+    let noted = format!("t 0 {last}");
+    let points = folder.path().join("recovery-point-offset-checkpoint");
+    while !std::fs::read_to_string(&points).unwrap_or_default().lines().any(|line| line == noted) {
+        std::thread::sleep(interval);
+    }
+    // A crash. What is before the mark is not read, and so it is not seen that it is damaged.
+    drop(broker);
+    let segment = folder.path().join(format!("t-0/{first:020}.log"));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[80] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    assert_eq!(produce(&open(folder.path()), "t", 0, &["on"]), (0, 10));
+    // Without the mark, it is.
+    std::fs::remove_file(&points).unwrap();
+    let settings = BrokerSettings { maintenance_interval: None, ..BrokerSettings::default() };
+    let refused = Broker::open(folder.path(), settings).err().unwrap();
+    assert!(refused.to_string().contains("damaged"), "{refused}");
+}
+
+#[test]
 fn topics_come_and_go_while_the_cleaner_is_at_work() {
     let folder = tempfile::tempdir().unwrap();
     let settings = BrokerSettings {

@@ -237,6 +237,32 @@ fn batches_that_fill_the_disk_behind_a_new_segment_are_not_there_in_part() {
 }
 
 #[test]
+fn records_without_timestamps_are_as_old_as_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    let config = LogConfig { retention: Some(hour), ..LogConfig::default() };
+    let mut log = open_with(&Disk::new(), folder.path(), config, false).0;
+    append(&mut log, &[(-1, "key", Some("value"))]);
+    log.raise_high_watermark(log.log_end());
+    let now = Timestamp::from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap());
+    log.expire(now).unwrap();
+    assert_eq!((log.log_start(), log.log_end()), (Offset(0), Offset(1)));
+    log.expire(Timestamp(now.0 + Timestamp::from(2 * hour).0)).unwrap();
+    assert_eq!((log.log_start(), log.log_end()), (Offset(1), Offset(1)));
+}
+
+#[test]
+fn retention_of_no_bytes_keeps_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig { retention_bytes: Some(0), ..LogConfig::default() };
+    let mut log = open_with(&Disk::new(), folder.path(), config, false).0;
+    append(&mut log, &[(1, "key", Some("value"))]);
+    log.raise_high_watermark(log.log_end());
+    log.expire(Timestamp(2)).unwrap();
+    assert_eq!((log.log_start(), log.log_end()), (Offset(1), Offset(1)));
+}
+
+#[test]
 fn a_foreign_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();
