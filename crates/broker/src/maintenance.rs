@@ -63,6 +63,7 @@ fn maintain(
         if round.retains {
             log.expire_producers(Timestamp(round.now.0.saturating_sub(round.producer_expiration_ms)));
             log.expire(round.now)?;
+            log.trim()?;
         }
         log.plan_compaction(clean_to, round.now)
     };
@@ -73,28 +74,18 @@ fn maintain(
 }
 
 /// Notes how far a partition is, in one of the checkpoint files. A topic that was deleted meanwhile has no marks, and one made anew not these.
-fn note(
-    shared: &Shared,
-    file: &str,
-    topic: &str,
-    id: Uuid,
-    (place, offset): (TopicPartition, Offset),
-) -> Result<(), BrokerError> {
+fn note(shared: &Shared, file: &str, topic: &str, id: Uuid, (place, offset): (TopicPartition, Offset)) {
     let topics = shared.topics();
-    if topics.get(topic).is_some_and(|now| now.record.id == id) {
-        shared.folder.change_points(file, |points| {
-            points.insert(place, offset);
-        })?;
+    if topics.get(topic).is_none_or(|now| now.record.id != id) {
+        return;
     }
-    Ok(())
-}
-
-/// Makes closed segments durable; gives the offset up to which the log is, if that is news.
-fn sync_closed(partition: &SharedPartition) -> Result<Option<Offset>, LogError> {
-    let Some(work) = partition.lock().begin_sync_of_closed()? else { return Ok(None) };
-    // Nobody waits for it.
-    work.run().inspect_err(|error| partition.lock().stop(error))?;
-    Ok(Some(work.end))
+    let noted = shared.folder.change_points(file, |points| {
+        points.insert(place, offset);
+    });
+    if let Err(error) = noted {
+        // Lost, it costs work, and nothing else.
+        tracing::warn!(file, topic, %error, "a checkpoint cannot be noted");
+    }
 }
 
 /// One round over all partitions.
@@ -115,19 +106,19 @@ pub(crate) fn run_once(shared: &Shared, retains: bool) -> Result<(), BrokerError
                 return Ok(());
             }
             let place = TopicPartition::new(name.as_str(), number as i32);
-            match sync_closed(partition) {
-                Ok(None) => {}
-                Ok(Some(end)) => note(shared, RECOVERY_POINTS, &name, topic.record.id, (place.clone(), end))?,
-                Err(LogError::Stopped { .. }) => continue,
-                Err(error) => tracing::error!(%place, %error, "a closed segment cannot be made durable"),
-            }
             let clean_to = points.get(&place).copied().unwrap_or_default();
             match maintain(partition, &mut compactor, clean_to, &round, &stops) {
                 Ok(None) => {}
-                Ok(Some(clean_to)) => note(shared, CLEANER_POINTS, &name, topic.record.id, (place, clean_to))?,
+                Ok(Some(clean_to)) => note(shared, CLEANER_POINTS, &name, topic.record.id, (place.clone(), clean_to)),
                 Err(LogError::Interrupted) => return Ok(()),
                 // The others go on.
                 Err(error) => tracing::error!(%place, %error, "retention or compaction failed; it is tried again"),
+            }
+            match partition.sync_closed() {
+                // Of one that was stopped, it is known.
+                Ok(None) | Err(LogError::Stopped { .. }) => {}
+                Ok(Some(end)) => note(shared, RECOVERY_POINTS, &name, topic.record.id, (place, end)),
+                Err(error) => tracing::error!(%place, %error, "closed segments cannot be made durable"),
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewater_log::{Appended, LogConfig, LogError, OpenOptions, PartitionLog};
 use tidewater_types::{Offset, Partition, TopicPartition};
+use tokio::runtime::RuntimeFlavor;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -43,7 +44,7 @@ impl SharedPartition {
         let appended = append(&mut log)?;
         if appended.sync_is_due {
             drop(log);
-            self.make_durable(appended.next)?;
+            while_others_go_on(|| self.make_durable(appended.next))?;
             log = self.lock();
         }
         log.raise_high_watermark(appended.next);
@@ -69,6 +70,18 @@ impl SharedPartition {
         Ok(())
     }
 
+    /// Makes closed segments durable; gives the offset up to which the log is, if that is news.
+    pub fn sync_closed(&self) -> Result<Option<Offset>, LogError> {
+        // Held to the end: whoever has to wait for one of them waits.
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(work) = self.lock().begin_sync_of_closed()? else { return Ok(None) };
+        work.run().inspect_err(|error| self.lock().stop(error))?;
+        *durable = work.end.max(*durable);
+        drop(durable);
+        work.run_indexes().inspect_err(|_| self.lock().put_back(&work))?;
+        Ok(Some(work.end))
+    }
+
     /// Has `wake` notified whenever the high watermark rises.
     pub fn watch(&self, wake: &Arc<Notify>) {
         self.watching().push(wake.clone());
@@ -85,6 +98,14 @@ impl SharedPartition {
 
     fn watching(&self) -> MutexGuard<'_, Vec<Arc<Notify>>> {
         self.watching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the disk. On a thread of the network, others serve its connections meanwhile.
+fn while_others_go_on<T>(wait: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
+        _ => wait(),
     }
 }
 

@@ -105,46 +105,67 @@ impl Entry for AbortedTransaction {
 /// Entries that may wait to be written together. What a kill loses of them is made anew from the log.
 const PENDING_ENTRIES: usize = 128;
 
-/// The entries of one index file, in memory, and the file they are appended to, which is open while there are appends.
+/// Entries of an index that are read from its file at once, where a search has come so near.
+const BLOCK_ENTRIES: usize = 128;
+
+/// One index file, which is open while there are appends.
 #[derive(Debug)]
 pub(crate) struct Index<E> {
     path: PathBuf,
     disk: Disk,
     file: Option<DiskFile>,
-    entries: Vec<E>,
+    entries: Entries<E>,
     /// How many of them are in the file.
     written: usize,
 }
 
+/// Where the entries are.
+#[derive(Debug)]
+enum Entries<E> {
+    InMemory(Vec<E>),
+    /// In the file alone, but for the last one: of a segment that nothing is appended to.
+    OnDisk {
+        last: Option<E>,
+    },
+}
+
 impl<E: Entry> Index<E> {
-    /// Opens the file and reads its entries. `None` stands for a file that is not there or cannot be right.
+    /// Opens the file, and reads its last entry. `None` stands for a file that is not there or cannot be right.
     pub fn open(disk: &Disk, path: PathBuf) -> Result<Option<Self>, LogError> {
-        if !disk.exists(&path) {
+        let file = match disk.open_to_read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(LogError::io("open", &path))?,
+        };
+        let length = file.len().map_err(LogError::io("measure", &path))? as usize;
+        if !length.is_multiple_of(E::LENGTH) {
             return Ok(None);
         }
-        let raw = disk.read(&path).map_err(LogError::io("read", &path))?;
-        if raw.len() % E::LENGTH != 0 {
-            return Ok(None);
-        }
-        let entries: Vec<E> = raw.chunks_exact(E::LENGTH).map(E::read).collect();
-        let written = entries.len();
-        Ok(entries.is_sorted().then(|| Index { path, disk: disk.clone(), file: None, entries, written }))
+        let written = length / E::LENGTH;
+        let last = match written.checked_sub(1) {
+            Some(at) => read_entries(&file, at, 1).map_err(LogError::io("read", &path))?.pop(),
+            None => None,
+        };
+        Ok(Some(Index { path, disk: disk.clone(), file: None, entries: Entries::OnDisk { last }, written }))
     }
 
-    /// Opens a file that is made with its first entry. One that cannot be right is emptied.
+    /// Opens a file that is made with its first entry, and reads all of it. One that cannot be right is emptied.
     pub fn open_or_make_later(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
-        match Index::open(disk, path.clone())? {
-            Some(index) => Ok(index),
-            None if disk.exists(&path) => Index::create(disk, path),
-            None => Ok(Index { path, disk: disk.clone(), file: None, entries: Vec::new(), written: 0 }),
-        }
+        let entries = Entries::InMemory(Vec::new());
+        let Some(mut index) = Index::open(disk, path.clone())? else {
+            return match disk.exists(&path) {
+                true => Index::create(disk, path),
+                false => Ok(Index { path, disk: disk.clone(), file: None, entries, written: 0 }),
+            };
+        };
+        if index.load()?.is_sorted() { Ok(index) } else { Index::create(disk, path) }
     }
 
     /// Makes the file empty.
     pub fn create(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
         let file = disk.open(&path).map_err(LogError::io("open", &path))?;
         file.set_len(0).map_err(LogError::io("empty", &path))?;
-        Ok(Index { path, disk: disk.clone(), file: Some(file), entries: Vec::new(), written: 0 })
+        let entries = Entries::InMemory(Vec::new());
+        Ok(Index { path, disk: disk.clone(), file: Some(file), entries, written: 0 })
     }
 
     fn file(&mut self) -> Result<&DiskFile, LogError> {
@@ -155,9 +176,31 @@ impl<E: Entry> Index<E> {
         Ok(self.file.insert(file))
     }
 
+    /// Has all entries in memory, as appends need them.
+    pub fn load(&mut self) -> Result<&mut Vec<E>, LogError> {
+        if let Entries::OnDisk { .. } = self.entries {
+            let read = self.disk.open_to_read(&self.path).and_then(|file| read_entries(&file, 0, self.written));
+            self.entries = Entries::InMemory(read.map_err(LogError::io("read", &self.path))?);
+        }
+        match &mut self.entries {
+            Entries::InMemory(entries) => Ok(entries),
+            Entries::OnDisk { .. } => Err(LogError::io("read", &self.path)(io::ErrorKind::Other.into())),
+        }
+    }
+
     /// Closes the file until it is written to again.
+    pub fn close_file(&mut self) {
+        self.file = None;
+    }
+
+    /// Closes the file, and has the entries there alone, unless some are not written yet.
     pub fn release(&mut self) {
         self.file = None;
+        if let Entries::InMemory(entries) = &self.entries
+            && entries.len() == self.written
+        {
+            self.entries = Entries::OnDisk { last: entries.last().copied() };
+        }
     }
 
     /// Notes that the file has been given another name. It is not open.
@@ -166,41 +209,83 @@ impl<E: Entry> Index<E> {
         self.path = path;
     }
 
+    /// All entries, of an index that was not released.
     pub fn entries(&self) -> &[E] {
-        &self.entries
+        match &self.entries {
+            Entries::InMemory(entries) => entries,
+            Entries::OnDisk { .. } => &[],
+        }
     }
 
     pub fn last(&self) -> Option<E> {
-        self.entries.last().copied()
+        match &self.entries {
+            Entries::InMemory(entries) => entries.last().copied(),
+            Entries::OnDisk { last } => *last,
+        }
+    }
+
+    /// The last entry that is before something, and the first that is not. An index whose file cannot be read knows of none: whoever
+    /// looks then searches the log.
+    pub fn around(&self, is_before: impl Fn(&E) -> bool) -> (Option<E>, Option<E>) {
+        match &self.entries {
+            Entries::InMemory(entries) => around(entries, is_before),
+            Entries::OnDisk { .. } => self.around_on_disk(is_before).unwrap_or_else(|error| {
+                tracing::warn!(path = %self.path.display(), %error, "an index cannot be read; the log is searched");
+                (None, None)
+            }),
+        }
+    }
+
+    fn around_on_disk(&self, is_before: impl Fn(&E) -> bool) -> io::Result<(Option<E>, Option<E>)> {
+        let file = self.disk.open_to_read(&self.path)?;
+        let (mut low, mut high) = (0, self.written);
+        let (mut before, mut behind) = (None, None);
+        while high - low > BLOCK_ENTRIES {
+            let middle = low.midpoint(high);
+            let entry: E = read_entries(&file, middle, 1)?.pop().ok_or(io::ErrorKind::UnexpectedEof)?;
+            if is_before(&entry) {
+                (before, low) = (Some(entry), middle + 1);
+            } else {
+                (behind, high) = (Some(entry), middle);
+            }
+        }
+        let block = read_entries(&file, low, high - low)?;
+        let (last, first) = around(&block, is_before);
+        Ok((last.or(before), first.or(behind)))
     }
 
     /// Appends an entry, which is in the file after [`Index::flush`] at the latest.
     pub fn push(&mut self, entry: E) -> Result<(), LogError> {
-        self.entries.push(entry);
-        if self.entries.len() - self.written >= PENDING_ENTRIES { self.flush() } else { Ok(()) }
+        let written = self.written;
+        let entries = self.load()?;
+        entries.push(entry);
+        if entries.len() - written >= PENDING_ENTRIES { self.flush() } else { Ok(()) }
     }
 
     /// Writes the entries that are not in the file yet.
     pub fn flush(&mut self) -> Result<(), LogError> {
-        let pending = &self.entries[self.written..];
+        let Entries::InMemory(entries) = &self.entries else { return Ok(()) };
+        let pending = &entries[self.written..];
         if pending.is_empty() {
             return Ok(());
         }
+        let count = entries.len();
         let mut raw = Vec::with_capacity(pending.len() * E::LENGTH);
         pending.iter().for_each(|entry| entry.write(&mut raw));
         let position = (self.written * E::LENGTH) as u64;
         self.file()?.write_at(&raw, position).map_err(LogError::io("write", &self.path))?;
-        self.written = self.entries.len();
+        self.written = count;
         Ok(())
     }
 
     /// Drops the entries from the first one that does not fit `keep`.
     pub fn truncate(&mut self, keep: impl Fn(&E) -> bool) -> Result<(), LogError> {
-        let count = self.entries.partition_point(keep);
-        if count == self.entries.len() {
+        let entries = self.load()?;
+        let count = entries.partition_point(keep);
+        if count == entries.len() {
             return Ok(());
         }
-        self.entries.truncate(count);
+        entries.truncate(count);
         if count >= self.written {
             return Ok(());
         }
@@ -218,5 +303,63 @@ impl<E: Entry> Index<E> {
             },
         }
         .map_err(LogError::io("sync", &self.path))
+    }
+}
+
+/// So many entries of a file, from the one at `first` on.
+fn read_entries<E: Entry>(file: &DiskFile, first: usize, count: usize) -> io::Result<Vec<E>> {
+    let raw = file.read_at(count * E::LENGTH, (first * E::LENGTH) as u64)?;
+    if raw.len() < count * E::LENGTH {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(raw.chunks_exact(E::LENGTH).map(E::read).collect())
+}
+
+fn around<E: Copy>(entries: &[E], is_before: impl Fn(&E) -> bool) -> (Option<E>, Option<E>) {
+    let at = entries.partition_point(is_before);
+    (at.checked_sub(1).map(|last| entries[last]), entries.get(at).copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_was_released_finds_the_same_in_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for count in [0, 1, 2, 127, 128, 129, 1000] {
+            let path = folder.path().join(format!("{count}.index"));
+            let mut index = Index::create(&Disk::new(), path.clone()).unwrap();
+            for number in 0..count {
+                index.push(OffsetEntry { relative_offset: 3 * number, position: 100 * number }).unwrap();
+            }
+            index.flush().unwrap();
+            let wanted: Vec<u32> = (0..3 * count + 3).collect();
+            let find = |index: &Index<OffsetEntry>, offset: u32| index.around(|entry| entry.relative_offset <= offset);
+            let expected: Vec<_> = wanted.iter().map(|offset| find(&index, *offset)).collect();
+            let last = index.last();
+            index.release();
+            let opened = Index::open(&Disk::new(), path).unwrap().unwrap();
+            for released in [&index, &opened] {
+                assert!(released.entries().is_empty());
+                assert_eq!(released.last(), last);
+                assert!(wanted.iter().zip(&expected).all(|(offset, expected)| find(released, *offset) == *expected));
+            }
+            // It goes on where it was.
+            index.push(OffsetEntry { relative_offset: 3 * count, position: 100 * count }).unwrap();
+            assert_eq!(index.entries().len(), count as usize + 1);
+        }
+    }
+
+    #[test]
+    fn an_index_whose_file_has_gone_knows_of_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.index");
+        let mut index = Index::create(&Disk::new(), path.clone()).unwrap();
+        index.push(OffsetEntry { relative_offset: 1, position: 1 }).unwrap();
+        index.flush().unwrap();
+        index.release();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(index.around(|_| true), (None, None));
     }
 }

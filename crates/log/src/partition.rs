@@ -63,9 +63,9 @@ pub struct Appended {
 /// What is made durable without the log, so that others append meanwhile; see [`PartitionLog::begin_sync`].
 #[derive(Debug)]
 pub struct SyncWork {
+    logs: Vec<(Arc<DiskFile>, PathBuf)>,
+    /// Closed segments whose indexes are meant, too.
     closed: Vec<Arc<Segment>>,
-    /// The records of the active segment.
-    active: Option<(Arc<DiskFile>, PathBuf)>,
     /// The log's folder, if there are new files in it.
     folder: Option<(Disk, PathBuf)>,
     /// Everything before is durable when it is done.
@@ -73,13 +73,12 @@ pub struct SyncWork {
 }
 
 impl SyncWork {
-    /// Does it.
+    /// Does it for the records.
     ///
     /// # Errors
     /// When the disk refuses. What is durable then is not known, so the log has to be stopped: [`PartitionLog::stop`].
     pub fn run(&self) -> Result<(), LogError> {
-        self.closed.iter().try_for_each(|segment| segment.sync())?;
-        if let Some((log, path)) = &self.active {
+        for (log, path) in &self.logs {
             log.sync().map_err(LogError::io("sync", path))?;
         }
         let Some((disk, folder)) = &self.folder else { return Ok(()) };
@@ -87,6 +86,15 @@ impl SyncWork {
             disk.sync_folder(folder).map_err(LogError::io("sync", folder))?;
         }
         Ok(())
+    }
+
+    /// Does it for the indexes of closed segments.
+    ///
+    /// # Errors
+    /// When the disk refuses: then they may have to be made anew, and no recovery point must be behind them; see
+    /// [`PartitionLog::put_back`].
+    pub fn run_indexes(&self) -> Result<(), LogError> {
+        self.closed.iter().try_for_each(|segment| segment.sync_indexes())
     }
 }
 
@@ -295,8 +303,9 @@ pub struct PartitionLog {
     /// Whether there is a snapshot of the producers.
     has_snapshot: bool,
     records_since_sync: u64,
-    /// How many of the last closed segments were not synced.
+    /// How many of the last closed segments were not synced, and of how many not even the records.
     unsynced: usize,
+    unsynced_logs: usize,
     /// Whether it is durable which files there are.
     folder_is_synced: bool,
     stopped: Option<String>,
@@ -324,6 +333,10 @@ impl PartitionLog {
             segment.flush_indexes()?;
             segment.release();
         }
+        active.load_indexes()?;
+        // What was read after a crash is in memory, and need not be on disk.
+        let is_unsynced = |segment: &&Segment| !options.clean_shutdown && segment.next_offset > options.recovery_point;
+        let unsynced = segments.iter().filter(is_unsynced).count();
         let log = PartitionLog {
             folder: folder.to_owned(),
             disk: disk.clone(),
@@ -337,7 +350,8 @@ impl PartitionLog {
             producers,
             has_snapshot,
             records_since_sync: 0,
-            unsynced: 0,
+            unsynced,
+            unsynced_logs: unsynced,
             folder_is_synced: false,
             stopped: None,
             retired: false,
@@ -564,6 +578,7 @@ impl PartitionLog {
         closed.release();
         self.closed.push(Arc::new(closed));
         self.unsynced += 1;
+        self.unsynced_logs += 1;
         self.folder_is_synced = false;
         self.write_snapshot()
     }
@@ -656,7 +671,7 @@ impl PartitionLog {
             file: segment.log.clone(),
             path: segment.files.log(),
             position,
-            available: segment.size - position,
+            available: segment.size.saturating_sub(position),
             from: offset,
             below,
             end_near,
@@ -759,30 +774,55 @@ impl PartitionLog {
     /// As [`PartitionLog::begin_sync`].
     pub fn begin_sync_of_closed(&mut self) -> Result<Option<SyncWork>, LogError> {
         self.check_in_service()?;
-        Ok((self.unsynced > 0).then(|| SyncWork { active: None, end: self.active.base, ..self.sync_work() }))
+        if self.unsynced == 0 {
+            return Ok(None);
+        }
+        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced));
+        let closed = self.closed[first..].to_vec();
+        let logs = closed.iter().map(|segment| (segment.log.clone(), segment.files.log())).collect();
+        self.unsynced_logs = 0;
+        Ok(Some(SyncWork { logs, closed, folder: self.folder_to_sync(), end: self.active.base }))
+    }
+
+    /// Notes that the indexes of closed segments could not be made durable, so that it is tried again.
+    pub fn put_back(&mut self, work: &SyncWork) {
+        let first = work.closed.first();
+        let at = self.closed.iter().position(|segment| first.is_some_and(|first| segment.base >= first.base));
+        self.unsynced = at.map_or(self.unsynced, |at| self.closed.len() - at);
     }
 
     fn sync_work(&mut self) -> SyncWork {
-        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced));
+        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced_logs));
+        let closed = self.closed[first..].iter().map(|segment| &**segment);
+        let logs = closed.chain([&self.active]).map(|segment| (segment.log.clone(), segment.files.log()));
+        SyncWork { logs: logs.collect(), closed: Vec::new(), folder: self.folder_to_sync(), end: self.log_end() }
+    }
+
+    /// The folder, if there are files in it whose names are not durable.
+    fn folder_to_sync(&mut self) -> Option<(Disk, PathBuf)> {
         let is_new = !std::mem::replace(&mut self.folder_is_synced, true);
-        SyncWork {
-            closed: self.closed[first..].to_vec(),
-            active: Some((self.active.log.clone(), self.active.files.log())),
-            folder: is_new.then(|| (self.disk.clone(), self.folder.clone())),
-            end: self.log_end(),
-        }
+        is_new.then(|| (self.disk.clone(), self.folder.clone()))
+    }
+
+    /// Gives back the room that was asked for ahead, if nothing was written since the last time.
+    pub fn trim(&mut self) -> Result<(), LogError> {
+        self.active.trim()
     }
 
     /// Takes the log out of service after a failure, until it is opened again.
     pub fn stop(&mut self, error: &LogError) {
-        self.stopped = Some(error.to_string());
+        if !self.retired {
+            self.stopped = Some(error.to_string());
+        }
     }
 
     /// Makes everything durable, the indexes too.
     fn sync(&mut self) -> Result<(), LogError> {
         self.sync_work().run()?;
+        let first = self.closed.len().saturating_sub(std::mem::take(&mut self.unsynced));
+        self.closed[first..].iter().try_for_each(|segment| segment.sync_indexes())?;
         self.active.flush_indexes()?;
-        self.active.sync()
+        self.active.sync_indexes()
     }
 
     /// Takes the log out of service, as its topic is deleted: no more is appended, and no file is touched under its old path.

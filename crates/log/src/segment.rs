@@ -67,8 +67,9 @@ impl SegmentFiles {
     }
 }
 
-/// From this size on, a segment asks for as much room on disk as it has already, so that small ones stay small.
-const RESERVE_FROM_BYTES: u64 = 1 << 20;
+/// From this size on, a segment asks for a part of it as room on disk ahead: small ones stay small.
+const RESERVE_FROM_BYTES: u64 = 8 << 20;
+const RESERVE_PART: u64 = 8;
 /// The most room that is asked for at once.
 const RESERVE_BYTES: u64 = 16 << 20;
 
@@ -93,6 +94,8 @@ pub(crate) struct Segment {
     bytes_since_entry: u64,
     /// Where the room ends that was asked for before it was written to.
     reserved: u64,
+    /// How large the segment was when it was last looked at whether it grows.
+    size_seen: u64,
 }
 
 impl Segment {
@@ -116,6 +119,7 @@ impl Segment {
             aborted: Index::open_or_make_later(disk, aborted)?,
             bytes_since_entry: 0,
             reserved: 0,
+            size_seen: 0,
             files,
         })
     }
@@ -143,6 +147,7 @@ impl Segment {
             aborted: Index::open_or_make_later(disk, aborted_path)?,
             bytes_since_entry: 0,
             reserved: 0,
+            size_seen: 0,
             files,
         };
         if let Some(entry) = segment.times.last() {
@@ -221,6 +226,7 @@ impl Segment {
             aborted: Index::open_or_make_later(disk, aborted)?,
             bytes_since_entry: 0,
             reserved: 0,
+            size_seen: 0,
             files,
         };
         let mut bad = None;
@@ -258,7 +264,7 @@ impl Segment {
         if self.size < RESERVE_FROM_BYTES || self.size + length <= self.reserved {
             return;
         }
-        let room = self.size.min(RESERVE_BYTES).max(length);
+        let room = (self.size / RESERVE_PART).min(RESERVE_BYTES).max(length);
         self.reserved = match self.log.reserve(self.size, room) {
             Ok(()) => self.size + room,
             Err(_) => u64::MAX, // It is not asked again: the write itself will tell if there is no room.
@@ -353,11 +359,11 @@ impl Segment {
         self.times.flush()
     }
 
-    /// Holds no more files open than reading takes.
+    /// Holds no more files open, and no more in memory, than reading takes.
     pub fn release(&mut self) {
         self.offsets.release();
         self.times.release();
-        self.aborted.release();
+        self.aborted.close_file();
     }
 
     /// The same segment, whose files have been given other names.
@@ -370,9 +376,27 @@ impl Segment {
         self
     }
 
+    /// Gives back the room that was asked for ahead, if nothing was written since the last time.
+    pub fn trim(&mut self) -> Result<(), LogError> {
+        let is_idle = std::mem::replace(&mut self.size_seen, self.size) == self.size;
+        if is_idle && self.reserved > self.size && self.reserved != u64::MAX { self.cut() } else { Ok(()) }
+    }
+
+    /// Has the indexes in memory, as appends need them.
+    pub fn load_indexes(&mut self) -> Result<(), LogError> {
+        self.offsets.load()?;
+        self.times.load()?;
+        Ok(())
+    }
+
     /// Makes the segment durable.
     pub fn sync(&self) -> Result<(), LogError> {
         self.log.sync().map_err(LogError::io("sync", self.files.log()))?;
+        self.sync_indexes()
+    }
+
+    /// Makes the indexes durable.
+    pub fn sync_indexes(&self) -> Result<(), LogError> {
         self.offsets.sync()?;
         self.times.sync()?;
         self.aborted.sync()
@@ -389,22 +413,26 @@ impl Segment {
     /// Where to start reading for `offset`: at or before its batch.
     pub fn position_before(&self, offset: Offset) -> u64 {
         let relative = self.relative(offset);
-        let index = self.offsets.entries().partition_point(|entry| entry.relative_offset <= relative);
-        index.checked_sub(1).map_or(0, |index| u64::from(self.offsets.entries()[index].position))
+        let (before, _) = self.offsets.around(|entry| entry.relative_offset <= relative);
+        self.within(before).unwrap_or(0)
+    }
+
+    /// The position of an entry. One that is behind the end of the log is of an index that was damaged, and not believed.
+    fn within(&self, entry: Option<OffsetEntry>) -> Option<u64> {
+        entry.map(|entry| u64::from(entry.position)).filter(|position| *position <= self.size)
     }
 
     /// Where the batch of `offset` begins at the latest.
     pub fn position_behind(&self, offset: Offset) -> u64 {
         let relative = self.relative(offset);
-        let index = self.offsets.entries().partition_point(|entry| entry.relative_offset <= relative);
-        self.offsets.entries().get(index).map_or(self.size, |entry| u64::from(entry.position))
+        let (_, behind) = self.offsets.around(|entry| entry.relative_offset <= relative);
+        self.within(behind).unwrap_or(self.size)
     }
 
     /// An offset that no batch before `position` reaches, by the index.
     pub fn offset_behind(&self, position: u64) -> Offset {
-        let index = self.offsets.entries().partition_point(|entry| u64::from(entry.position) < position);
-        let entry = self.offsets.entries().get(index);
-        entry.map_or(self.next_offset, |entry| Offset(self.base.0 + i64::from(entry.relative_offset)))
+        let (_, behind) = self.offsets.around(|entry| u64::from(entry.position) < position);
+        behind.map_or(self.next_offset, |entry| Offset(self.base.0 + i64::from(entry.relative_offset)))
     }
 
     /// Drops all batches from `offset` on; it must be the base offset of a batch or the end.
@@ -438,10 +466,8 @@ impl Segment {
         if self.max_timestamp < timestamp || self.next_offset <= first {
             return Ok(None);
         }
-        let index = self.times.entries().partition_point(|entry| entry.timestamp < timestamp.0);
-        let from = index
-            .checked_sub(1)
-            .map_or(self.base, |index| Offset(self.base.0 + i64::from(self.times.entries()[index].relative_offset)));
+        let (before, _) = self.times.around(|entry| entry.timestamp < timestamp.0);
+        let from = before.map_or(self.base, |entry| Offset(self.base.0 + i64::from(entry.relative_offset)));
         let path = self.files.log();
         let mut scan = BatchScan::new(&self.log, &path, self.position_before(from.max(first)), self.size);
         while let Some(batch) = scan.next_batch()? {

@@ -293,7 +293,7 @@ fn wrong_timestamps(checked: &Checked, config: &LogConfig, now: Timestamp) -> Ve
         return Vec::new();
     }
     let batch = &checked.batch;
-    let is_stamped = batch.is_log_append_time();
+    let is_stamped = checked.is_stamped;
     // All records lie between these, so that most batches need not be looked at again.
     let ends = [checked.min_timestamp, batch.max_timestamp()];
     if ends.iter().all(|at| config.allows_timestamp(*at, now)) && !is_stamped {
@@ -319,6 +319,8 @@ struct Checked {
     batch: Batch,
     /// Of its oldest record.
     min_timestamp: Timestamp,
+    /// The client says that its timestamps are the broker's.
+    is_stamped: bool,
 }
 
 /// Checks what a client sent: one batch, whole, as its header says; gives the batch. Bytes behind it that are no batch are left
@@ -353,14 +355,16 @@ fn check(records: &Bytes, version: i16) -> Result<Checked, Refusal> {
         return invalid("the last offset delta does not fit the number of records");
     }
     let seen = batch.check_records(UNPACK_LIMIT_BYTES).map_err(unreadable)?;
+    let is_stamped = batch.is_log_append_time();
     let batch = match &seen {
-        // A producer does not stamp; what becomes of such a batch depends on the topic.
-        _ if batch.is_log_append_time() => batch,
         seen if !seen.is_sequential => batch.renumbered().and_then(|bytes| Batch::parse(&bytes)).map_err(unreadable)?,
-        seen if seen.max_timestamp != batch.max_timestamp() => batch.with_max_timestamp(seen.max_timestamp),
+        // Of one that is stamped, it is the time of all records.
+        seen if seen.max_timestamp != batch.max_timestamp() && !is_stamped => {
+            batch.with_max_timestamp(seen.max_timestamp)
+        }
         _ => batch,
     };
-    Ok(Checked { batch, min_timestamp: seen.min_timestamp })
+    Ok(Checked { batch, min_timestamp: seen.min_timestamp, is_stamped })
 }
 
 fn unreadable(error: BatchError) -> Refusal {

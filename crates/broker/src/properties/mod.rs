@@ -299,11 +299,16 @@ impl BrokerConfig {
     fn check_protocols(&self, map: Option<&String>) -> Result<(), BrokerError> {
         let pairs =
             map.map(String::as_str).unwrap_or_default().split(',').filter_map(|pair| pair.trim().split_once(':'));
-        let protocols: BTreeMap<String, &str> =
-            pairs.map(|(name, protocol)| (name.trim().to_uppercase(), protocol.trim())).collect();
+        let protocols: BTreeMap<String, String> =
+            pairs.map(|(name, protocol)| (name.trim().to_uppercase(), protocol.trim().to_uppercase())).collect();
         for listener in &self.listeners {
-            let protocol = protocols.get(&listener.name).copied().unwrap_or(&listener.name);
-            if SECURE.contains(&protocol) {
+            let protocol = protocols.get(&listener.name).map_or(listener.name.as_str(), String::as_str);
+            // A name that is no protocol's is of a plain one, unless the map says otherwise.
+            let is_plain = match protocols.contains_key(&listener.name) {
+                true => protocol == "PLAINTEXT",
+                false => !SECURE.contains(&protocol),
+            };
+            if !is_plain {
                 let what = format!("{listener} is {protocol}, and connections are plain so far; use PLAINTEXT");
                 return Err(BrokerError::setting("listeners", what));
             }
@@ -462,6 +467,8 @@ mod tests {
         assert!(error("listeners=SASL_SSL://:9092").contains("SASL_SSL, and connections are plain so far"));
         let mapped = "listeners=OUTSIDE://:9092\nlistener.security.protocol.map=OUTSIDE:SSL";
         assert!(error(mapped).contains("OUTSIDE://:9092 is SSL"));
+        let small = "listeners=OUTSIDE://:9092\nlistener.security.protocol.map=OUTSIDE:ssl";
+        assert!(error(small).contains("OUTSIDE://:9092 is SSL"));
         let plain = "listeners=SSL://:9092\nlistener.security.protocol.map=SSL:PLAINTEXT";
         assert!(read("server.properties", plain).is_ok());
     }

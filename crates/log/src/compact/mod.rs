@@ -123,24 +123,24 @@ impl PartitionLog {
         // Retention was faster, or the topic was deleted.
         let Some(at) = at.filter(|_| !self.is_retired()) else { return new.files.remove(&self.disk) };
         let swap = old.files.with_suffix(".swap");
+        let ([offsets, times, ..], [to_offsets, to_times, ..]) = (new.files.all(), old.files.all());
         let rename = |from: PathBuf, to: PathBuf| self.disk.rename(&from, &to).map_err(LogError::io("rename", from));
-        rename(new.files.log(), swap.log())?;
-        for index in &old.files.all()[..2] {
-            self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
-        }
-        rename(swap.log(), old.files.log())?;
-        // The old one names transactions that are gone, which does no harm if a kill leaves it here.
+        // First, as it is right for the old records as well: it leaves out transactions of which there are none.
         let aborted = old.files.aborted();
         if new.aborted().is_empty() {
             self.disk.remove_file(&aborted).map_err(LogError::io("remove", aborted))?;
         } else {
             rename(new.files.aborted(), aborted)?;
         }
-        let ([offsets, times, ..], [to_offsets, to_times, ..]) = (new.files.all(), old.files.all());
-        rename(offsets, to_offsets)?;
-        rename(times, to_times)?;
+        rename(new.files.log(), swap.log())?;
+        for index in &old.files.all()[..2] {
+            self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
+        }
+        rename(swap.log(), old.files.log())?;
         self.closed[at] = Arc::new(new.renamed(old.files.clone()));
-        Ok(())
+        // Until they are there, the log is searched.
+        rename(offsets, to_offsets)?;
+        rename(times, to_times)
     }
 }
 
