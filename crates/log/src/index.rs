@@ -359,7 +359,7 @@ mod tests {
         index.push(OffsetEntry { relative_offset: 1, position: 1 }).unwrap();
         index.flush().unwrap();
         index.release();
-        std::fs::remove_file(path).unwrap();
+        Disk::new().remove_file(&path).unwrap();
         assert_eq!(index.around(|_| true), (None, None));
     }
 }

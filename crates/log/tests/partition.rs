@@ -403,9 +403,7 @@ fn compact(log: &mut PartitionLog, clean_to: Offset, now: Timestamp) -> Offset {
         Err(LogError::Interrupted)
     ));
     let mut swap = |compacted| log.finish_compaction(compacted);
-    let result = Compactor::new(1 << 20).run(&plan, &|| false, &mut swap).unwrap();
-    let reached = result.clean_to;
-    reached
+    Compactor::new(1 << 20).run(&plan, &|| false, &mut swap).unwrap().clean_to
 }
 
 fn compacted_config() -> LogConfig {
