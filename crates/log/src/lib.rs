@@ -15,6 +15,7 @@ mod producers;
 mod recovery;
 mod retention;
 mod segment;
+mod sync;
 
 pub use compact::{CompactedSegment, CompactionPlan, CompactionResult, Compactor, TOMBSTONE_MAP_ENTRY_BYTES};
 pub use config::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
@@ -22,8 +23,9 @@ pub use error::LogError;
 pub use index::AbortedTransaction;
 pub use inspect::{Inspected, inspect};
 pub use partition::{
-    Appended, Extent, FoundOffset, Isolation, OpenOptions, PartitionLog, ReadSlice, SyncWork, TransactionMarker,
+    Appended, Extent, FoundOffset, Isolation, OpenOptions, PartitionLog, ReadSlice, TransactionMarker,
 };
 pub use producers::{ActiveProducer, ProducerError};
 pub use recovery::Recovered;
 pub use segment::{SegmentFiles, segment_file_name};
+pub use sync::SyncWork;
