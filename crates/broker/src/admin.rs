@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::BrokerError;
 use crate::broker::Shared;
-use crate::config::check_setting_name;
+use crate::config::{check_setting_name, topic_settings};
+use crate::dynamic::Kind;
 use crate::folder::{LOG_STARTS, deleted_folder};
 use crate::groups::OFFSETS_TOPIC;
 use crate::metadata::{METADATA_TOPIC, TopicRecord};
@@ -35,8 +36,8 @@ pub(crate) enum TopicError {
     Storage(String),
 }
 
-/// More partitions than this are not for one topic of one node.
-const PARTITIONS_LIMIT: Partition = 10_000;
+/// More partitions than this are made by no request.
+pub(crate) const PARTITIONS_LIMIT: Partition = 10_000;
 
 /// A change of one setting.
 pub(crate) enum SettingChange {
@@ -151,7 +152,8 @@ impl Shared {
             if matches!(change, SettingChange::Delete) {
                 check_setting_name(&setting).map_err(|error| TopicError::InvalidConfig(error.words()))?;
             }
-            let list = (setting == "cleanup.policy").then_some("delete");
+            let known = topic_settings().find(|known| known.name == setting);
+            let list = known.filter(|known| known.kind == Kind::List).map(|known| known.default);
             apply(&mut record.configs, setting, change, list).map_err(TopicError::InvalidConfig)?;
         }
         let parsed = self.topic_config(&record.configs);
@@ -354,7 +356,10 @@ pub(crate) fn apply(
     list: Option<&str>,
 ) -> Result<(), String> {
     let current = settings.get(&name).map_or(list.unwrap_or_default(), String::as_str);
-    let mut parts: Vec<String> = current.split(',').map(str::trim).map(str::to_owned).collect();
+    let parts_of = |list: &str| -> Vec<String> {
+        list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    let mut parts = parts_of(current);
     match change {
         SettingChange::Delete => {
             settings.remove(&name);
@@ -369,13 +374,16 @@ pub(crate) fn apply(
             return Err(format!("Can't SUBTRACT from key {name} because its type is not LIST."));
         }
         SettingChange::Append(value) => {
-            if !parts.contains(&value) {
-                parts.push(value);
+            for part in parts_of(&value) {
+                if !parts.contains(&part) {
+                    parts.push(part);
+                }
             }
             settings.insert(name, parts.join(","));
         }
         SettingChange::Subtract(value) => {
-            parts.retain(|part| *part != value);
+            let less = parts_of(&value);
+            parts.retain(|part| !less.contains(part));
             settings.insert(name, parts.join(","));
         }
     }

@@ -35,6 +35,12 @@ pub struct BrokerSettings {
     /// `auto.create.topics.enable`: a topic that somebody asks for, and that may be made for it, is made. Default
     /// true.
     pub auto_create_topics: bool,
+    /// `delete.topic.enable`. Default true.
+    pub delete_topics: bool,
+    /// `fetch.max.bytes`: what one response to a fetch has at most, but for a first batch that is larger. Default 55 MiB.
+    pub fetch_max_bytes: usize,
+    /// `max.request.partition.size.limit`: partitions that one response describes at most. Default 2,000.
+    pub described_partitions: i32,
     /// What a file of settings says, by Kafka's names for them: shown to administrators, and the defaults of topics' settings.
     pub properties: BTreeMap<String, String>,
     /// `offsets.topic.num.partitions`. Default 50.
@@ -62,6 +68,9 @@ impl Default for BrokerSettings {
         BrokerSettings {
             default_partitions: 1,
             auto_create_topics: true,
+            delete_topics: true,
+            fetch_max_bytes: 55 << 20,
+            described_partitions: 2000,
             properties: BTreeMap::new(),
             offsets_partitions: 50,
             groups: GroupSettings::default(),
@@ -318,6 +327,10 @@ pub(crate) fn dispatch(shared: &Shared, context: &RequestContext, request: Reque
         Request::ListConfigResources(request) => {
             Response::ListConfigResources(api::list_config_resources::handle(shared, context, &request))
         }
+        Request::GetTelemetrySubscriptions(request) => {
+            Response::GetTelemetrySubscriptions(api::get_telemetry_subscriptions::handle(&request))
+        }
+        Request::PushTelemetry(request) => Response::PushTelemetry(api::push_telemetry::handle(&request)),
         Request::UpdateFeatures(request) => Response::UpdateFeatures(api::update_features::handle(context, &request)),
         Request::DescribeQuorum(request) => {
             Response::DescribeQuorum(api::describe_quorum::handle(shared, context, &request))

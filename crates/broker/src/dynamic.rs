@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use regex::Regex;
 use tidewater_log::LogConfig;
 use tidewater_protocol::ResponseError;
 use tidewater_types::nearest_name;
@@ -60,6 +61,7 @@ pub(crate) enum Source {
     Brokers = 3,
     File = 4,
     Default = 5,
+    Metrics = 7,
     Group = 8,
 }
 
@@ -84,14 +86,11 @@ pub(crate) fn defaults_of_topics(file: &Settings, dynamic: &DynamicSettings) -> 
 pub(crate) fn settings_of_groups(dynamic: &DynamicSettings) -> OwnSettings {
     let of_groups = dynamic.iter().filter_map(|(owner, settings)| match owner {
         SettingsOwner::Group(name) => Some((name.clone(), settings.clone())),
-        SettingsOwner::Brokers | SettingsOwner::Broker => None,
+        _ => None,
     });
     let layers = [SettingsOwner::Brokers, SettingsOwner::Broker].map(|owner| dynamic.get(&owner));
-    OwnSettings { groups: of_groups.collect(), broker: layers.into_iter().flatten().flatten().map(own).collect() }
-}
-
-fn own((name, value): (&String, &String)) -> (String, String) {
-    (name.clone(), value.clone())
+    let of_brokers = layers.into_iter().flatten().flatten().map(|(name, value)| (name.clone(), value.clone()));
+    OwnSettings { groups: of_groups.collect(), broker: of_brokers.collect() }
 }
 
 impl Shared {
@@ -129,11 +128,21 @@ impl Shared {
         all.into_iter().flatten().collect()
     }
 
-    /// The settings of a topic that are shown, with the values that each is given. Tidewater's own are where they are set: other tools know
-    /// nothing of them.
-    pub fn settings_of_topic(&self, topic: &OpenTopic) -> impl Iterator<Item = (&'static TopicSetting, Vec<Given>)> {
-        let all = topic_settings().map(|setting| (setting, self.given_to_topic(topic, setting)));
-        all.filter(|(setting, given)| !setting.name.starts_with(OWN_SETTINGS) || !given.is_empty())
+    /// The settings of a topic that are shown, with what each is if it is given nothing, and the values that it is given. Tidewater's own are
+    /// where they are set: other tools know nothing of them.
+    pub fn settings_of_topic(
+        &self,
+        topic: &OpenTopic,
+    ) -> impl Iterator<Item = (&'static TopicSetting, String, Vec<Given>)> {
+        let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
+        // Some the broker knows by another name, or in another unit.
+        let mut defaults = defaults_of_topics(&self.settings.properties, &dynamic);
+        drop(dynamic);
+        let all = topic_settings().map(move |setting| {
+            let default = defaults.remove(setting.name).unwrap_or_else(|| setting.default.to_owned());
+            (setting, default, self.given_to_topic(topic, setting))
+        });
+        all.filter(|(setting, _, given)| !setting.name.starts_with(OWN_SETTINGS) || !given.is_empty())
     }
 
     /// The values that a setting of a topic is given: its own, and those of the broker's setting that is its default.
@@ -158,14 +167,16 @@ impl Shared {
         self.dynamic(&SettingsOwner::Brokers).into_iter().map(given).collect()
     }
 
-    /// The groups that have settings of their own.
-    pub fn groups_with_settings(&self) -> Vec<String> {
+    /// The values that a setting of a subscription to metrics is given.
+    pub fn given_to_metrics(&self, subscription: &str, setting: &MetricsSetting) -> Vec<Given> {
+        let own = self.dynamic(&SettingsOwner::Metrics(subscription.to_owned())).remove(setting.name);
+        own.map(|value| Given { name: setting.name.to_owned(), value, source: Source::Metrics }).into_iter().collect()
+    }
+
+    /// What has settings of its own, of those that `name` has a name for.
+    pub fn with_settings(&self, name: fn(&SettingsOwner) -> Option<&String>) -> Vec<String> {
         let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
-        let name = |owner: &SettingsOwner| match owner {
-            SettingsOwner::Group(name) => Some(name.clone()),
-            _ => None,
-        };
-        dynamic.keys().filter_map(name).collect()
+        dynamic.keys().filter_map(name).cloned().collect()
     }
 
     /// Changes settings of brokers or a group, all together or none.
@@ -180,12 +191,13 @@ impl Shared {
         let mut settings = dynamic.get(&owner).cloned().unwrap_or_default();
         let refuse = |what: String| match owner {
             SettingsOwner::Group(_) => Err((ResponseError::InvalidConfig, what)),
-            SettingsOwner::Brokers | SettingsOwner::Broker => Err((ResponseError::InvalidRequest, what)),
+            _ => Err((ResponseError::InvalidRequest, what)),
         };
         for (name, change) in changes {
             let checked = match &owner {
                 SettingsOwner::Group(_) => check_group_name(&name),
-                SettingsOwner::Brokers | SettingsOwner::Broker => check_broker_name(&name),
+                SettingsOwner::Metrics(_) => check_metrics_name(&name),
+                SettingsOwner::Brokers | SettingsOwner::Broker => check_broker_name(&owner, &name),
             };
             let (kind, default) = match checked {
                 Ok(found) => found,
@@ -210,8 +222,15 @@ impl Shared {
             if let Err(what) = self.settings.groups.check_group(&settings) {
                 return refuse(what);
             }
-        } else if let Err(error) = check_topic_settings(&defaults_of_topics(&self.settings.properties, &changed)) {
-            return refuse(error.words());
+        } else if matches!(owner, SettingsOwner::Metrics(_)) {
+            check_metrics(&settings)?;
+        } else {
+            if let Err(error) = check_topic_settings(&defaults_of_topics(&self.settings.properties, &changed)) {
+                return refuse(error.words());
+            }
+            if let Err(what) = self.settings.groups.check_brokers(&settings_of_groups(&changed)) {
+                return refuse(what);
+            }
         }
         if validate_only {
             return Ok(());
@@ -229,7 +248,7 @@ impl Shared {
         *dynamic = changed;
         drop(dynamic);
         match owner {
-            SettingsOwner::Group(_) => {}
+            SettingsOwner::Group(_) | SettingsOwner::Metrics(_) => {}
             SettingsOwner::Brokers | SettingsOwner::Broker => self.refresh_topics(),
         }
         self.refresh_groups();
@@ -248,13 +267,20 @@ impl Shared {
 
     /// Has the groups act on what was changed for them.
     fn refresh_groups(&self) {
-        let settings = settings_of_groups(&self.dynamic.read().unwrap_or_else(PoisonError::into_inner));
-        *self.group_settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        // Taken before it is read what there is, so that of two changes the later one is what stays.
+        let mut settings = self.group_settings.write().unwrap_or_else(PoisonError::into_inner);
+        *settings = settings_of_groups(&self.dynamic.read().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-fn check_broker_name(name: &str) -> Result<(Kind, &'static str), String> {
+fn check_broker_name(owner: &SettingsOwner, name: &str) -> Result<(Kind, &'static str), String> {
     match find_known(name) {
+        Some(known) if known.dynamic && name.starts_with("ssl.") => Err(format!(
+            "These security configs can be dynamically updated only per-listener using the listener prefix: [{name}]"
+        )),
+        Some(known) if known.dynamic && *owner == SettingsOwner::Brokers && is_per_broker(name) => {
+            Err(format!("Cannot update these configs at default cluster level, broker id must be specified: [{name}]"))
+        }
         Some(known) if known.dynamic => Ok((known.kind, known.default.unwrap_or_default())),
         Some(_) => Err(format!("Cannot update these configs dynamically: [{name}]")),
         None => {
@@ -264,11 +290,65 @@ fn check_broker_name(name: &str) -> Result<(Kind, &'static str), String> {
     }
 }
 
+/// Whether each broker has a setting of its own, and there is none for all.
+fn is_per_broker(name: &str) -> bool {
+    name.starts_with("sasl.") || ["listeners", "cordoned.log.dirs"].contains(&name)
+}
+
 fn check_group_name(name: &str) -> Result<(Kind, &'static str), String> {
     match GROUP_SETTINGS.iter().find(|setting| setting.name == name) {
         Some(_) => Ok((Kind::Int, "")),
         None => Err(format!("Unknown group config name: {name}")),
     }
+}
+
+/// A setting of a subscription to metrics of clients (KIP-714). They are kept and shown; nothing takes the metrics.
+pub(crate) struct MetricsSetting {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub default: &'static str,
+}
+
+/// All of them.
+pub(crate) const METRICS_SETTINGS: [MetricsSetting; 3] = [
+    MetricsSetting { name: "interval.ms", kind: Kind::Int, default: "300000" },
+    MetricsSetting { name: "match", kind: Kind::List, default: "" },
+    MetricsSetting { name: "metrics", kind: Kind::List, default: "" },
+];
+
+/// What a client may be told by.
+const MATCHED: [&str; 6] = [
+    "client_id",
+    "client_instance_id",
+    "client_software_name",
+    "client_software_version",
+    "client_source_address",
+    "client_source_port",
+];
+
+fn check_metrics_name(name: &str) -> Result<(Kind, &'static str), String> {
+    match METRICS_SETTINGS.iter().find(|setting| setting.name == name) {
+        Some(setting) => Ok((setting.kind, setting.default)),
+        None => Err(format!("Unknown client metrics configuration: {name}")),
+    }
+}
+
+/// Whether a subscription may have these settings, with Apache Kafka's words for those that it may not.
+fn check_metrics(settings: &Settings) -> Result<(), (ResponseError, String)> {
+    let interval = settings.get("interval.ms").and_then(|interval| interval.trim().parse::<i32>().ok());
+    if let Some(interval) = interval.filter(|interval| !(100..=3_600_000).contains(interval)) {
+        let what =
+            format!("Invalid value {interval} for interval.ms, interval must be between 100 and 3600000 (1 hour)");
+        return Err((ResponseError::InvalidRequest, what));
+    }
+    let patterns = settings.get("match").map(String::as_str).unwrap_or_default();
+    for pattern in patterns.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()) {
+        let parts = pattern.split_once('=').filter(|(_, expression)| !expression.contains('='));
+        if parts.is_none_or(|(name, expression)| !MATCHED.contains(&name.trim()) || Regex::new(expression).is_err()) {
+            return Err((ResponseError::InvalidConfig, format!("Illegal client matching pattern: {pattern}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whose settings a resource of a request names: of all brokers, if the name is empty.

@@ -26,7 +26,7 @@ mod wire;
 pub use broker::{Broker, BrokerSettings};
 pub use config::parse_topic_settings;
 pub use error::BrokerError;
-pub use groups::{GroupSettings, MigrationPolicy, StreamsGroupSettings};
+pub use groups::{Assignor, GroupSettings, MigrationPolicy, StreamsGroupSettings};
 pub use properties::BrokerConfig;
 pub use server::{Listener, ListenerError, Server, ServerSettings};
 pub use transactions::TransactionSettings;

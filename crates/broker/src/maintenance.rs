@@ -40,10 +40,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, Brok
             if retains {
                 retained = now;
             }
-            if !shared.stopping.load(Ordering::SeqCst)
-                && let Err(error) = run_once(&shared, retains)
-            {
-                tracing::error!(%error, "retention or compaction failed; it is tried again");
+            if !shared.stopping.load(Ordering::SeqCst) {
+                run_once(&shared, retains);
             }
         }
     });
@@ -69,27 +67,38 @@ fn maintain(
     };
     let Some(plan) = plan else { return Ok(None) };
     // The log is not locked while its closed segments are read and written anew.
-    let result = compactor.run(&plan, stops, &mut |compacted| partition.lock().finish_compaction(compacted))?;
-    Ok(Some(result.clean_to))
+    compactor.run(&plan, stops, &mut |step| step(&mut partition.lock())).map(Some)
 }
 
-/// Notes how far a partition is, in one of the checkpoint files. A topic that was deleted meanwhile has no marks, and one made anew not these.
-fn note(shared: &Shared, file: &str, topic: &str, id: Uuid, (place, offset): (TopicPartition, Offset)) {
-    let topics = shared.topics();
-    if topics.get(topic).is_none_or(|now| now.record.id != id) {
+/// How far a partition of the topic with this id is.
+type Reached = (Uuid, TopicPartition, Offset);
+
+/// Notes how far partitions are, in one of the checkpoint files. A topic that was deleted meanwhile has no marks, and one made anew not these.
+fn note(shared: &Shared, file: &str, reached: Vec<Reached>) {
+    if reached.is_empty() {
         return;
     }
+    let topics = shared.topics();
+    let is_there = |id: Uuid, place: &TopicPartition| topics.get(&*place.topic).is_some_and(|now| now.record.id == id);
     let noted = shared.folder.change_points(file, |points| {
-        points.insert(place, offset);
+        points.extend(
+            reached.into_iter().filter(|(id, place, _)| is_there(*id, place)).map(|(_, place, to)| (place, to)),
+        );
     });
     if let Err(error) = noted {
         // Lost, it costs work, and nothing else.
-        tracing::warn!(file, topic, %error, "a checkpoint cannot be noted");
+        tracing::warn!(file, %error, "checkpoints cannot be noted");
     }
 }
 
 /// One round over all partitions.
-pub(crate) fn run_once(shared: &Shared, retains: bool) -> Result<(), BrokerError> {
+pub(crate) fn run_once(shared: &Shared, retains: bool) {
+    let mut durable = Vec::new();
+    maintain_all(shared, retains, &mut durable);
+    note(shared, RECOVERY_POINTS, durable);
+}
+
+fn maintain_all(shared: &Shared, retains: bool, durable: &mut Vec<Reached>) {
     let points = shared.folder.read_points(CLEANER_POINTS);
     let mut compactor = Compactor::new(shared.settings.compaction_memory_bytes);
     let stops = || shared.stopping.load(Ordering::SeqCst);
@@ -103,24 +112,25 @@ pub(crate) fn run_once(shared: &Shared, retains: bool) -> Result<(), BrokerError
     for (name, topic) in topics {
         for (number, partition) in topic.partitions.iter().enumerate() {
             if stops() {
-                return Ok(());
+                return;
             }
             let place = TopicPartition::new(name.as_str(), number as i32);
             let clean_to = points.get(&place).copied().unwrap_or_default();
             match maintain(partition, &mut compactor, clean_to, &round, &stops) {
                 Ok(None) => {}
-                Ok(Some(clean_to)) => note(shared, CLEANER_POINTS, &name, topic.record.id, (place.clone(), clean_to)),
-                Err(LogError::Interrupted) => return Ok(()),
+                Ok(Some(clean_to)) => {
+                    note(shared, CLEANER_POINTS, vec![(topic.record.id, place.clone(), clean_to)]);
+                }
+                Err(LogError::Interrupted) => return,
                 // The others go on.
                 Err(error) => tracing::error!(%place, %error, "retention or compaction failed; it is tried again"),
             }
             match partition.sync_closed() {
                 // Of one that was stopped, it is known.
                 Ok(None) | Err(LogError::Stopped { .. }) => {}
-                Ok(Some(end)) => note(shared, RECOVERY_POINTS, &name, topic.record.id, (place, end)),
+                Ok(Some(end)) => durable.push((topic.record.id, place, end)),
                 Err(error) => tracing::error!(%place, %error, "closed segments cannot be made durable"),
             }
         }
     }
-    Ok(())
 }

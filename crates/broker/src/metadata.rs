@@ -59,6 +59,8 @@ pub(crate) enum SettingsOwner {
     /// This one.
     Broker,
     Group(String),
+    /// A subscription to metrics of clients.
+    Metrics(String),
 }
 
 impl SettingsOwner {
@@ -67,6 +69,7 @@ impl SettingsOwner {
             SettingsOwner::Brokers => "settings:brokers".to_owned(),
             SettingsOwner::Broker => "settings:broker".to_owned(),
             SettingsOwner::Group(name) => format!("settings:group:{name}"),
+            SettingsOwner::Metrics(name) => format!("settings:metrics:{name}"),
         }
     }
 
@@ -74,7 +77,11 @@ impl SettingsOwner {
         match key.strip_prefix("settings:")? {
             "brokers" => Some(SettingsOwner::Brokers),
             "broker" => Some(SettingsOwner::Broker),
-            other => other.strip_prefix("group:").map(|name| SettingsOwner::Group(name.to_owned())),
+            other => match other.split_once(':')? {
+                ("group", name) => Some(SettingsOwner::Group(name.to_owned())),
+                ("metrics", name) => Some(SettingsOwner::Metrics(name.to_owned())),
+                _ => None,
+            },
         }
     }
 }

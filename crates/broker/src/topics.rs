@@ -165,7 +165,7 @@ impl OpenTopic {
         };
         let (log, recovered) = PartitionLog::open(&folder.disk, &path, options)?;
         if let Some(reason) = recovered.reason {
-            tracing::warn!(%place, bytes = recovered.cut_bytes, reason, "cut a torn tail");
+            tracing::warn!(%place, bytes = recovered.cut_bytes, reason, "cut what a crash had torn, and all behind it");
         }
         let metadata = path.join(PARTITION_METADATA);
         if !folder.disk.exists(&metadata) {

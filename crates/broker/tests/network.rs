@@ -292,6 +292,54 @@ async fn lengths_that_lie_take_no_memory_and_others_are_served_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_holds_no_memory_that_others_wait_for() {
+    let running =
+        Running::start_with(ServerSettings { response_memory_bytes: 1 << 20, ..ServerSettings::default() }).await;
+    let mut well = running.connect().await;
+    let creation = |topics: &[(&str, i32)]| {
+        let topic = |(topic, partitions): &(&str, i32)| {
+            create_topics_request::CreatableTopic::default()
+                .with_name(name(topic))
+                .with_num_partitions(*partitions)
+                .with_replication_factor(1)
+        };
+        CreateTopicsRequest::default().with_topics(topics.iter().map(topic).collect()).with_timeout_ms(10_000)
+    };
+    let response: CreateTopicsResponse =
+        well.call(ApiKey::CreateTopics, 7, creation(&[("wide", 5001), ("wider", 5000)])).await;
+    let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [ResponseError::PolicyViolation.code(); 2]);
+    let response: CreateTopicsResponse = well.call(ApiKey::CreateTopics, 7, creation(&[("wide", 3000)])).await;
+    assert_eq!(response.topics[0].error_code, 0);
+    // Each asks for far more than sockets take, and reads nothing of it.
+    const ASKED: usize = 400;
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        let mut one = running.connect().await;
+        for _ in 0..ASKED {
+            one.send(ApiKey::Metadata, 12, &MetadataRequest::default().with_topics(None)).await;
+        }
+        silent.push(one);
+    }
+    // The others are served: those that hold the memory are closed.
+    for _ in 0..30 {
+        let all = MetadataRequest::default().with_topics(None);
+        let response: MetadataResponse = well.call(ApiKey::Metadata, 12, all).await;
+        assert_eq!(response.topics[0].partitions.len(), 3000);
+    }
+    let mut closed = 0;
+    for mut one in silent {
+        let mut answered = 0;
+        while answered < ASKED && one.read().await.is_some() {
+            answered += 1;
+        }
+        closed += usize::from(answered < ASKED);
+    }
+    assert!(closed > 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_acknowledgement_there_is_no_response_and_a_failure_closes() {
     let running = Running::start().await;
     let mut connection = running.connect().await;

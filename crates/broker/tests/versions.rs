@@ -264,6 +264,10 @@ impl Client {
                 let partition = describe_quorum_request::PartitionData::default();
                 DescribeQuorumRequest::default().with_topics(vec![of_topic.with_partitions(vec![partition])])
             }),
+            ApiKey::GetTelemetrySubscriptions => {
+                ask!(GetTelemetrySubscriptionsResponse, GetTelemetrySubscriptionsRequest::default())
+            }
+            ApiKey::PushTelemetry => ask!(PushTelemetryResponse, PushTelemetryRequest::default()),
             ApiKey::UpdateFeatures => ask!(UpdateFeaturesResponse, {
                 let update = update_features_request::FeatureUpdateKey::default().with_feature(text("none"));
                 UpdateFeaturesRequest::default().with_feature_updates(vec![update])

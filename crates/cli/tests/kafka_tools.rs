@@ -186,3 +186,86 @@ fn a_group_of_the_classic_protocol_is_shared() {
 fn a_group_of_the_consumer_protocol_is_shared() {
     a_group_is_shared("consumer", "uniform");
 }
+
+const CONFIGS: &str = "kafka.admin.ConfigCommand";
+
+#[test]
+fn partitions_are_where_they_are_and_throttles_go() {
+    let Some(tools) = Tools::start() else { return };
+    tools.run(TOPICS, &["--create", "--topic", "moved", "--partitions", "2"]);
+    let plan = std::env::temp_dir().join(format!("tidewater-reassign-{}.json", std::process::id()));
+    std::fs::write(
+        &plan,
+        r#"{"version":1,"partitions":[{"topic":"moved","partition":0,"replicas":[1]},{"topic":"moved","partition":1,"replicas":[1]}]}"#,
+    )
+    .unwrap();
+    let reassign = |arguments: &[&str]| {
+        let file = ["--reassignment-json-file", plan.to_str().unwrap()];
+        tools.run("org.apache.kafka.tools.reassign.ReassignPartitionsCommand", &[&file, arguments].concat())
+    };
+    let executed = reassign(&["--execute", "--throttle", "1000000"]);
+    assert!(executed.contains("Successfully started partition reassignments for moved-0,moved-1"), "{executed}");
+    let throttled = tools.run(CONFIGS, &["--describe", "--entity-type", "brokers", "--entity-name", "1"]);
+    assert!(throttled.contains("leader.replication.throttled.rate=1000000"), "{throttled}");
+    let verified = reassign(&["--verify"]);
+    assert!(verified.contains("Reassignment of partition moved-1 is completed."), "{verified}");
+    assert!(verified.contains("Clearing broker-level throttles on broker 1"), "{verified}");
+    assert!(verified.contains("Clearing topic-level throttles on topic moved"), "{verified}");
+    assert!(!verified.contains("Exception"), "{verified}");
+    let cleared = tools.run(CONFIGS, &["--describe", "--entity-type", "brokers", "--entity-name", "1"]);
+    assert!(!cleared.contains("throttled.rate=1000000"), "{cleared}");
+    std::fs::remove_file(&plan).unwrap();
+}
+
+#[test]
+fn defaults_of_topics_are_changed_for_all() {
+    let Some(tools) = Tools::start() else { return };
+    tools.run(TOPICS, &["--create", "--topic", "packed"]);
+    let all = ["--entity-type", "brokers", "--entity-default"];
+    let altered = tools.run(CONFIGS, &[&all[..], &["--alter", "--add-config", "compression.type=gzip"]].concat());
+    assert!(altered.contains("Completed updating default config for brokers in the cluster."), "{altered}");
+    let refused = tools.run(CONFIGS, &[&all[..], &["--alter", "--add-config", "compression.type=best"]].concat());
+    assert!(refused.contains("Invalid value best for configuration"), "{refused}");
+    let per_broker = tools.run(CONFIGS, &[&all[..], &["--alter", "--add-config", "listeners=A://:1"]].concat());
+    assert!(per_broker.contains("Cannot update these configs at default cluster level"), "{per_broker}");
+    tools.run_with("org.apache.kafka.tools.ConsoleProducer", &["--topic", "packed"], "a line\n");
+    let topic = ["--describe", "--entity-type", "topics", "--entity-name", "packed", "--all"];
+    let described = tools.run(CONFIGS, &topic);
+    assert!(
+        described.contains(
+            "compression.type=gzip sensitive=false synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:compression.type=gzip"
+        ),
+        "{described}"
+    );
+    let back = tools.run(CONFIGS, &[&all[..], &["--alter", "--delete-config", "compression.type"]].concat());
+    assert!(back.contains("Completed updating default config for brokers in the cluster."), "{back}");
+}
+
+#[test]
+fn metrics_of_clients_are_subscribed_to() {
+    let Some(tools) = Tools::start() else { return };
+    let run = |arguments: &[&str]| tools.run("org.apache.kafka.tools.ClientMetricsCommand", arguments);
+    let asked = [
+        "--alter",
+        "--name",
+        "slow",
+        "--metrics",
+        "org.apache.kafka.",
+        "--interval",
+        "5000",
+        "--match",
+        "client_id=a.*",
+    ];
+    let altered = run(&asked);
+    assert!(altered.contains("Altered client metrics config for slow."), "{altered}");
+    let refused = run(&["--alter", "--name", "slow", "--interval", "5"]);
+    assert!(refused.contains("interval must be between 100 and 3600000"), "{refused}");
+    let described = run(&["--describe", "--name", "slow"]);
+    for setting in ["interval.ms=5000", "match=client_id=a.*", "metrics=org.apache.kafka."] {
+        assert!(described.contains(setting), "{described}");
+    }
+    assert!(line(&run(&["--list"]), &["slow"]).is_some());
+    let deleted = run(&["--delete", "--name", "slow"]);
+    assert!(deleted.contains("Deleted client metrics config for slow."), "{deleted}");
+    assert!(line(&run(&["--list"]), &["slow"]).is_none());
+}

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tidewater_types::Timestamp;
 
@@ -16,6 +16,7 @@ use tidewater_types::Timestamp;
 pub struct Disk {
     /// Bytes that may still be written before the disk is "full"; `None` for the real limit.
     space_left: Option<Arc<AtomicU64>>,
+    changes_left: Option<Arc<AtomicU64>>,
     /// How often a file was made durable.
     syncs: Arc<AtomicU64>,
 }
@@ -40,6 +41,20 @@ impl Disk {
         }
     }
 
+    /// A disk for a process that is killed: after this many changes no further one is made. Nothing is made durable, as a kill does not
+    /// ask for it.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn with_changes(changes: u64) -> Self {
+        Disk { changes_left: Some(Arc::new(AtomicU64::new(changes))), ..Disk::default() }
+    }
+
+    /// Counts a change; an error if the process has been killed.
+    fn change(&self) -> io::Result<()> {
+        let Some(left) = &self.changes_left else { return Ok(()) };
+        let counted = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        counted.map(drop).map_err(|_| io::Error::other("the process was killed"))
+    }
+
     /// How often files were made durable through this disk.
     #[cfg(any(test, feature = "test-util"))]
     pub fn syncs(&self) -> u64 {
@@ -53,6 +68,7 @@ impl Disk {
 
     /// Opens a file for reading and writing at any position, and makes it if it is absent.
     pub fn open(&self, path: &Path) -> io::Result<DiskFile> {
+        self.change()?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok(DiskFile { file, disk: self.clone() })
     }
@@ -79,19 +95,29 @@ impl Disk {
         self.rename(&beside, path)
     }
 
+    /// Renames a file; the new name is not durable before [`Disk::sync_folder`].
+    pub fn move_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change()?;
+        fs::rename(from, to)
+    }
+
     /// Renames a file or folder, and makes the new name durable.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)?;
+        self.move_file(from, to)?;
         to.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
     }
 
     /// Makes durable which files there are in a folder.
     pub fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        if self.changes_left.is_some() {
+            return self.change();
+        }
         File::open(folder)?.sync_all()
     }
 
     /// Removes a file; one that is gone already is no error.
     pub fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.change()?;
         match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
@@ -114,6 +140,12 @@ impl Disk {
     /// Whether a file or folder of that name exists.
     pub fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    /// How large the volume is that a folder is on, and how much of it this process may still write, in bytes.
+    pub fn volume(&self, folder: &Path) -> io::Result<(u64, u64)> {
+        let volume = fs4::statvfs(folder)?;
+        Ok((volume.total_space(), volume.available_space()))
     }
 
     /// The entries of a folder, sorted by name so that no run depends on the file system's order.
@@ -160,6 +192,7 @@ pub struct DiskFile {
 impl DiskFile {
     /// Writes all of `bytes` at `position`; on a disk that fills up meanwhile, a part of them.
     pub fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.disk.change()?;
         let fits = self.disk.take_space(bytes.len());
         self.file.write_all_at(&bytes[..fits], position)?;
         if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
@@ -167,6 +200,7 @@ impl DiskFile {
 
     /// Writes two parts, one behind the other, as [`DiskFile::write_at`] does; on Linux in one call.
     pub fn write_parts_at(&self, parts: [&[u8]; 2], position: u64) -> io::Result<()> {
+        self.disk.change()?;
         let [first, second] = parts;
         #[cfg(target_os = "linux")]
         if self.disk.space_left.is_none() {
@@ -232,7 +266,13 @@ impl DiskFile {
 
     /// Cuts the file, or lengthens it with zeros.
     pub fn set_len(&self, length: u64) -> io::Result<()> {
+        self.disk.change()?;
         self.file.set_len(length)
+    }
+
+    /// Says when it was written to last.
+    pub fn set_modified(&self, time: Timestamp) -> io::Result<()> {
+        self.file.set_modified(UNIX_EPOCH + Duration::from_millis(u64::try_from(time.0).unwrap_or(0)))
     }
 
     /// When it was written to last.
@@ -255,6 +295,9 @@ impl DiskFile {
     /// Makes what was written durable.
     pub fn sync(&self) -> io::Result<()> {
         self.disk.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.disk.changes_left.is_some() {
+            return self.disk.change();
+        }
         self.file.sync_data()
     }
 }

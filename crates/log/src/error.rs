@@ -64,7 +64,7 @@ pub enum LogError {
         /// The offset behind the last.
         end: Offset,
     },
-    /// A stored segment is damaged in the middle, where no crash can have cut it.
+    /// A stored segment is damaged before the recovery point, where no crash can have cut it.
     #[error("segment {path} is damaged at byte {position}: {source}. Restore the file from a copy, or remove the partition", path = path.display())]
     Damaged {
         /// The segment's file.

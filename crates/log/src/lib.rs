@@ -17,13 +17,13 @@ mod retention;
 mod segment;
 mod sync;
 
-pub use compact::{CompactedSegment, CompactionPlan, CompactionResult, Compactor, TOMBSTONE_MAP_ENTRY_BYTES};
+pub use compact::{CompactionPlan, Compactor, Step};
 pub use config::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 pub use error::LogError;
 pub use index::AbortedTransaction;
 pub use inspect::{Inspected, inspect};
 pub use partition::{
-    Appended, Extent, FoundOffset, Isolation, OpenOptions, PartitionLog, ReadSlice, TransactionMarker,
+    Appended, Extent, FoundOffset, Isolation, OpenOptions, PartitionLog, ReadSlice, TimeSearch, TransactionMarker,
 };
 pub use producers::{ActiveProducer, ProducerError};
 pub use recovery::Recovered;

@@ -26,13 +26,13 @@ use tidewater_types::{Offset, Timestamp};
 
 use crate::producers::{ActiveProducer, Producers};
 use crate::recovery::{self, Recovered};
-use crate::segment::{Segment, SegmentFiles};
+use crate::segment::{Segment, SegmentFiles, SegmentStretch};
 use crate::{AbortedTransaction, LogConfig, LogError, TimestampType};
 
 /// Bytes that are read at once to find the batch of an offset.
 const SKIP_BYTES: usize = 4096;
 /// A segment's positions and relative offsets are 32 bits wide.
-const SEGMENT_LIMIT_BYTES: u64 = i32::MAX as u64;
+pub(crate) const SEGMENT_LIMIT_BYTES: u64 = i32::MAX as u64;
 
 /// How to open a log.
 #[derive(Clone, Debug)]
@@ -122,6 +122,10 @@ impl ReadSlice {
     /// # Errors
     /// When the file cannot be read or does not hold batches.
     pub fn extent(&self, max_bytes: usize, first_whole: bool) -> Result<Option<Extent>, LogError> {
+        if self.from >= self.below {
+            // It may be in a batch that reaches behind it.
+            return Ok(None);
+        }
         let end = self.position + self.available;
         let Some(found) = self.find(self.position, end, |header| last_offset(header) >= self.from)? else {
             return Ok(None);
@@ -161,6 +165,32 @@ impl ReadSlice {
             }
             position += length as u64;
             chunk = chunk.slice(length.min(chunk.len())..);
+        }
+        Ok(None)
+    }
+}
+
+/// A search for the first record of at least a time; see [`PartitionLog::time_search`].
+#[derive(Debug)]
+pub struct TimeSearch {
+    closed: Vec<Arc<Segment>>,
+    active: Option<SegmentStretch>,
+    from: Offset,
+    below: Offset,
+    timestamp: Timestamp,
+}
+
+impl TimeSearch {
+    /// Looks for it, and gives it if one may read so far.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub fn run(&self) -> Result<Option<FoundOffset>, LogError> {
+        let closed = self.closed.iter().map(|segment| segment.scan_for(self.from, self.timestamp));
+        for stretch in closed.chain(self.active.clone()) {
+            if let Some((offset, timestamp)) = stretch.first_at_or_after(self.from, self.timestamp)? {
+                return Ok((offset < self.below).then_some(FoundOffset { offset, timestamp }));
+            }
         }
         Ok(None)
     }
@@ -425,7 +455,8 @@ impl PartitionLog {
             Ok(codec) if codec == compression => Ok(batch),
             _ => Batch::parse(&batch.repacked(compression)?),
         };
-        let packed = batches.into_iter().map(repack).collect::<Result<_, _>>()?;
+        let packed: Vec<Batch> = batches.into_iter().map(repack).collect::<Result<_, _>>()?;
+        packed.iter().try_for_each(|batch| self.check_size(batch))?;
         self.write_from_end(packed, now)
     }
 
@@ -466,6 +497,10 @@ impl PartitionLog {
         Ok(Appended { first, next, append_time, sync_is_due })
     }
 
+    pub(crate) fn is_in_service(&self) -> bool {
+        self.stopped.is_none()
+    }
+
     pub(crate) fn check_in_service(&self) -> Result<(), LogError> {
         match &self.stopped {
             Some(reason) => Err(LogError::Stopped { path: self.folder.clone(), reason: reason.clone() }),
@@ -473,11 +508,16 @@ impl PartitionLog {
         }
     }
 
+    fn check_size(&self, batch: &Batch) -> Result<(), LogError> {
+        match self.config.max_message_bytes {
+            limit if batch.len() > limit => Err(LogError::BatchTooLarge { size: batch.len(), limit }),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks a batch of a request before a byte of that is written.
     fn check(&self, batch: &Batch) -> Result<(), LogError> {
-        if batch.len() > self.config.max_message_bytes {
-            return Err(LogError::BatchTooLarge { size: batch.len(), limit: self.config.max_message_bytes });
-        }
+        self.check_size(batch)?;
         if batch.last_offset_delta() < 0 || batch.last_offset_delta() != batch.record_count() - 1 {
             return Err(LogError::Batch(BatchError::BadRecords {
                 offset: batch.base_offset().0,
@@ -505,10 +545,12 @@ impl PartitionLog {
         }
         for batch in batches {
             self.roll_if_due(batch)?;
-            self.active.append(batch, self.leader_epoch, self.config.index_interval_bytes)?;
-            if let Some(ended) = self.producers.note(batch) {
+            // First, so that no reader finds a transaction ended that he is not told of as aborted.
+            if let Some(ended) = self.producers.ended_by(batch) {
                 self.active.note_end(batch, ended)?;
             }
+            self.active.append(batch, self.leader_epoch, self.config.index_interval_bytes)?;
+            self.producers.note(batch);
             self.records_since_sync += batch.record_count() as u64;
         }
         Ok(())
@@ -529,11 +571,21 @@ impl PartitionLog {
     }
 
     /// Closes the active segment and begins another one. An empty active segment stays.
+    ///
+    /// # Errors
+    /// When the disk refuses: then the log stops, since what there is of the new segment is not known.
     pub fn roll(&mut self) -> Result<(), LogError> {
+        self.check_in_service()?;
         if self.active.size == 0 {
             return Ok(());
         }
+        self.try_to_roll().inspect_err(|error| self.stop(error))
+    }
+
+    fn try_to_roll(&mut self) -> Result<(), LogError> {
         self.active.close()?;
+        // Before there is another segment, or a kill between would leave nobody who knows what this one says of producers.
+        self.write_snapshot()?;
         let files = SegmentFiles::new(&self.folder, self.log_end());
         let next = Segment::create(&self.disk, files)?;
         let mut closed = std::mem::replace(&mut self.active, next);
@@ -542,7 +594,7 @@ impl PartitionLog {
         self.unsynced += 1;
         self.unsynced_logs += 1;
         self.folder_is_synced = false;
-        self.write_snapshot()
+        Ok(())
     }
 
     /// Writes down what is known of producers, so that the log need not be read for it when it is opened.
@@ -655,16 +707,27 @@ impl PartitionLog {
         self.slice(offset)?.read(max_bytes)
     }
 
-    /// The first record, by offset, of at least `timestamp`, if one may read so far.
-    pub fn find_by_time(&self, timestamp: Timestamp, isolation: Isolation) -> Result<Option<FoundOffset>, LogError> {
-        for segment in self.closed.iter().map(|segment| &**segment).chain([&self.active]) {
-            if let Some((offset, timestamp)) =
-                segment.first_at_or_after(self.log_start, timestamp, UNPACK_LIMIT_BYTES)?
-            {
-                return Ok((offset < self.readable_to(isolation)).then_some(FoundOffset { offset, timestamp }));
-            }
+    /// Where to look for the first record, by offset, of at least `timestamp`; looking needs no lock on the log.
+    pub fn time_search(&self, timestamp: Timestamp, isolation: Isolation) -> TimeSearch {
+        let closed = self.closed.iter().filter(|segment| segment.may_have(self.log_start, timestamp));
+        TimeSearch {
+            closed: closed.cloned().collect(),
+            active: self
+                .active
+                .may_have(self.log_start, timestamp)
+                .then(|| self.active.scan_for(self.log_start, timestamp)),
+            from: self.log_start,
+            below: self.readable_to(isolation),
+            timestamp,
         }
-        Ok(None)
+    }
+
+    /// The first record, by offset, of at least `timestamp`, if one may read so far.
+    ///
+    /// # Errors
+    /// As [`TimeSearch::run`].
+    pub fn find_by_time(&self, timestamp: Timestamp, isolation: Isolation) -> Result<Option<FoundOffset>, LogError> {
+        self.time_search(timestamp, isolation).run()
     }
 
     /// Drops all records from `offset` on.

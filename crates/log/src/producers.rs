@@ -247,22 +247,32 @@ impl Producers {
         }
     }
 
-    /// Takes notice of a batch in the log; gives the transaction that it ends.
-    pub fn note(&mut self, batch: &Batch) -> Option<Ended> {
+    /// The transaction that a batch ends, if that is a marker.
+    pub fn ended_by(&self, batch: &Batch) -> Option<Ended> {
+        let end = batch.transaction_end()?;
+        let id = batch.producer_id();
+        let first = self.by_id.get(&id)?.open?;
+        let others = self.open.iter().find(|open| **open != (first, id));
+        Some(Ended { first, kind: end.kind, last_stable: others.map_or(batch.next_offset(), |(first, _)| *first) })
+    }
+
+    /// Takes notice of a batch in the log.
+    pub fn note(&mut self, batch: &Batch) {
         let id = batch.producer_id();
         if id == NO_PRODUCER_ID {
-            return None;
+            return;
         }
         let producer = self.by_id.entry(id).or_default();
         producer.take_epoch(batch.producer_epoch());
         producer.last_timestamp = batch.max_timestamp();
         if batch.is_control() {
-            let end = batch.transaction_end()?;
-            producer.coordinator_epoch = end.coordinator_epoch;
-            let first = producer.open.take()?;
-            self.open.remove(&(first, id));
-            let last_stable = self.first_open().unwrap_or(batch.next_offset());
-            return Some(Ended { first, kind: end.kind, last_stable });
+            if let Some(end) = batch.transaction_end() {
+                producer.coordinator_epoch = end.coordinator_epoch;
+                if let Some(first) = producer.open.take() {
+                    self.open.remove(&(first, id));
+                }
+            }
+            return;
         }
         if producer.batches.len() == KNOWN_BATCHES {
             producer.batches.pop_front();
@@ -272,7 +282,6 @@ impl Producers {
             producer.open = Some(batch.base_offset());
             self.open.insert((batch.base_offset(), id));
         }
-        None
     }
 
     pub fn active(&self) -> impl Iterator<Item = ActiveProducer> {

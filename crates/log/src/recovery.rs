@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tidewater_env::Disk;
 use tidewater_types::Offset;
 
+use crate::compact::{SWAP, replace};
 use crate::producers::Producers;
 use crate::segment::{BatchScan, Segment, SegmentFiles, segment_file_name};
 use crate::{LogError, OpenOptions};
@@ -20,7 +21,7 @@ const SEGMENT_EXTENSIONS: [&str; 5] = ["log", "index", "timeindex", "txnindex", 
 pub struct Recovered {
     /// Bytes that were read and checked.
     pub scanned_bytes: u64,
-    /// Bytes of a torn tail that were cut off.
+    /// Bytes of a torn tail that were cut off, with all behind it.
     pub cut_bytes: u64,
     /// Why they were cut.
     pub reason: Option<String>,
@@ -38,6 +39,11 @@ pub(crate) fn open_segments(
     let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
     for (index, &base) in bases.iter().enumerate() {
         let files = SegmentFiles::new(folder, base);
+        if segments.last().is_some_and(|previous| base < previous.next_offset) && length_of(disk, &files)? == 0 {
+            // A segment that could not be begun, behind which the one before it has grown.
+            files.remove(disk)?;
+            continue;
+        }
         let next_base = bases.get(index + 1).copied();
         let trusted = options.clean_shutdown || next_base.is_some_and(|next| next <= options.recovery_point);
         if trusted {
@@ -53,27 +59,32 @@ pub(crate) fn open_segments(
             segments.push(segment);
             continue;
         };
-        // A crash tears only the last segment that was written to: what follows must be empty.
-        let mut empty = Vec::new();
-        let later = bases[index + 1..].iter().map(|&base| SegmentFiles::new(folder, base));
-        for later in later {
-            let length =
-                disk.open(&later.log()).and_then(|file| file.len()).map_err(LogError::io("measure", later.log()))?;
-            if length > 0 {
-                return Err(LogError::Damaged { path, position: segment.size, source });
-            }
-            empty.push(later);
+        // A killed process tears only the last segment that was written to, a power cut any behind the recovery point; what follows
+        // goes with it. Before that point nothing can be torn.
+        let later: Vec<_> = bases[index + 1..].iter().map(|&base| SegmentFiles::new(folder, base)).collect();
+        let mut later_bytes = 0;
+        for files in &later {
+            later_bytes += length_of(disk, files)?;
         }
-        for later in empty {
-            later.remove(disk)?;
+        if later_bytes > 0 && segment.next_offset < options.recovery_point {
+            return Err(LogError::Damaged { path, position: segment.size, source });
+        }
+        // From the last one on, so that whoever is killed here finds the same again.
+        for files in later.into_iter().rev() {
+            files.remove(disk)?;
         }
         segment.cut()?;
-        recovered.cut_bytes = bytes;
+        recovered.cut_bytes = bytes + later_bytes;
         recovered.reason = Some(source.to_string());
         segments.push(segment);
         break;
     }
     Ok((segments, recovered))
+}
+
+fn length_of(disk: &Disk, files: &SegmentFiles) -> Result<u64, LogError> {
+    let path = files.log();
+    disk.open_to_read(&path).and_then(|file| file.len()).map_err(LogError::io("measure", path))
 }
 
 /// The base offsets of the folder's segments, after what an interrupted compaction or deletion left is put right.
@@ -83,51 +94,57 @@ fn segment_bases(disk: &Disk, folder: &Path) -> Result<Vec<Offset>, LogError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.ends_with(".cleaned") || name.ends_with(".deleted") || name.ends_with(".tmp") {
             disk.remove_file(&path).map_err(LogError::io("remove", &path))?;
-        } else if let Some(target) = name.strip_suffix(".swap") {
+        } else if let Some(target) = name.strip_suffix(SWAP) {
             finish_swap(disk, folder, &path, target)?;
         }
     }
-    let mut bases = Vec::new();
+    let (mut bases, mut indexed) = (Vec::new(), Vec::new());
     for path in list()? {
         match classify(&path) {
             FileKind::Log(base) => bases.push(base),
+            FileKind::Index(base) => indexed.push((base, path)),
             FileKind::Companion => {}
             FileKind::Foreign => return Err(LogError::ForeignFile { path }),
         }
     }
     bases.sort();
+    for (base, path) in indexed {
+        if bases.binary_search(&base).is_err() {
+            // Its segment was removed before it.
+            disk.remove_file(&path).map_err(LogError::io("remove", path))?;
+        }
+    }
     Ok(bases)
 }
 
 /// Completes a swap that a crash interrupted: the new file is whole, and covers every older segment up to its last offset.
+/// What is left of a swap that had not begun, because the log itself is not among it, goes.
 fn finish_swap(disk: &Disk, folder: &Path, swap: &Path, target: &str) -> Result<(), LogError> {
-    let target = folder.join(target);
-    if let FileKind::Log(base) = classify(&target) {
-        let file = disk.open_to_read(swap).map_err(LogError::io("open", swap))?;
-        let length = file.len().map_err(LogError::io("measure", swap))?;
-        let mut last = base;
-        let mut scan = crate::segment::BatchScan::new(&file, swap, 0, length);
-        while let Some(Ok(batch)) = scan.next_batch()? {
-            last = batch.last_offset();
-        }
-        for path in disk.list(folder).map_err(LogError::io("list", folder))? {
-            if let FileKind::Log(other) = classify(&path)
-                && other > base
-                && other <= last
-            {
-                SegmentFiles::new(folder, other).remove(disk)?;
-            }
-        }
-        // Those there may be are of the old file.
-        for index in &SegmentFiles::new(folder, base).all()[..2] {
-            disk.remove_file(index).map_err(LogError::io("remove", index))?;
+    let FileKind::Log(base) = classify(&folder.join(target)) else {
+        return disk.remove_file(swap).map_err(LogError::io("remove", swap));
+    };
+    let file = disk.open_to_read(swap).map_err(LogError::io("open", swap))?;
+    let length = file.len().map_err(LogError::io("measure", swap))?;
+    let mut last = base;
+    let mut scan = BatchScan::new(&file, swap, 0, length);
+    while let Some(Ok(batch)) = scan.next_batch()? {
+        last = batch.last_offset();
+    }
+    let mut covered = Vec::new();
+    for path in disk.list(folder).map_err(LogError::io("list", folder))? {
+        if let FileKind::Log(other) = classify(&path)
+            && other > base
+            && other <= last
+        {
+            covered.push(SegmentFiles::new(folder, other));
         }
     }
-    disk.rename(swap, &target).map_err(LogError::io("rename", swap))
+    replace(disk, &SegmentFiles::new(folder, base), &covered)
 }
 
 enum FileKind {
     Log(Offset),
+    Index(Offset),
     Companion,
     Foreign,
 }
@@ -141,6 +158,7 @@ fn classify(path: &Path) -> FileKind {
         Some((digits, extension)) if digits.len() == 20 && SEGMENT_EXTENSIONS.contains(&extension) => {
             match (digits.parse(), extension) {
                 (Ok(base), "log") => FileKind::Log(Offset(base)),
+                (Ok(base), "index" | "timeindex" | "txnindex") => FileKind::Index(Offset(base)),
                 (Ok(_), _) => FileKind::Companion,
                 (Err(_), _) => FileKind::Foreign,
             }
@@ -216,17 +234,19 @@ pub(crate) fn read_producers(
             }
         }
     }
-    for segment in closed.iter_mut().chain([active]).filter(|segment| segment.next_offset > from) {
+    let is_behind = |segment: &&mut Segment| segment.next_offset > from || segment.base >= from;
+    for segment in closed.iter_mut().chain([active]).filter(is_behind) {
         segment.forget_aborted_from(from)?;
         let (path, log) = (segment.files.log(), segment.log.clone());
         let position = segment.position_before(from.max(segment.base));
         let mut scan = BatchScan::new(&log, &path, position, segment.size);
         while let Some(batch) = scan.next_batch()? {
             let batch = batch?;
-            if batch.base_offset() >= from
-                && let Some(ended) = producers.note(&batch)
-            {
-                segment.note_end(&batch, ended)?;
+            if batch.base_offset() >= from {
+                if let Some(ended) = producers.ended_by(&batch) {
+                    segment.note_end(&batch, ended)?;
+                }
+                producers.note(&batch);
             }
         }
     }

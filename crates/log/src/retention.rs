@@ -11,7 +11,7 @@ impl PartitionLog {
     /// Where the topic says so, age is measured against the partition's own newest record: see [`RetentionClock`].
     ///
     /// # Errors
-    /// When the files cannot be removed.
+    /// When the files cannot be removed, or the active segment cannot be closed; those before it are gone then.
     pub fn expire(&mut self, now: Timestamp) -> Result<usize, LogError> {
         if !self.config.cleanup.delete || self.is_retired() {
             return Ok(0);
@@ -26,9 +26,9 @@ impl PartitionLog {
         let retention = self.config.retention;
         // Nothing at all is to be kept.
         let keeps_nothing = self.config.retention_bytes == Some(0);
-        if self.active.size > 0 && (keeps_nothing || too_old(self.active.newest(), retention)) {
-            self.roll()?;
-        }
+        let is_over = self.active.size > 0 && (keeps_nothing || too_old(self.active.newest(), retention));
+        // A log that was stopped, as by a full disk, gives back room all the same.
+        let rolled = if is_over && self.is_in_service() { self.roll() } else { Ok(()) };
         let mut surplus = self.config.retention_bytes.map_or(0, |limit| self.size().saturating_sub(limit));
         let mut removed = 0;
         while let Some(oldest) = self.closed.first() {
@@ -44,6 +44,6 @@ impl PartitionLog {
             oldest.files.remove(&self.disk)?;
             removed += 1;
         }
-        Ok(removed)
+        rolled.map(|()| removed)
     }
 }

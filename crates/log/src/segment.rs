@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewater_env::{Disk, DiskFile};
-use tidewater_protocol::{Batch, BatchError, ControlKind, HEADER_LENGTH, batch_length};
+use tidewater_protocol::{Batch, BatchError, ControlKind, HEADER_LENGTH, UNPACK_LIMIT_BYTES, batch_length};
 use tidewater_types::{Offset, Timestamp};
 
 use crate::LogError;
@@ -39,6 +39,11 @@ impl SegmentFiles {
         SegmentFiles { suffix, ..self.clone() }
     }
 
+    /// The partition's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn path(&self, extension: &str) -> PathBuf {
         self.folder.join(segment_file_name(self.base, extension) + self.suffix)
     }
@@ -53,14 +58,14 @@ impl SegmentFiles {
         self.path("txnindex")
     }
 
-    /// Every file of the segment, the log last, so that a log never stands without what was removed before it.
+    /// Every file of the segment, the log last.
     pub(crate) fn all(&self) -> [PathBuf; 4] {
         [self.path("index"), self.path("timeindex"), self.aborted(), self.log()]
     }
 
-    /// Removes the files.
+    /// Removes the files, the log first: without it the others are nothing, but without them it would say what is not so.
     pub(crate) fn remove(&self, disk: &Disk) -> Result<(), LogError> {
-        for path in self.all() {
+        for path in self.all().into_iter().rev() {
             disk.remove_file(&path).map_err(LogError::io("remove", path))?;
         }
         Ok(())
@@ -99,8 +104,14 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// A new, empty segment.
+    /// A new, empty segment. If it cannot be made, nothing is left of it.
     pub fn create(disk: &Disk, files: SegmentFiles) -> Result<Self, LogError> {
+        Segment::try_to_create(disk, files.clone()).inspect_err(|_| {
+            let _ = files.remove(disk); // What stays is empty, and goes when the log is opened.
+        })
+    }
+
+    fn try_to_create(disk: &Disk, files: SegmentFiles) -> Result<Self, LogError> {
         let path = files.log();
         let log = disk.open(&path).map_err(LogError::io("create", &path))?;
         log.set_len(0).map_err(LogError::io("empty", &path))?;
@@ -167,7 +178,7 @@ impl Segment {
         if self.size == 0 {
             return Ok(());
         }
-        self.first_timestamp = Some(self.header_at(0)?.max_timestamp);
+        self.first_timestamp = known(self.header_at(0)?.max_timestamp);
         let from = self.offsets.last().map_or(0, |entry| u64::from(entry.position));
         let mut position = from;
         while position < self.size {
@@ -274,7 +285,7 @@ impl Segment {
     /// Takes notice of a batch that stands at the end of the file.
     fn note(&mut self, batch: &Batch, index_interval: u64) -> Result<(), LogError> {
         let length = batch.len() as u64;
-        self.first_timestamp.get_or_insert(batch.max_timestamp());
+        self.first_timestamp = self.first_timestamp.or(known(batch.max_timestamp()));
         self.note_time(batch.max_timestamp(), batch.last_offset());
         if self.bytes_since_entry > index_interval {
             self.offsets.push(OffsetEntry {
@@ -410,6 +421,17 @@ impl Segment {
         }
     }
 
+    /// Makes a copy of records without timestamps as old as they are.
+    pub fn keep_modified(&self, old: &Segment) -> Result<(), LogError> {
+        match self.max_timestamp {
+            Timestamp(..0) if self.size > 0 => {
+                let time = old.log.modified().map_err(LogError::io("ask for the age of", old.files.log()))?;
+                self.log.set_modified(time).map_err(LogError::io("set the age of", self.files.log()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where to start reading for `offset`: at or before its batch.
     pub fn position_before(&self, offset: Offset) -> u64 {
         let relative = self.relative(offset);
@@ -456,33 +478,21 @@ impl Segment {
         Ok(())
     }
 
-    /// The first record from `first` on of at least `timestamp`, if this segment has one.
-    pub fn first_at_or_after(
-        &self,
-        first: Offset,
-        timestamp: Timestamp,
-        limit: usize,
-    ) -> Result<Option<(Offset, Timestamp)>, LogError> {
-        if self.max_timestamp < timestamp || self.next_offset <= first {
-            return Ok(None);
-        }
+    /// Whether there may be a record from `first` on of at least `timestamp`.
+    pub fn may_have(&self, first: Offset, timestamp: Timestamp) -> bool {
+        self.max_timestamp >= timestamp && self.next_offset > first
+    }
+
+    /// Where the first record from `first` on of at least `timestamp` is looked for.
+    pub fn scan_for(&self, first: Offset, timestamp: Timestamp) -> SegmentStretch {
         let (before, _) = self.times.around(|entry| entry.timestamp < timestamp.0);
         let from = before.map_or(self.base, |entry| Offset(self.base.0 + i64::from(entry.relative_offset)));
-        let path = self.files.log();
-        let mut scan = BatchScan::new(&self.log, &path, self.position_before(from.max(first)), self.size);
-        while let Some(batch) = scan.next_batch()? {
-            let batch = batch?;
-            if batch.max_timestamp() < timestamp || batch.last_offset() < first {
-                continue;
-            }
-            for record in batch.records(limit)?.iter() {
-                let record = record?;
-                if record.timestamp >= timestamp && record.offset >= first {
-                    return Ok(Some((record.offset, record.timestamp)));
-                }
-            }
+        SegmentStretch {
+            log: self.log.clone(),
+            path: self.files.log(),
+            position: self.position_before(from.max(first)),
+            end: self.size,
         }
-        Ok(None)
     }
 
     /// The fields of the batch header at `position` that navigation needs.
@@ -509,6 +519,44 @@ impl Segment {
             max_timestamp: Timestamp(long(35)),
         })
     }
+}
+
+/// A stretch of a segment's file.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentStretch {
+    log: Arc<DiskFile>,
+    path: PathBuf,
+    position: u64,
+    end: u64,
+}
+
+impl SegmentStretch {
+    /// The first record from `first` on of at least `timestamp`, if there is one.
+    pub fn first_at_or_after(
+        &self,
+        first: Offset,
+        timestamp: Timestamp,
+    ) -> Result<Option<(Offset, Timestamp)>, LogError> {
+        let mut scan = BatchScan::new(&self.log, &self.path, self.position, self.end);
+        while let Some(batch) = scan.next_batch()? {
+            let batch = batch?;
+            if batch.max_timestamp() < timestamp || batch.last_offset() < first {
+                continue;
+            }
+            for record in batch.records(UNPACK_LIMIT_BYTES)?.iter() {
+                let record = record?;
+                if record.timestamp >= timestamp && record.offset >= first {
+                    return Ok(Some((record.offset, record.timestamp)));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A time that records have: not that of those without.
+fn known(timestamp: Timestamp) -> Option<Timestamp> {
+    (timestamp.0 >= 0).then_some(timestamp)
 }
 
 struct HeaderFields {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test damages files behind the log's back")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -286,20 +286,56 @@ fn a_segment_damaged_in_the_middle_is_not_taken_for_a_torn_tail() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[80] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    // However often it is tried, with whatever mark, nothing is cut.
-    for clean_shutdown in [false, true, false] {
-        let options = OpenOptions {
-            config: small_segments(),
-            clean_shutdown,
-            recovery_point: Offset::ZERO,
-            log_start: Offset::ZERO,
-        };
+    // However often it is tried, with whatever mark, nothing is cut: the first two records were on disk.
+    for (clean_shutdown, recovery_point) in [(false, Offset(2)), (true, Offset::ZERO), (false, Offset(3))] {
+        let options = OpenOptions { config: small_segments(), clean_shutdown, recovery_point, log_start: Offset::ZERO };
         let opened = PartitionLog::open(&Disk::new(), folder.path(), options);
         if !clean_shutdown {
             assert!(matches!(opened.unwrap_err(), LogError::Damaged { .. }));
         }
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
+}
+
+#[test]
+fn a_power_cut_that_tears_segments_behind_the_recovery_point_costs_what_is_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 30);
+    drop(log);
+    let logs = || {
+        let files = Disk::new().list(folder.path()).unwrap().into_iter();
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect::<Vec<_>>()
+    };
+    let total = |logs: &[PathBuf]| logs.iter().map(|path| path.metadata().unwrap().len()).sum::<u64>();
+    let (files, before) = (logs(), total(&logs()));
+    assert!(files.len() > 3);
+    // Pages of the second segment never reached the disk, those of later ones did.
+    let torn = files[1].clone();
+    let base: i64 = torn.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let mut bytes = std::fs::read(&torn).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0);
+    std::fs::write(&torn, &bytes).unwrap();
+    let open = || {
+        let options = OpenOptions {
+            config: small_segments(),
+            clean_shutdown: false,
+            recovery_point: Offset(base),
+            log_start: Offset::ZERO,
+        };
+        PartitionLog::open(&Disk::new(), folder.path(), options).unwrap()
+    };
+    let (mut log, recovered) = open();
+    let end = log.log_end();
+    assert!(end >= Offset(base) && end < Offset(30), "{end:?}");
+    assert_eq!(logs(), files[..2]);
+    assert_eq!(recovered.cut_bytes, before - total(&logs()));
+    log.raise_high_watermark(end);
+    assert_eq!(read_all(&log, Offset::ZERO).len() as i64, end.0);
+    assert_eq!(append(&mut log, &[(9, "d", Some("4"))]), end);
+    drop(log);
+    assert_eq!(open().0.log_end(), end.next());
 }
 
 #[test]
@@ -399,11 +435,10 @@ fn compact(log: &mut PartitionLog, clean_to: Offset, now: Timestamp) -> Offset {
     let asked = std::cell::Cell::new(0);
     let in_the_middle = || asked.replace(asked.get() + 1) == 1;
     assert!(matches!(
-        Compactor::new(1 << 20).run(&plan, &in_the_middle, &mut |_| panic!("nothing is swapped")),
+        Compactor::new(1 << 20).run(&plan, &in_the_middle, &mut |_| panic!("nothing is put in place")),
         Err(LogError::Interrupted)
     ));
-    let mut swap = |compacted| log.finish_compaction(compacted);
-    Compactor::new(1 << 20).run(&plan, &|| false, &mut swap).unwrap().clean_to
+    Compactor::new(1 << 20).run(&plan, &|| false, &mut |step| step(log)).unwrap()
 }
 
 fn compacted_config() -> LogConfig {
@@ -651,4 +686,75 @@ fn timestamps_have_bounds() {
     let allows = |timestamp| config.allows_timestamp(Timestamp(timestamp), Timestamp(1000));
     assert!(allows(990) && allows(1000) && allows(3_601_000) && allows(-1));
     assert!(!allows(989) && !allows(3_601_001));
+}
+
+#[test]
+fn a_segment_that_cannot_be_begun_stops_the_log_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig { retention: Some(Duration::from_secs(1)), ..LogConfig::default() };
+    let mut log = open_with(&Disk::new(), folder.path(), config.clone(), false).0;
+    append(&mut log, &[(1, "a", Some("1")), (2, "b", Some("2")), (3, "c", Some("3"))]);
+    let block = folder.path().join("00000000000000000003.index");
+    std::fs::create_dir(&block).unwrap();
+    log.expire(Timestamp(100_000)).unwrap_err();
+    std::fs::remove_dir(&block).unwrap();
+    assert!(!folder.path().join("00000000000000000003.log").exists());
+    assert!(matches!(log.append(batch(&[(4, "d", Some("4"))]), NOW), Err(LogError::Stopped { .. })));
+    drop(log);
+    // One of an earlier version went on.
+    let mut log = open_with(&Disk::new(), folder.path(), config.clone(), false).0;
+    append(&mut log, &[(4, "d", Some("4"))]);
+    drop(log);
+    std::fs::write(folder.path().join("00000000000000000003.log"), b"").unwrap();
+    let log = open_with(&Disk::new(), folder.path(), config, false).0;
+    assert_eq!(log.log_end(), Offset(4));
+    assert_eq!(read_all(&log, Offset::ZERO).len(), 4);
+}
+
+#[test]
+fn a_batch_that_is_too_large_once_it_is_packed_anew_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig { max_message_bytes: 2000, compression: Some(Compression::None), ..LogConfig::default() };
+    let mut log = open_with(&Disk::new(), folder.path(), config, false).0;
+    let mut builder = BatchBuilder::new(Compression::Gzip);
+    builder.push(NOW, Some(b"k"), Some(&[0; 10_000]), &Headers::EMPTY);
+    let refused = log.append(builder.finish().unwrap(), NOW).unwrap_err();
+    assert!(matches!(refused, LogError::BatchTooLarge { limit: 2000, .. }), "{refused}");
+    assert_eq!(log.log_end(), Offset::ZERO);
+}
+
+#[test]
+fn a_log_of_few_keys_has_few_segments_however_long_it_is_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open_with(&Disk::new(), folder.path(), compacted_config(), false).0;
+    let mut clean_to = Offset::ZERO;
+    for round in 0..5 {
+        for number in 0..50 {
+            append(&mut log, &[(100 * round + number, "key", Some("a value of some length"))]);
+        }
+        let plan = log.plan_compaction(clean_to, NOW).unwrap();
+        clean_to = Compactor::new(1 << 20).run(&plan, &|| false, &mut |step| step(&mut log)).unwrap();
+        let files = Disk::new().list(folder.path()).unwrap().into_iter();
+        let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).count();
+        // Those of this round, each as large as may be before, and what has become of all the others.
+        assert!(logs <= 20, "{logs} after round {round}");
+        let read = read_all(&log, Offset::ZERO);
+        assert_eq!(read.last().unwrap().0, 50 * (round + 1) - 1);
+        assert_eq!(read_all(&log, Offset(25)), read);
+    }
+}
+
+#[test]
+fn records_without_timestamps_get_no_younger_by_compaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig { cleanup: CleanupPolicy { delete: true, compact: true }, ..compacted_config() };
+    let mut log = open_with(&Disk::new(), folder.path(), config, false).0;
+    append(&mut log, &[(-1, "key", Some("value"))]);
+    log.roll().unwrap();
+    let file = folder.path().join("00000000000000000000.log");
+    let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(old).unwrap();
+    let plan = log.plan_compaction(Offset::ZERO, NOW).unwrap();
+    Compactor::new(1 << 20).run(&plan, &|| false, &mut |step| step(&mut log)).unwrap();
+    assert_eq!(file.metadata().unwrap().modified().unwrap(), old);
 }

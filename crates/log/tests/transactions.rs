@@ -258,9 +258,7 @@ fn run(acts: Vec<Act>, compacts: bool) {
             Act::Compact(later) => {
                 now = if later { Timestamp(now.0 + 10_000) } else { now };
                 if let Some(plan) = log.plan_compaction(clean_to, now) {
-                    let mut swap = |compacted| log.finish_compaction(compacted);
-                    let result = Compactor::new(LIMIT).run(&plan, &|| false, &mut swap).unwrap();
-                    clean_to = result.clean_to;
+                    clean_to = Compactor::new(LIMIT).run(&plan, &|| false, &mut |step| step(&mut log)).unwrap();
                 }
             }
             Act::Delete => {
@@ -301,8 +299,7 @@ fn a_deleted_key_does_not_come_back() {
         now = if later { Timestamp(now.0 + 10_000) } else { now };
         log.roll().unwrap();
         let plan = log.plan_compaction(clean_to, now).unwrap();
-        let mut swap = |compacted| log.finish_compaction(compacted);
-        clean_to = Compactor::new(LIMIT).run(&plan, &|| false, &mut swap).unwrap().clean_to;
+        clean_to = Compactor::new(LIMIT).run(&plan, &|| false, &mut |step| step(log)).unwrap();
     };
     write(&mut log, stamp(1, 0, 0, true), &[("k", "v1")]).unwrap();
     end(&mut log, 1, 0, ControlKind::Commit);
@@ -378,13 +375,34 @@ fn what_is_left_of_old_transactions_goes() {
         write(&mut log, ProducerStamp::default(), &[("other", "value")]).unwrap();
         log.roll().unwrap();
         let plan = log.plan_compaction(clean_to, Timestamp(NOW.0 + round * 10_000)).unwrap();
-        let mut swap = |compacted| log.finish_compaction(compacted);
-        let result = Compactor::new(LIMIT).run(&plan, &|| false, &mut swap).unwrap();
-        clean_to = result.clean_to;
+        clean_to = Compactor::new(LIMIT).run(&plan, &|| false, &mut |step| step(&mut log)).unwrap();
     }
     // One batch stays of each segment, for its end.
     assert!(log.size() < before * 6 / 10, "{} of {before}", log.size());
     let left = log.aborted_between(Offset::ZERO, log.log_end());
     assert!(left.len() * 3 <= 50, "in a segment of three transactions there is the last at most: {left:?}");
     assert_eq!(keys(&log), ["key", "other"]);
+}
+
+#[test]
+fn records_are_deleted_into_a_batch_of_an_open_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), &LogConfig::default(), false);
+    let records: Vec<_> = (0..10).map(|_| ("key", "value")).collect();
+    write(&mut log, stamp(1, 0, 0, true), &records).unwrap();
+    log.delete_before(Offset(5)).unwrap();
+    let (slice, _) = log.slice_committed(Offset(5), LIMIT).unwrap();
+    assert!(slice.read(LIMIT).unwrap().is_empty());
+    assert!(!log.read(Offset(5), LIMIT).unwrap().is_empty());
+}
+
+#[test]
+fn an_abort_that_cannot_be_noted_ends_no_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), &LogConfig::default(), false);
+    write(&mut log, stamp(1, 0, 0, true), &[("key", "value")]).unwrap();
+    std::fs::create_dir(folder.path().join("00000000000000000000.txnindex")).unwrap();
+    assert!(log.append_marker(&marker(1, 0, ControlKind::Abort), NOW).is_err());
+    assert_eq!((log.last_stable(), log.log_end()), (Offset(0), Offset(1)));
+    assert!(log.slice_committed(Offset(0), LIMIT).unwrap().0.read(LIMIT).unwrap().is_empty());
 }

@@ -152,6 +152,8 @@ requests! {
     ListTransactions = 66, 0..=2, ListTransactionsRequest, ListTransactionsResponse;
     ConsumerGroupHeartbeat = 68, 0..=1, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
     ConsumerGroupDescribe = 69, 0..=1, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
+    GetTelemetrySubscriptions = 71, 0..=0, GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse;
+    PushTelemetry = 72, 0..=0, PushTelemetryRequest, PushTelemetryResponse;
     ListConfigResources = 74, 0..=1, ListConfigResourcesRequest, ListConfigResourcesResponse;
     DescribeTopicPartitions = 75, 0..=0, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
     StreamsGroupHeartbeat = 88, 0..=0, StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse;

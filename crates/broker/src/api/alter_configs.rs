@@ -7,7 +7,7 @@ use tidewater_protocol::messages::alter_configs_request::AlterConfigsResource;
 use tidewater_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use tidewater_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
-use super::{BROKER_RESOURCE, TOPIC_RESOURCE, alter_settings, fault_of_changes, repeated, text};
+use super::{BROKER_RESOURCE, METRICS_RESOURCE, TOPIC_RESOURCE, alter_settings, fault_of_changes, repeated, text};
 use crate::admin::SettingChange;
 use crate::broker::Shared;
 use crate::dynamic::broker_owner;
@@ -36,6 +36,7 @@ fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) 
     let own = match resource.resource_type {
         TOPIC_RESOURCE => shared.topic(name).map(|topic| topic.record.configs.clone()).unwrap_or_default(),
         BROKER_RESOURCE => shared.dynamic(&broker_owner(name)?),
+        METRICS_RESOURCE => shared.dynamic(&SettingsOwner::Metrics(name.to_owned())),
         _ => shared.dynamic(&SettingsOwner::Group(name.to_owned())),
     };
     let mut changes: BTreeMap<String, SettingChange> =

@@ -4,7 +4,7 @@ use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::ApiVersionsRequest;
 use tidewater_protocol::messages::ApiVersionsResponse;
 use tidewater_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
-use tidewater_protocol::{RequestContext, supported_versions};
+use tidewater_protocol::{ApiKey, RequestContext, supported_versions};
 
 use super::text;
 
@@ -42,11 +42,15 @@ pub(crate) fn unsupported() -> ApiVersionsResponse {
         .with_api_keys(versions.collect())
 }
 
+/// What is answered, but of use to no client: Apache Kafka advertises it where something takes the metrics.
+const UNADVERTISED: [ApiKey; 2] = [ApiKey::GetTelemetrySubscriptions, ApiKey::PushTelemetry];
+
 /// The key of this request.
 const API_VERSIONS: i16 = 18;
 
 fn supported(version: i16) -> ApiVersionsResponse {
-    let versions = supported_versions().map(|(key, versions)| {
+    let advertised = supported_versions().filter(|(key, _)| !UNADVERTISED.contains(key));
+    let versions = advertised.map(|(key, versions)| {
         ApiVersion::default()
             .with_api_key(key as i16)
             .with_min_version(*versions.start())

@@ -19,7 +19,8 @@ pub(crate) fn handle(shared: &Shared, request: &ConsumerGroupDescribeRequest) ->
                 .with_error_code(code)
                 .with_error_message(None);
         }
-        match groups.describe_consumer(name, &TopicsNow { shared, topics: &topics }) {
+        match groups.describe_consumer(name, &TopicsNow { shared, topics: &topics }, &shared.settings.groups.assignors)
+        {
             Ok(group) if request.include_authorized_operations => group.with_authorized_operations(GROUP_OPERATIONS),
             Ok(group) => group,
             Err((error, message)) => DescribedGroup::default()

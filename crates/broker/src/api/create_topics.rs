@@ -9,6 +9,7 @@ use tidewater_protocol::messages::create_topics_response::{CreatableTopicConfigs
 use tidewater_protocol::messages::{BrokerId, CreateTopicsRequest, CreateTopicsResponse};
 
 use super::{explain, repeated, text};
+use crate::admin::{PARTITIONS_LIMIT, TopicError};
 use crate::broker::{NODE, Shared};
 use crate::config::TopicSetting;
 use crate::dynamic::{Given, Source};
@@ -19,6 +20,7 @@ pub(super) const REPLICATION: [i16; 2] = [1, -1];
 
 pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTopicsResponse {
     let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
+    let partitions = request.topics.iter().map(|topic| wanted_partitions(shared, topic)).sum::<usize>();
     // One that is named several times is told once.
     let mut told = BTreeSet::new();
     let results = request.topics.iter().filter(|topic| told.insert(&topic.name)).map(|topic| {
@@ -26,9 +28,12 @@ pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTo
             .with_name(topic.name.clone())
             .with_num_partitions(-1)
             .with_replication_factor(-1);
-        let created = match repeated.contains(&topic.name) {
-            true => Err((ResponseError::InvalidRequest, "Duplicate topic name.".to_owned())),
-            false => create(shared, topic, request.validate_only),
+        let created = if partitions > PARTITIONS_LIMIT as usize {
+            Err(explain(&topic.name, TopicError::TooManyPartitions))
+        } else if repeated.contains(&topic.name) {
+            Err((ResponseError::InvalidRequest, "Duplicate topic name.".to_owned()))
+        } else {
+            create(shared, topic, request.validate_only)
         };
         match created {
             Ok(open) => result
@@ -41,6 +46,15 @@ pub(crate) fn handle(shared: &Shared, request: &CreateTopicsRequest) -> CreateTo
         }
     });
     CreateTopicsResponse::default().with_topics(results.collect())
+}
+
+/// How many partitions a topic would have.
+fn wanted_partitions(shared: &Shared, topic: &CreatableTopic) -> usize {
+    match topic.num_partitions {
+        _ if !topic.assignments.is_empty() => topic.assignments.len(),
+        -1 => usize::try_from(shared.settings.default_partitions).unwrap_or(0),
+        wanted => usize::try_from(wanted).unwrap_or(0),
+    }
 }
 
 fn create(
@@ -113,11 +127,9 @@ pub(super) fn assignment_fault(brokers: &[BrokerId]) -> Option<String> {
 
 /// All settings of a topic.
 fn settings(shared: &Shared, open: &OpenTopic) -> Vec<CreatableTopicConfigs> {
-    let setting = |(setting, given): (&'static TopicSetting, Vec<Given>)| {
-        let (value, source) = given
-            .into_iter()
-            .next()
-            .map_or((setting.default.to_owned(), Source::Default), |given| (given.value, given.source));
+    let setting = |(setting, default, given): (&'static TopicSetting, String, Vec<Given>)| {
+        let (value, source) =
+            given.into_iter().next().map_or((default, Source::Default), |given| (given.value, given.source));
         CreatableTopicConfigs::default()
             .with_name(text(setting.name))
             .with_value(Some(text(value)))

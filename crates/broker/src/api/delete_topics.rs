@@ -11,6 +11,8 @@ use super::{repeated, text, topic_name};
 use crate::BrokerError;
 use crate::broker::Shared;
 
+/// From this version on, there is a code for a broker that deletes no topics.
+const DISABLED: i16 = 3;
 /// From this version on, a response says what is wrong.
 const MESSAGES: i16 = 5;
 
@@ -31,7 +33,17 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Delete
             (None, false) if repeated.contains(key) => Some("Duplicate topic id."),
             _ => None,
         };
-        responses.push(what.map_or_else(|| delete(shared, topic.clone()), |what| refused(topic, what)));
+        responses.push(match what {
+            _ if !shared.settings.delete_topics => {
+                let code = match context.version {
+                    ..DISABLED => ResponseError::InvalidRequest,
+                    _ => ResponseError::TopicDeletionDisabled,
+                };
+                refused(topic, code, "Topic deletion is disabled.")
+            }
+            Some(what) => refused(topic, ResponseError::InvalidRequest, what),
+            None => delete(shared, topic.clone()),
+        });
     }
     if context.version < MESSAGES {
         responses.iter_mut().for_each(|response| response.error_message = None);
@@ -39,11 +51,11 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Delete
     DeleteTopicsResponse::default().with_responses(responses)
 }
 
-fn refused(wanted: &DeleteTopicState, what: &'static str) -> DeletableTopicResult {
+fn refused(wanted: &DeleteTopicState, code: ResponseError, what: &'static str) -> DeletableTopicResult {
     DeletableTopicResult::default()
         .with_name(wanted.name.clone())
         .with_topic_id(wanted.topic_id)
-        .with_error_code(ResponseError::InvalidRequest.code())
+        .with_error_code(code.code())
         .with_error_message(Some(text(what)))
 }
 

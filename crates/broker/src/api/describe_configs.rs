@@ -13,7 +13,7 @@ use super::{BROKER_RESOURCE, GROUP_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, 
 use crate::admin::TopicError;
 use crate::broker::Shared;
 use crate::config::topic_settings;
-use crate::dynamic::{Given, Kind, Source, broker_owner};
+use crate::dynamic::{Given, Kind, METRICS_SETTINGS, Source, broker_owner};
 use crate::groups::GROUP_SETTINGS;
 use crate::metadata::SettingsOwner;
 use crate::properties::{KNOWN, find_known};
@@ -106,12 +106,12 @@ fn describe(
                 return Err(refused(explain(name, TopicError::InvalidName)));
             }
             let topic = shared.topic(name).ok_or((ResponseError::UnknownTopicOrPartition, None))?;
-            let settings = shared.settings_of_topic(&topic).filter(|(setting, _)| is_wanted(setting.name));
-            let settings = settings.map(|(setting, given)| Setting {
+            let settings = shared.settings_of_topic(&topic).filter(|(setting, ..)| is_wanted(setting.name));
+            let settings = settings.map(|(setting, default, given)| Setting {
                 name: setting.name.to_owned(),
                 kind: setting.kind,
                 read_only: false,
-                default: Some(setting.default.to_owned()),
+                default: Some(default),
                 given,
                 documentation: Some(setting.documentation),
             });
@@ -158,8 +158,26 @@ fn describe(
             });
             Ok(settings.collect())
         }
-        // There are none.
-        LOGGER_RESOURCE | METRICS_RESOURCE => Ok(Vec::new()),
+        METRICS_RESOURCE if name.is_empty() => {
+            let what = "Client metrics subscription name must not be empty";
+            Err(refused((ResponseError::InvalidRequest, what.to_owned())))
+        }
+        METRICS_RESOURCE => {
+            let settings = METRICS_SETTINGS.iter().filter(|setting| is_wanted(setting.name)).map(|setting| Setting {
+                name: setting.name.to_owned(),
+                kind: setting.kind,
+                read_only: false,
+                default: Some(setting.default.to_owned()),
+                given: shared.given_to_metrics(name, setting),
+                documentation: None,
+            });
+            Ok(settings.collect())
+        }
+        LOGGER_RESOURCE if name.is_empty() => {
+            Err(refused((ResponseError::InvalidRequest, "Broker id must not be empty".to_owned())))
+        }
+        // What is logged is chosen by the environment.
+        LOGGER_RESOURCE => broker_owner(name).map(|_| Vec::new()).map_err(refused),
         other => Err(refused((ResponseError::InvalidRequest, format!("there are no resources of type {other}")))),
     }
 }

@@ -1,8 +1,8 @@
 //! DescribeGroups: groups of the classic protocol, with their members.
 
+use tidewater_protocol::RequestContext;
 use tidewater_protocol::messages::describe_groups_response::DescribedGroup;
 use tidewater_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
-use tidewater_protocol::{RequestContext, ResponseError};
 
 use super::{GROUP_OPERATIONS, each_once, text};
 use crate::broker::Shared;
@@ -17,12 +17,10 @@ pub(crate) fn handle(
 ) -> DescribeGroupsResponse {
     let groups = shared.groups();
     let described = each_once(&request.groups).map(|name| {
-        let group = groups.describe(name).unwrap_or_else(|| {
+        let group = groups.describe(name).unwrap_or_else(|(code, message)| {
             let absent = DescribedGroup::default().with_group_id(name.clone()).with_group_state(text("Dead"));
             match context.version {
-                NOT_FOUND.. => absent
-                    .with_error_code(ResponseError::GroupIdNotFound.code())
-                    .with_error_message(Some(text(format!("Group {} not found.", name.as_str())))),
+                NOT_FOUND.. => absent.with_error_code(code.code()).with_error_message(Some(text(message))),
                 _ => absent,
             }
         });

@@ -10,7 +10,7 @@ use tidewater_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsRespon
 use super::{text, topic_name};
 use crate::broker::Shared;
 
-/// What is not known of the volume.
+/// What is said where the system does not tell.
 const UNKNOWN_BYTES: i64 = -1;
 
 pub(crate) fn handle(shared: &Shared, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
@@ -35,10 +35,14 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeLogDirsRequest) -> Descr
         });
         topics.push(DescribeLogDirsTopic::default().with_name(topic_name(name)).with_partitions(partitions.collect()));
     }
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let volume = shared.folder.disk.volume(&shared.folder.path);
+    let (total, usable) =
+        volume.map_or((UNKNOWN_BYTES, UNKNOWN_BYTES), |(total, usable)| (bytes(total), bytes(usable)));
     let folder = DescribeLogDirsResult::default()
         .with_log_dir(text(shared.folder.path.display().to_string()))
-        .with_total_bytes(UNKNOWN_BYTES)
-        .with_usable_bytes(UNKNOWN_BYTES)
+        .with_total_bytes(total)
+        .with_usable_bytes(usable)
         .with_topics(topics);
     DescribeLogDirsResponse::default().with_results(vec![folder])
 }

@@ -12,19 +12,21 @@ use super::{TOPIC_OPERATIONS, topic_name};
 use crate::broker::{NODE, Shared};
 use crate::topics::{is_internal, is_legal_name};
 
-/// `max.request.partition.size.limit`: partitions of one response at most.
-const PARTITIONS_LIMIT: i32 = 2000;
-
 pub(crate) fn handle(shared: &Shared, request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
     let (from_topic, from_partition) = match &request.cursor {
-        Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index.max(0)),
+        Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index),
         None => (String::new(), 0),
     };
-    let names: BTreeSet<String> = match request.topics.is_empty() {
+    let are_all = request.topics.is_empty();
+    let names: BTreeSet<String> = match are_all {
         true => shared.topics().keys().cloned().collect(),
         false => request.topics.iter().map(|topic| topic.name.to_string()).collect(),
     };
-    let mut left = request.response_partition_limit.clamp(1, PARTITIONS_LIMIT);
+    let is_astray = !are_all && request.cursor.is_some() && !names.contains(&from_topic);
+    if is_astray || from_partition < 0 {
+        return refused(request);
+    }
+    let mut left = request.response_partition_limit.clamp(1, shared.settings.described_partitions);
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names.range(from_topic.clone()..) {
         let described = DescribeTopicPartitionsResponseTopic::default()
@@ -32,6 +34,9 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeTopicPartitionsRequest) 
             .with_is_internal(is_internal(name))
             .with_topic_authorized_operations(TOPIC_OPERATIONS);
         let Some(topic) = shared.topic(name) else {
+            if are_all {
+                continue; // It was deleted meanwhile.
+            }
             let code = match is_legal_name(name) {
                 true => ResponseError::UnknownTopicOrPartition,
                 false => ResponseError::InvalidTopicException,
@@ -65,4 +70,14 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeTopicPartitionsRequest) 
         }
     }
     response
+}
+
+/// The response to a cursor that is at no place of what is asked for.
+fn refused(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let topics = request.topics.iter().map(|topic| {
+        DescribeTopicPartitionsResponseTopic::default()
+            .with_name(Some(topic.name.clone()))
+            .with_error_code(ResponseError::InvalidRequest.code())
+    });
+    DescribeTopicPartitionsResponse::default().with_topics(topics.collect())
 }

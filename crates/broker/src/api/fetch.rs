@@ -20,8 +20,6 @@ use crate::topics::{OpenTopic, SharedPartition};
 pub(crate) const BY_ID: i16 = 13;
 /// From this version on, a request may say how much all partitions together give at most.
 const LIMITED: i16 = 3;
-/// `fetch.max.bytes` of a broker: what one response has at most, but for a first batch that is larger.
-const RESPONSE_BYTES_LIMIT: usize = 55 << 20;
 
 /// What a fetch finds now.
 pub(crate) struct Found {
@@ -73,7 +71,8 @@ fn open(shared: &Shared, context: &RequestContext, topic: &FetchTopic) -> Option
 /// What there is now.
 pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchRequest) -> Found {
     let asked = usize::try_from(request.max_bytes).unwrap_or(0);
-    let limit = if context.version >= LIMITED { asked.min(RESPONSE_BYTES_LIMIT) } else { RESPONSE_BYTES_LIMIT };
+    let most = shared.settings.fetch_max_bytes;
+    let limit = if context.version >= LIMITED { asked.min(most) } else { most };
     let mut found = Found { response: FetchResponse::default(), bodies: Vec::new(), bytes: 0, has_error: false };
     let isolation = isolation(request.isolation_level);
     for topic in &request.topics {

@@ -1,4 +1,4 @@
-//! ListConfigResources: what may have settings of its own. In version 0 that is metrics of clients, of which there are none.
+//! ListConfigResources: what may have settings of its own. In version 0 that is subscriptions to metrics of clients.
 
 use tidewater_protocol::messages::list_config_resources_response::ConfigResource;
 use tidewater_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
@@ -6,6 +6,7 @@ use tidewater_protocol::{RequestContext, ResponseError};
 
 use super::{BROKER_RESOURCE, GROUP_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, TOPIC_RESOURCE, text};
 use crate::broker::{NODE, Shared};
+use crate::metadata::SettingsOwner;
 
 /// From this version on, a request names the types that it wants.
 const NAMES_TYPES: i16 = 1;
@@ -27,9 +28,14 @@ pub(crate) fn handle(
     let names = |kind: i8| match kind {
         TOPIC_RESOURCE => shared.topics().keys().cloned().collect(),
         BROKER_RESOURCE | LOGGER_RESOURCE => vec![NODE.0.to_string()],
-        GROUP_RESOURCE => shared.groups_with_settings(),
-        // None has settings.
-        _ => Vec::new(),
+        GROUP_RESOURCE => shared.with_settings(|owner| match owner {
+            SettingsOwner::Group(name) => Some(name),
+            _ => None,
+        }),
+        _ => shared.with_settings(|owner| match owner {
+            SettingsOwner::Metrics(name) => Some(name),
+            _ => None,
+        }),
     };
     let resources = wanted.iter().flat_map(|&kind| {
         names(kind)

@@ -49,7 +49,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &ListOf
                 if repeated.contains(&(topic.name.clone(), wanted.partition_index)) {
                     return response.with_error_code(ResponseError::InvalidRequest.code());
                 }
-                if context.version < known_since(wanted.timestamp) {
+                if context.version < known_since(wanted.timestamp) || known_since(wanted.timestamp) == i16::MAX {
                     return response.with_error_code(ResponseError::UnsupportedVersion.code());
                 }
                 let found = match open.as_ref().and_then(|open| open.partition(wanted.partition_index)) {
@@ -71,7 +71,9 @@ fn known_since(timestamp: i64) -> i16 {
         EARLIEST_LOCAL => 8,
         LATEST_TIERED => 9,
         EARLIEST_PENDING_UPLOAD => 11,
-        _ => 0,
+        LATEST | EARLIEST | 0.. => 0,
+        // No version knows them.
+        _ => i16::MAX,
     }
 }
 
@@ -94,7 +96,9 @@ fn find(
         MAX_TIMESTAMP => log.max_timestamp(),
         time => Timestamp(time),
     };
-    match log.find_by_time(time, isolation) {
+    let search = log.time_search(time, isolation);
+    drop(log);
+    match search.run() {
         Ok(Some(found)) => {
             response.with_offset(found.offset.0).with_timestamp(found.timestamp.0).with_leader_epoch(epoch)
         }

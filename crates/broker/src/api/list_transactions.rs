@@ -9,13 +9,17 @@ use super::text;
 use crate::broker::Shared;
 use crate::transactions::{Described, State};
 
+/// States of Apache Kafka's that no transaction here is seen in.
+const NEVER: [&str; 2] = ["Dead", "PrepareEpochFence"];
+
 pub(crate) fn handle(shared: &Shared, request: &ListTransactionsRequest) -> ListTransactionsResponse {
     let response = ListTransactionsResponse::default();
     let pattern = request.transactional_id_pattern.as_ref().filter(|pattern| !pattern.is_empty());
     let Ok(pattern) = pattern.map(|pattern| Regex::new(&format!("^(?:{})$", &**pattern))).transpose() else {
         return response.with_error_code(ResponseError::InvalidRegularExpression.code());
     };
-    let unknown = request.state_filters.iter().filter(|name| State::named(name).is_none()).cloned().collect();
+    let is_unknown = |name: &str| State::named(name).is_none() && !NEVER.contains(&name);
+    let unknown = request.state_filters.iter().filter(|name| is_unknown(name)).cloned().collect();
     let now = shared.now();
     let is_wanted = |found: &Described<'_>| {
         let producers = &request.producer_id_filters;

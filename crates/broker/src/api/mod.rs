@@ -24,6 +24,7 @@ pub(crate) mod elect_leaders;
 pub(crate) mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
+pub(crate) mod get_telemetry_subscriptions;
 pub(crate) mod heartbeat;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
@@ -40,6 +41,7 @@ pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod push_telemetry;
 pub(crate) mod streams_group_describe;
 pub(crate) mod streams_group_heartbeat;
 pub(crate) mod sync_group;
@@ -175,6 +177,10 @@ pub(crate) fn alter_settings(
             Err((ResponseError::InvalidRequest, "Default group resources are not allowed.".to_owned()))
         }
         GROUP_RESOURCE => shared.alter_dynamic(SettingsOwner::Group(name.to_owned()), changes, validate_only),
+        METRICS_RESOURCE if name.is_empty() => {
+            Err((ResponseError::InvalidRequest, "Subscription name can't be empty".to_owned()))
+        }
+        METRICS_RESOURCE => shared.alter_dynamic(SettingsOwner::Metrics(name.to_owned()), changes, validate_only),
         other => {
             Err((ResponseError::InvalidRequest, format!("settings of resources of type {other} cannot be changed")))
         }

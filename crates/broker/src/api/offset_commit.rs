@@ -10,7 +10,7 @@ use tidewater_protocol::{RequestContext, ResponseError, StrBytes};
 use tidewater_types::{Offset, Timestamp, TopicPartition};
 
 use crate::broker::Shared;
-use crate::groups::{Committed, Committer, METADATA_LIMIT_BYTES};
+use crate::groups::{Committed, Committer};
 use crate::topics::OpenTopic;
 
 /// From this version on, an unknown group is told as one.
@@ -31,7 +31,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
         for partition in &topic.partitions {
             let place = TopicPartition::new(&*name, partition.partition_index);
             let noted = (partition.committed_offset, partition.committed_leader_epoch, &partition.committed_metadata);
-            match note(open.as_deref(), partition.partition_index, noted, now) {
+            match note(shared, open.as_deref(), partition.partition_index, noted, now) {
                 Ok(commit) => commits.push((place, Committed { expires, ..commit })),
                 Err(_) if topic.name.is_empty() && open.is_none() => {
                     refused.insert(place, ResponseError::UnknownTopicId);
@@ -63,6 +63,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Offset
 
 /// An offset, its leader epoch and its note, as they are kept.
 pub(super) fn note(
+    shared: &Shared,
     topic: Option<&OpenTopic>,
     partition: i32,
     (offset, leader_epoch, metadata): (i64, i32, &Option<StrBytes>),
@@ -71,7 +72,7 @@ pub(super) fn note(
     let open = topic.filter(|open| open.partition(partition).is_some());
     let open = open.ok_or(ResponseError::UnknownTopicOrPartition)?;
     let metadata = metadata.as_ref().map(ToString::to_string).unwrap_or_default();
-    if metadata.len() > METADATA_LIMIT_BYTES {
+    if metadata.encode_utf16().count() > shared.settings.groups.offset_note_max {
         return Err(ResponseError::OffsetMetadataTooLarge);
     }
     Ok(Committed { offset: Offset(offset), leader_epoch, metadata, at, expires: None, topic_id: Some(open.record.id) })

@@ -35,7 +35,7 @@ pub(crate) fn handle(
         for partition in &topic.partitions {
             let place = TopicPartition::new(&**topic.name, partition.partition_index);
             let noted = (partition.committed_offset, partition.committed_leader_epoch, &partition.committed_metadata);
-            match note(open.as_deref(), place.partition, noted, now) {
+            match note(shared, open.as_deref(), place.partition, noted, now) {
                 Ok(commit) => commits.push((place, commit)),
                 Err(error) => drop(refused.insert(place, error)),
             }

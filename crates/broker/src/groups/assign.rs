@@ -12,10 +12,12 @@ use uuid::Uuid;
 /// Partitions by topic.
 pub(super) type Partitions = BTreeMap<Uuid, BTreeSet<i32>>;
 
-/// How partitions are shared out.
+/// How partitions are shared out among members of a group of the consumer protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Assignor {
+pub enum Assignor {
+    /// All have as many, and keep what they can.
     Uniform,
+    /// Of each topic, all have a stretch.
     Range,
 }
 
@@ -23,6 +25,7 @@ impl Assignor {
     /// All of them, the one that is taken if nobody names one first.
     pub const ALL: [Assignor; 2] = [Assignor::Uniform, Assignor::Range];
 
+    /// What members call it.
     pub fn name(self) -> &'static str {
         match self {
             Assignor::Uniform => "uniform",
@@ -30,12 +33,13 @@ impl Assignor {
         }
     }
 
+    /// The assignor of this name.
     pub fn of(name: &str) -> Option<Self> {
         Assignor::ALL.into_iter().find(|assignor| assignor.name() == name)
     }
 
     /// The partitions of each member.
-    pub fn assign(
+    pub(super) fn assign(
         self,
         members: &BTreeMap<Arc<str>, Wants>,
         topics: &BTreeMap<Uuid, i32>,

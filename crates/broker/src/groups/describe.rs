@@ -4,15 +4,19 @@ use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::describe_groups_response::DescribedGroup;
 use tidewater_protocol::messages::{consumer_group_describe_response, streams_group_describe_response};
 
+use super::assign::Assignor;
 use super::consumer::Refusal;
 use super::{Group, Groups, Topics};
 
 impl Groups {
     /// A group of the classic protocol, for administrators.
-    pub fn describe(&self, group: &str) -> Option<DescribedGroup> {
-        match self.groups.get(group)? {
-            Group::Classic(group) => Some(group.describe()),
-            Group::Consumer(_) | Group::Streams(_) => None,
+    pub fn describe(&self, group: &str) -> Result<DescribedGroup, Refusal> {
+        match self.groups.get(group) {
+            Some(Group::Classic(group)) => Ok(group.describe()),
+            Some(Group::Consumer(_) | Group::Streams(_)) => {
+                Err((ResponseError::GroupIdNotFound, format!("Group {group} is not a classic group.")))
+            }
+            None => Err((ResponseError::GroupIdNotFound, format!("Group {group} not found."))),
         }
     }
 
@@ -21,9 +25,10 @@ impl Groups {
         &self,
         group: &str,
         topics: &dyn Topics,
+        assignors: &[Assignor],
     ) -> Result<consumer_group_describe_response::DescribedGroup, Refusal> {
         match self.groups.get(group) {
-            Some(Group::Consumer(group)) => Ok(group.describe(topics)),
+            Some(Group::Consumer(group)) => Ok(group.describe(topics, assignors)),
             Some(Group::Classic(_) | Group::Streams(_)) => {
                 Err((ResponseError::GroupIdNotFound, format!("Group {group} is not a consumer group.")))
             }

@@ -36,10 +36,11 @@ use uuid::Uuid;
 
 use crate::journal::{Journal, Record};
 use crate::timers::Timers;
+pub use assign::Assignor;
 use classic::{CONSUMER, ClassicGroup, ID_BEFORE_JOIN, refused_join, refused_sync};
 use consumer::{ConsumerGroup, JOINS, LEAVES, LEAVES_FOR_NOW, Refusal};
 pub use migration::MigrationPolicy;
-pub(crate) use offsets::{Committed, GroupOffsets, METADATA_LIMIT_BYTES};
+pub(crate) use offsets::{Committed, GroupOffsets};
 pub(crate) use records::OFFSETS_TOPIC;
 use records::{
     Change, GROUP_LIMIT_BYTES, Key, Part, group_key, read_change, read_group_value, read_key, read_offset_value,
@@ -433,7 +434,7 @@ impl Groups {
         request: &ConsumerGroupHeartbeatRequest,
         client: Client,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
-        consumer::check_heartbeat(request)?;
+        consumer::check_heartbeat(request, &outside.settings.assignors)?;
         let name = &*request.group_id.to_string();
         let joins = request.member_epoch == JOINS;
         let new = match self.groups.get(name) {

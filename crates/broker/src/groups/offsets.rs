@@ -6,9 +6,6 @@ use tidewater_protocol::ControlKind;
 use tidewater_types::{Offset, Timestamp, TopicPartition};
 use uuid::Uuid;
 
-/// `offset.metadata.max.bytes`: the longest note beside an offset.
-pub(crate) const METADATA_LIMIT_BYTES: usize = 4096;
-
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {

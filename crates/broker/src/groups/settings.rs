@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::MigrationPolicy;
+use super::assign::Assignor;
 use crate::BrokerError;
 
 /// What groups may be like, by the broker's settings for them.
@@ -35,6 +36,10 @@ pub struct GroupSettings {
     pub consumer_max_size: usize,
     /// `group.consumer.migration.policy`: which way groups with members may change their protocol. Default both.
     pub migration: MigrationPolicy,
+    /// `group.consumer.assignors`: the first is taken if no member names one. Default uniform, then range.
+    pub assignors: Vec<Assignor>,
+    /// `offset.metadata.max.bytes`: the longest note beside an offset, in UTF-16 units as Java counts. Default 4096.
+    pub offset_note_max: usize,
     /// Of the streams protocol.
     pub streams: StreamsGroupSettings,
     /// `offsets.retention.minutes`: how long offsets of nobody are kept. Default 7 days.
@@ -58,6 +63,8 @@ impl Default for GroupSettings {
             consumer_assignment_bounds: Duration::ZERO..=Duration::from_secs(15),
             consumer_max_size: i32::MAX as usize,
             migration: MigrationPolicy::default(),
+            assignors: Assignor::ALL.to_vec(),
+            offset_note_max: 4096,
             streams: StreamsGroupSettings::default(),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             offsets_check_interval: Duration::from_secs(600),
@@ -136,6 +143,15 @@ pub(crate) const GROUP_SETTINGS: [GroupSetting; 8] = [
 ];
 
 impl GroupSettings {
+    /// Takes the assignors by their names, separated by commas.
+    pub(crate) fn set_assignors(&mut self, names: &str) -> Result<(), String> {
+        let named = |name: &str| {
+            Assignor::of(name).ok_or_else(|| format!("{name:?} is no assignor; there are uniform and range"))
+        };
+        self.assignors = names.split(',').map(|name| named(name.trim())).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
     /// The settings that have bounds.
     fn bounded(&self) -> [Bounded; 7] {
         let streams = &self.streams;
@@ -234,6 +250,15 @@ impl GroupSettings {
         }
         Ok(())
     }
+
+    /// Whether what was changed for all groups is within the broker's bounds, with Apache Kafka's words for what is not.
+    pub(crate) fn check_brokers(&self, changed: &OwnSettings) -> Result<(), String> {
+        let of_group =
+            |setting: &GroupSetting| Some((setting.name.to_owned(), changed.broker.get(setting.broker)?.clone()));
+        let named = |what: String, setting: &GroupSetting| what.replace(setting.name, setting.broker);
+        self.check_group(&GROUP_SETTINGS.iter().filter_map(of_group).collect())
+            .map_err(|what| GROUP_SETTINGS.iter().fold(what, named))
+    }
 }
 
 /// Of each protocol, what must be less than what.
@@ -321,10 +346,12 @@ impl OwnSettings {
 }
 
 /// When what a group has may be shared out anew: the first time at once, and then no more often than the interval says. All times are
-/// milliseconds; `last` is 0 for never. As in Apache Kafka's `canComputeNextTargetAssignment`.
-pub(super) fn due(last: i64, interval: Duration) -> i64 {
+/// milliseconds; `last` is 0 for never. As in Apache Kafka's `canComputeNextTargetAssignment`, but for a last time that is yet to
+/// come: the clock was set back, and nobody waits for it to come round again.
+pub(super) fn due(last: i64, interval: Duration, now: i64) -> i64 {
     match last {
         0 => 0,
+        last if last > now => now,
         last => last.saturating_add(millis(interval)),
     }
 }
@@ -409,6 +436,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_changed_for_all_groups_is_within_the_brokers_bounds() {
+        let changed = |value| OwnSettings {
+            broker: own(&[("group.consumer.assignment.interval.ms", value), ("log.retention.ms", "1")]),
+            ..OwnSettings::default()
+        };
+        assert_eq!(GroupSettings::default().check_brokers(&changed("15000")), Ok(()));
+        assert_eq!(
+            GroupSettings::default().check_brokers(&changed("15001")),
+            Err("group.consumer.assignment.interval.ms must be less than or equal to \
+                 group.consumer.max.assignment.interval.ms"
+                .to_owned())
+        );
+    }
+
+    #[test]
     fn a_brokers_settings_go_together() {
         assert!(GroupSettings::default().check().is_ok());
         let refused = |change: fn(&mut GroupSettings)| {
@@ -435,7 +477,8 @@ mod tests {
     #[test]
     fn the_first_assignment_is_at_once_and_others_wait_with_heartbeats_in_time() {
         let second = Duration::from_secs(1);
-        assert_eq!((due(0, second), due(5000, second), due(5000, Duration::ZERO)), (0, 6000, 5000));
+        assert_eq!((due(0, second, 5500), due(5000, second, 5500), due(5000, Duration::ZERO, 5500)), (0, 6000, 5000));
+        assert_eq!(due(5000, second, 4999), 4999);
         assert_eq!(heartbeat_within(5 * second, None, 5000), 5000);
         assert_eq!(heartbeat_within(5 * second, Some(6000), 5400), 600);
         assert_eq!(heartbeat_within(5 * second, Some(60_000), 5400), 5000);

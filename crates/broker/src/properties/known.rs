@@ -21,7 +21,7 @@ const fn dynamic(name: &'static str, kind: Kind, default: Option<&'static str>) 
 }
 
 /// In the order of the alphabet.
-pub(crate) const KNOWN: [Known; 340] = [
+pub(crate) const KNOWN: [Known; 343] = [
     fixed("add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100")),
     fixed("add.partitions.to.txn.retry.backoff.ms", Int, Some("20")),
     fixed("advertised.listeners", List, None),
@@ -74,6 +74,7 @@ pub(crate) const KNOWN: [Known; 340] = [
     fixed("fetch.max.bytes", Int, Some("57671680")),
     fixed("fetch.purgatory.purge.interval.requests", Int, Some("1000")),
     dynamic("follower.fetch.last.tiered.offset.enable", Boolean, Some("false")),
+    dynamic("follower.replication.throttled.rate", Long, Some("9223372036854775807")),
     dynamic("group.consumer.assignment.interval.ms", Int, Some("1000")),
     fixed("group.consumer.assignors", List, Some("uniform,range")),
     fixed("group.consumer.heartbeat.interval.ms", Int, Some("5000")),
@@ -134,6 +135,7 @@ pub(crate) const KNOWN: [Known; 340] = [
     fixed("kafka.metrics.polling.interval.secs", Int, Some("10")),
     fixed("kafka.metrics.reporters", List, Some("")),
     fixed("leader.imbalance.check.interval.seconds", Long, Some("300")),
+    dynamic("leader.replication.throttled.rate", Long, Some("9223372036854775807")),
     dynamic(
         "listener.security.protocol.map",
         Text,
@@ -256,6 +258,7 @@ pub(crate) const KNOWN: [Known; 340] = [
     fixed("remote.log.storage.manager.class.path", Text, None),
     fixed("remote.log.storage.manager.impl.prefix", Text, Some("rsm.config.")),
     fixed("remote.log.storage.system.enable", Boolean, Some("false")),
+    dynamic("replica.alter.log.dirs.io.max.bytes.per.second", Long, Some("9223372036854775807")),
     fixed("replica.fetch.backoff.ms", Int, Some("1000")),
     fixed("replica.fetch.max.bytes", Int, Some("1048576")),
     fixed("replica.fetch.min.bytes", Int, Some("1")),

@@ -17,7 +17,8 @@ use crate::{BrokerError, BrokerSettings, Listener, ServerSettings};
 pub(crate) use known::{KNOWN, Known};
 
 /// Settings of a broker that give the default of a topic's setting, with the factor that makes milliseconds of a time.
-const TOPIC_DEFAULTS: [(&str, &str, i64); 20] = [
+const TOPIC_DEFAULTS: [(&str, &str, i64); 21] = [
+    ("compression.type", "compression.type", 1),
     ("log.cleanup.policy", "cleanup.policy", 1),
     ("log.cleaner.delete.retention.ms", "delete.retention.ms", 1),
     ("log.cleaner.max.compaction.lag.ms", "max.compaction.lag.ms", 1),
@@ -42,7 +43,7 @@ const TOPIC_DEFAULTS: [(&str, &str, i64); 20] = [
 ];
 
 /// Why settings that Kafka knows are without effect here, by the beginnings of their names; the first that fits counts.
-const WITHOUT_EFFECT: [(&str, &str); 24] = [
+const WITHOUT_EFFECT: [(&str, &str); 33] = [
     ("node.id", "the one node is 1"),
     ("broker.", "the one node is 1, and in no rack"),
     ("process.roles", "the one node is broker and controller"),
@@ -65,6 +66,15 @@ const WITHOUT_EFFECT: [(&str, &str); 24] = [
     ("background.threads", "threads follow the machine's cores"),
     ("ssl.", "connections are plain"),
     ("sasl.", "connections are plain"),
+    ("compression.", "codecs work at the levels that are their defaults"),
+    ("leader.replication.", "one node has no replicas"),
+    ("follower.replication.", "one node has no replicas"),
+    ("group.coordinator.", "all protocols of groups are there"),
+    ("transaction.partition.verification.enable", "the coordinator is this node, and is always asked"),
+    ("log.flush.", "records are on disk once their segment is closed, or at once with flush.messages=1"),
+    ("socket.", "the system chooses its buffers"),
+    ("listener.security.protocol.map", "connections are plain"),
+    ("log.segment.delete.delay.ms", "a deleted file goes when its last reader is done with it"),
     ("remote.log.", "there is no tiered storage"),
     ("quota.", "there are no quotas"),
 ];
@@ -95,8 +105,10 @@ pub(crate) fn topic_defaults<'a>(layers: impl IntoIterator<Item = &'a Settings>)
     defaults
 }
 
-/// What the listeners of controllers begin with in Apache Kafka's own file: one node has no other controllers.
-const CONTROLLER: &str = "CONTROLLER:";
+/// The listeners that are for controllers, of which there are no others.
+const CONTROLLER_LISTENERS: &str = "controller.listener.names";
+/// What they are called in Apache Kafka's own file.
+const CONTROLLER: &str = "CONTROLLER";
 
 /// Protocols of listeners that are not plain.
 const SECURE: [&str; 3] = ["SSL", "SASL_PLAINTEXT", "SASL_SSL"];
@@ -136,14 +148,18 @@ impl BrokerConfig {
             false => read_properties(file, text)?,
         };
         let mut config = BrokerConfig::default();
+        let controllers = settings.get(CONTROLLER_LISTENERS).map_or(CONTROLLER, String::as_str).to_owned();
         for (name, value) in &settings {
-            config.set(name, value)?;
+            match name.as_str() {
+                LISTENERS => config.listeners = listeners(value, &controllers)?,
+                _ => config.set(name, value)?,
+            }
         }
         check_topic_settings(&topic_defaults([&settings]))?;
         config.broker.groups.check()?;
         config.check_protocols(settings.get("listener.security.protocol.map"))?;
         if let Some(advertised) = settings.get("advertised.listeners") {
-            config.advertise(advertised)?;
+            config.advertise(advertised, &controllers)?;
         }
         config.broker.properties = settings;
         Ok(config)
@@ -151,18 +167,20 @@ impl BrokerConfig {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), BrokerError> {
         match name {
-            "listeners" => {
-                let listeners = value.split(',').map(str::trim).filter(|one| !one.starts_with(CONTROLLER));
-                let parsed =
-                    listeners.map(|one| one.parse().map_err(|error| BrokerError::setting(name, format!("{error}"))));
-                self.listeners = parsed.collect::<Result<_, _>>()?;
-            }
             "advertised.listeners" => {}
             "log.dirs" | "log.dir" => {
                 if value.contains(',') {
                     return Err(BrokerError::setting(name, "one folder holds the log; name one"));
                 }
                 self.data = Some(value.into());
+            }
+            "delete.topic.enable" => self.broker.delete_topics = boolean(name, value)?,
+            "fetch.max.bytes" => self.broker.fetch_max_bytes = number(name, value, 1024)?,
+            "max.request.partition.size.limit" => self.broker.described_partitions = number(name, value, 1)?,
+            "offset.metadata.max.bytes" => self.broker.groups.offset_note_max = number(name, value, 0)?,
+            "max.incremental.fetch.session.cache.slots" => self.server.fetch_sessions = number(name, value, 0)?,
+            "group.consumer.assignors" => {
+                self.broker.groups.set_assignors(value).map_err(|what| BrokerError::setting(name, what))?;
             }
             "num.partitions" => self.broker.default_partitions = number(name, value, 1)?,
             "group.min.session.timeout.ms" => self.broker.groups.min_session_timeout = millis(name, value)?,
@@ -261,13 +279,7 @@ impl BrokerConfig {
             "transaction.state.log.num.partitions" => {
                 self.broker.transactions_partitions = number(name, value, 1)?;
             }
-            "auto.create.topics.enable" => {
-                self.broker.auto_create_topics = match value {
-                    "true" => true,
-                    "false" => false,
-                    other => return Err(BrokerError::setting(name, format!("{other:?} is neither true nor false"))),
-                };
-            }
+            "auto.create.topics.enable" => self.broker.auto_create_topics = boolean(name, value)?,
             // Looked up each time, since it may change.
             "producer.id.expiration.ms" => drop(number::<i64>(name, value, 1)?),
             "log.retention.check.interval.ms" => self.broker.retention_interval = millis(name, value)?,
@@ -316,9 +328,9 @@ impl BrokerConfig {
         Ok(())
     }
 
-    fn advertise(&mut self, value: &str) -> Result<(), BrokerError> {
+    fn advertise(&mut self, value: &str, controllers: &str) -> Result<(), BrokerError> {
         const NAME: &str = "advertised.listeners";
-        let given = value.split(',').map(str::trim).filter(|one| !one.is_empty() && !one.starts_with(CONTROLLER));
+        let given = value.split(',').map(str::trim).filter(|one| !one.is_empty() && !is_controllers(one, controllers));
         for advertised in given {
             let advertised: Listener =
                 advertised.parse().map_err(|error| BrokerError::setting(NAME, format!("{error}")))?;
@@ -331,9 +343,30 @@ impl BrokerConfig {
     }
 }
 
+const LISTENERS: &str = "listeners";
+
+fn listeners(value: &str, controllers: &str) -> Result<Vec<Listener>, BrokerError> {
+    let listeners = value.split(',').map(str::trim).filter(|one| !one.is_empty() && !is_controllers(one, controllers));
+    listeners.map(|one| one.parse().map_err(|error| BrokerError::setting(LISTENERS, format!("{error}")))).collect()
+}
+
+/// Whether a listener is for controllers, by the names of those.
+fn is_controllers(listener: &str, controllers: &str) -> bool {
+    let name = listener.split_once(':').map_or(listener, |(name, _)| name);
+    controllers.split(',').any(|controller| controller.trim().eq_ignore_ascii_case(name))
+}
+
 fn number<T: FromStr + PartialOrd + std::fmt::Display>(name: &str, value: &str, least: T) -> Result<T, BrokerError> {
     let number = value.parse::<T>().ok().filter(|number| *number >= least);
     number.ok_or_else(|| BrokerError::setting(name, format!("{value:?} is not a number of at least {least}")))
+}
+
+fn boolean(name: &str, value: &str) -> Result<bool, BrokerError> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(BrokerError::setting(name, format!("{value:?} is neither true nor false"))),
+    }
 }
 
 /// Puts the lower end of a range elsewhere.
@@ -356,10 +389,10 @@ fn read_properties(file: &Path, text: &str) -> Result<BTreeMap<String, String>, 
         let (name, value) = line.map_err(|wrong| {
             BrokerError::setting(
                 &file.display().to_string(),
-                format!("line {} is not name=value: {:?}", wrong.number, wrong.line),
+                format!("line {} cannot be read: {:?}", wrong.number, wrong.line),
             )
         })?;
-        settings.insert(name.to_owned(), value.to_owned());
+        settings.insert(name, value);
     }
     Ok(settings)
 }
@@ -474,6 +507,14 @@ mod tests {
     }
 
     #[test]
+    fn listeners_of_controllers_are_left_out_whatever_they_are_called() {
+        let text = "controller.listener.names=CTRL\nlisteners=PLAINTEXT://:9092,\\\n  CTRL://:9093\nauto.create.topics.enable=False";
+        let config = read("server.properties", text).unwrap();
+        let [listener] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
+        assert_eq!((listener.port, config.broker.auto_create_topics), (9092, false));
+    }
+
+    #[test]
     fn toml_says_the_same() {
         let text =
             "num.partitions = 3\nlisteners = [\"127.0.0.1:0\", \"INSIDE://:9093\"]\n[log]\nretention.hours = 1\n";
@@ -488,7 +529,9 @@ mod tests {
         assert!(error("num.partition=1").contains("did you mean num.partitions?"));
         assert!(error("num.partitions=0").contains("at least 1"));
         assert!(error("log.cleanup.policy=shred").contains("String must be one of: compact, delete"));
-        assert!(error("just words").contains("line 1 is not name=value"));
+        assert!(error("just words").contains("just: is unknown") || error("just words").contains("just is unknown"));
+        assert!(error("a=\\u12").contains("line 1 cannot be read"));
+        assert!(error("auto.create.topics.enable=perhaps").contains("neither true nor false"));
         assert!(error("listeners=9092").contains("HOST:PORT"));
     }
 }

@@ -27,7 +27,9 @@ const READ_BYTES: usize = 16 << 10;
 const GROW_BYTES: usize = 1 << 20;
 /// Requests of this size and less are not counted against the memory of all.
 const SMALL_REQUEST_BYTES: usize = 64 << 10;
-/// Of a large request, so much must come in such a time while others wait for memory.
+/// Responses of this size and less are not counted either: the socket takes them.
+const SMALL_RESPONSE_BYTES: usize = 16 << 10;
+/// Of a large request or response, so much must come or go in such a time while others wait for memory.
 const PROGRESS_BYTES: usize = 256 << 10;
 const PROGRESS_TIME: Duration = Duration::from_secs(5);
 
@@ -40,6 +42,8 @@ pub(super) enum Closed {
     Frame(#[from] FrameError),
     #[error("a request of {length} bytes comes so slowly that others wait for the memory that it holds")]
     Slow { length: usize },
+    #[error("a response is read so slowly that others wait for the memory that it holds; {left} bytes were left")]
+    Unread { left: usize },
     #[error("a request with acks=0 failed, which cannot be told")]
     Unacknowledged,
     #[error("another request took the place of one that waited")]
@@ -98,7 +102,7 @@ pub(super) async fn serve(
             Err(error) => return Err(error.into()),
         };
         // Who does not read is as idle as who does not ask.
-        let Ok(written) = timeout(state.settings.max_idle, incoming.write(parts)).await else { return Ok(()) };
+        let Ok(written) = timeout(state.settings.max_idle, incoming.write(state, parts)).await else { return Ok(()) };
         written?;
     }
 }
@@ -156,6 +160,10 @@ async fn answer(
             Ok(whole(write_response(head, &response)?))
         }
         request => {
+            // Records come in whoever does not read what else there is; their responses are small.
+            if head.key != ApiKey::Produce {
+                state.room_to_answer().await;
+            }
             let unknown = || FrameError::UnknownKey { key: head.key as i16 };
             let response = dispatch(&state.shared, context, request).ok_or_else(unknown)?;
             Ok(whole(write_response(head, &response)?))
@@ -240,11 +248,35 @@ impl Incoming {
         }
     }
 
-    async fn write(&mut self, parts: Vec<Part<Extent>>) -> io::Result<()> {
+    async fn write(&mut self, state: &State, parts: Vec<Part<Extent>>) -> Result<(), Closed> {
         for part in parts {
             match part {
+                Part::Bytes(bytes) if bytes.len() > SMALL_RESPONSE_BYTES => self.write_large(state, bytes).await?,
                 Part::Bytes(bytes) => self.stream.write_all(&bytes).await?,
                 Part::Body(extent) => send(&self.stream, &extent).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is counted against the memory of all until it is written.
+    async fn write_large(&mut self, state: &State, mut bytes: Bytes) -> Result<(), Closed> {
+        let _memory = state.count_response(bytes.len());
+        let mut progress_is_due = pin!(sleep(PROGRESS_TIME));
+        let mut had = bytes.len();
+        while !bytes.is_empty() {
+            tokio::select! {
+                biased;
+                written = self.stream.write_buf(&mut bytes) => {
+                    written?;
+                }
+                () = &mut progress_is_due => {
+                    if had - bytes.len() < PROGRESS_BYTES && state.no_room_to_answer() {
+                        return Err(Closed::Unread { left: bytes.len() });
+                    }
+                    had = bytes.len();
+                    progress_is_due.as_mut().reset(Instant::now() + PROGRESS_TIME);
+                }
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tidewater_env::random_id;
 use tidewater_protocol::{Caller, Principal};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use crate::broker::{Endpoint, Shared};
@@ -29,8 +29,12 @@ pub struct ServerSettings {
     pub max_request_bytes: usize,
     /// Memory of all requests that are larger than a few KiB, together. Default 256 MiB.
     pub request_memory_bytes: usize,
+    /// Memory of all responses larger than a few KiB that clients have yet to read, together. Default 256 MiB.
+    pub response_memory_bytes: usize,
     /// `max.connections`: further ones are closed at once. Default 20,000.
     pub max_connections: usize,
+    /// `max.incremental.fetch.session.cache.slots`: fetch sessions at once. Default 1,000.
+    pub fetch_sessions: usize,
     /// `connections.max.idle.ms`: a connection without a request for so long is closed. Default 10 minutes.
     pub max_idle: Duration,
 }
@@ -40,7 +44,9 @@ impl Default for ServerSettings {
         ServerSettings {
             max_request_bytes: 100 << 20,
             request_memory_bytes: 256 << 20,
+            response_memory_bytes: 256 << 20,
             max_connections: 20_000,
+            fetch_sessions: 1000,
             max_idle: Duration::from_secs(600),
         }
     }
@@ -54,6 +60,8 @@ pub(crate) struct State {
     connections: Arc<Semaphore>,
     /// A permit for each KiB of a request.
     memory: Arc<Semaphore>,
+    /// A permit for each KiB of a response.
+    unread: Semaphore,
     sessions: Mutex<FetchSessions>,
 }
 
@@ -62,6 +70,25 @@ impl State {
     fn memory_is_short(&self) -> bool {
         let needed = (self.settings.max_request_bytes / 1024).min(self.settings.request_memory_bytes / 1024);
         self.memory.available_permits() < needed
+    }
+
+    /// Waits until there is memory for a response.
+    async fn room_to_answer(&self) {
+        if self.no_room_to_answer() {
+            // It is never closed, and whoever has the last of it is closed if it makes no progress.
+            let _ = self.unread.acquire().await;
+        }
+    }
+
+    /// Whether others wait for the memory of responses that are not read.
+    fn no_room_to_answer(&self) -> bool {
+        self.unread.available_permits() == 0
+    }
+
+    /// Counts the memory of a response, as far as there is some: each that is at work may be a little beyond the bound.
+    fn count_response(&self, length: usize) -> Option<SemaphorePermit<'_>> {
+        let kib = (length / 1024).min(self.unread.available_permits());
+        self.unread.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).ok()
     }
 }
 
@@ -99,7 +126,11 @@ impl Server {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             // The largest request must fit, if it is alone.
             memory: Arc::new(Semaphore::new(kib(settings.request_memory_bytes.max(settings.max_request_bytes)))),
-            sessions: Mutex::new(FetchSessions::behind(random_id().as_u128() as i32 & i32::MAX)),
+            unread: Semaphore::new(kib(settings.response_memory_bytes)),
+            sessions: Mutex::new(FetchSessions::behind(
+                random_id().as_u128() as i32 & i32::MAX,
+                settings.fetch_sessions,
+            )),
             settings,
         });
         let (stop, stopped) = watch::channel(false);

@@ -14,8 +14,6 @@ use uuid::Uuid;
 
 use crate::api::fetch::Found;
 
-/// `max.incremental.fetch.session.cache.slots`: sessions at once.
-const SLOTS: usize = 1000;
 /// Partitions of all sessions together.
 const PARTITIONS: usize = 200_000;
 /// A session that nobody has used for so long may give way to a new one.
@@ -54,17 +52,19 @@ struct Session {
 }
 
 /// All sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FetchSessions {
     sessions: HashMap<i32, Session>,
+    /// How many there may be.
+    slots: usize,
     last_id: i32,
     partitions: usize,
 }
 
 impl FetchSessions {
     /// Sessions whose ids begin behind one. They should not be those of the process before, of which clients may still speak.
-    pub fn behind(last_id: i32) -> Self {
-        FetchSessions { last_id, ..FetchSessions::default() }
+    pub fn behind(last_id: i32, slots: usize) -> Self {
+        FetchSessions { sessions: HashMap::new(), slots, last_id, partitions: 0 }
     }
 }
 
@@ -227,7 +227,7 @@ impl FetchSessions {
         if session.partitions.is_empty() {
             return None;
         }
-        if self.sessions.len() >= SLOTS {
+        if self.sessions.len() >= self.slots {
             let (&oldest, used) =
                 self.sessions.iter().map(|(id, session)| (id, session.used)).min_by_key(|(_, used)| *used)?;
             if now.saturating_sub(used) < EVICTION_TIME {
@@ -267,6 +267,7 @@ mod tests {
 
     use super::*;
 
+    const SLOTS: usize = 1000;
     const NOW: Duration = Duration::from_secs(1000);
 
     fn topic(name: &str, partitions: &[(i32, i64)]) -> FetchTopic {
@@ -324,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_session_tells_what_is_new() {
-        let mut sessions = FetchSessions::default();
+        let mut sessions = FetchSessions::behind(0, SLOTS);
         let (id, told) = fetch(&mut sessions, request(0, INITIAL, vec![topic("a", &[(0, 0), (1, 0)])]), 5).unwrap();
         assert_eq!((id, told), (1, places(&[("a", 0), ("a", 1)])));
         assert_eq!(fetch(&mut sessions, request(id, 1, vec![]), 5), Ok((id, vec![])));
@@ -341,7 +342,7 @@ mod tests {
 
     #[test]
     fn what_is_not_the_next_fetch_of_a_session_is_refused() {
-        let mut sessions = FetchSessions::default();
+        let mut sessions = FetchSessions::behind(0, SLOTS);
         let first = || request(0, INITIAL, vec![topic("a", &[(0, 0)])]);
         let (id, _) = fetch(&mut sessions, first(), 5).unwrap();
         let refused = |sessions: &mut FetchSessions, request| fetch(sessions, request, 5).unwrap_err();
@@ -363,7 +364,7 @@ mod tests {
 
     #[test]
     fn sessions_are_bounded_and_the_oldest_gives_way_when_it_is_old() {
-        let mut sessions = FetchSessions::default();
+        let mut sessions = FetchSessions::behind(0, SLOTS);
         let begin = |sessions: &mut FetchSessions, now: Duration| {
             let mut first = request(0, INITIAL, vec![topic("a", &[(0, 0)])]);
             let role = sessions.begin(&mut first, false, now).unwrap();

@@ -1,22 +1,22 @@
 //! Keeping only the last record of each key.
 //!
-//! Compaction goes in three steps, so that appends and reads never wait for it: [`PartitionLog::plan_compaction`] takes
-//! hold of the closed segments; a [`Compactor`] reads them and writes new files, without the log; and
-//! [`PartitionLog::finish_compaction`] puts these in place.
+//! Appends and reads never wait for it: [`PartitionLog::plan_compaction`] takes hold of the closed segments, and a [`Compactor`] reads
+//! them and writes new files without the log, which it only needs to put these in place. Neighbours that have become small are made one
+//! segment, as Kafka does, so that a log of few keys has few files however long it is written to.
 //!
 //! The map from key to newest offset holds 16-byte hashes in bounded memory; what does not fit waits for the next run.
 //! Tombstones stay for `delete.retention.ms` after the first compaction that meets them: it writes that moment into the
 //! batch (attribute bit 6, with the base timestamp), as Kafka does since KIP-534. Records keep their offsets and batches
-//! their last offset, so a batch whose records are all gone is dropped, except the last of a segment and the last of a producer,
+//! their last offset, so a batch whose records are all gone is dropped, except the last of a new segment and the last of a producer,
 //! by which its numbers go on.
 //!
 //! Only what lies before the last stable offset is compacted. Records of aborted transactions go; a marker whose records have all
 //! gone is given a horizon like that of a tombstone.
 
+mod swap;
 mod transactions;
 
 use std::hash::{DefaultHasher, Hasher};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -28,16 +28,18 @@ use tidewater_protocol::{
 };
 use tidewater_types::{Offset, Timestamp};
 
+use crate::partition::SEGMENT_LIMIT_BYTES;
 use crate::producers::ActiveProducer;
 use crate::segment::{BatchScan, Segment};
 use crate::{AbortedTransaction, LogConfig, LogError, PartitionLog};
+pub(crate) use swap::{SWAP, replace};
 use transactions::{Marker, TransactionsMet};
 
 /// What the names of files end with that are being written.
 const CLEANED: &str = ".cleaned";
 
 /// Memory that one entry of the key map takes: hash, offset, and the table's own room.
-pub const TOMBSTONE_MAP_ENTRY_BYTES: usize = 40;
+const MAP_ENTRY_BYTES: usize = 40;
 
 /// What one compaction will work on.
 #[derive(Debug)]
@@ -53,23 +55,8 @@ pub struct CompactionPlan {
     producers: HashMap<i64, ActiveProducer>,
 }
 
-/// A segment that was written anew, and waits to take the place of the old one; see [`PartitionLog::finish_compaction`].
-#[derive(Debug)]
-pub struct CompactedSegment {
-    old: Arc<Segment>,
-    new: Segment,
-}
-
-/// What a compaction has come to.
-#[derive(Debug)]
-pub struct CompactionResult {
-    /// The log is compacted up to here.
-    pub clean_to: Offset,
-    /// Bytes before.
-    pub bytes_before: u64,
-    /// Bytes after.
-    pub bytes_after: u64,
-}
+/// What is done to the log while nobody else does anything to it.
+pub type Step<'a> = &'a mut dyn FnMut(&mut PartitionLog) -> Result<(), LogError>;
 
 impl PartitionLog {
     /// What there is to compact, if enough is: the closed segments whose records are old enough.
@@ -111,37 +98,6 @@ impl PartitionLog {
             producers: self.producers().map(|producer| (producer.id, producer)).collect(),
         })
     }
-
-    /// Puts a compacted segment in place of the old one. Readers that hold the old file finish with it. What a kill leaves of the
-    /// indexes is made anew when the log is opened.
-    ///
-    /// # Errors
-    /// When files cannot be renamed.
-    pub fn finish_compaction(&mut self, compacted: CompactedSegment) -> Result<(), LogError> {
-        let CompactedSegment { old, new } = compacted;
-        let at = self.closed.iter().position(|segment| Arc::ptr_eq(segment, &old));
-        // Retention was faster, or the topic was deleted.
-        let Some(at) = at.filter(|_| !self.is_retired()) else { return new.files.remove(&self.disk) };
-        let swap = old.files.with_suffix(".swap");
-        let ([offsets, times, ..], [to_offsets, to_times, ..]) = (new.files.all(), old.files.all());
-        let rename = |from: PathBuf, to: PathBuf| self.disk.rename(&from, &to).map_err(LogError::io("rename", from));
-        // First, as it is right for the old records as well: it leaves out transactions of which there are none.
-        let aborted = old.files.aborted();
-        if new.aborted().is_empty() {
-            self.disk.remove_file(&aborted).map_err(LogError::io("remove", aborted))?;
-        } else {
-            rename(new.files.aborted(), aborted)?;
-        }
-        rename(new.files.log(), swap.log())?;
-        for index in &old.files.all()[..2] {
-            self.disk.remove_file(index).map_err(LogError::io("remove", index))?;
-        }
-        rename(swap.log(), old.files.log())?;
-        self.closed[at] = Arc::new(new.renamed(old.files.clone()));
-        // Until they are there, the log is searched.
-        rename(offsets, to_offsets)?;
-        rename(times, to_times)
-    }
 }
 
 /// Carries out compaction plans within a fixed memory budget.
@@ -154,35 +110,34 @@ pub struct Compactor {
 impl Compactor {
     /// A compactor whose key map takes at most `memory_bytes`.
     pub fn new(memory_bytes: usize) -> Self {
-        Compactor { newest: HashMap::new(), capacity: (memory_bytes / TOMBSTONE_MAP_ENTRY_BYTES).max(1) }
+        Compactor { newest: HashMap::new(), capacity: (memory_bytes / MAP_ENTRY_BYTES).max(1) }
     }
 
-    /// Reads the plan's segments, and writes the compacted ones beside them, one after the other, each of which `swap` puts in place before
-    /// the next is begun: so there is never more than one too much. Before each batch it asks whether it is to stop.
+    /// Reads the plan's segments, and writes the compacted ones beside them, one after the other, each of which is put in place before
+    /// the next is begun: so there is never more than one too much. For that it is given the log twice each time, by `on_log`. Before
+    /// each batch it asks whether it is to stop. Gives the offset up to which the log is compacted.
     ///
     /// # Errors
-    /// When a segment cannot be read, written or swapped, or it is to stop; those before it are compacted.
+    /// When a segment cannot be read, written or put in place, or it is to stop; those before it are compacted.
     pub fn run(
         &mut self,
         plan: &CompactionPlan,
         stops: &dyn Fn() -> bool,
-        swap: &mut dyn FnMut(CompactedSegment) -> Result<(), LogError>,
-    ) -> Result<CompactionResult, LogError> {
+        on_log: &mut dyn FnMut(Step<'_>) -> Result<(), LogError>,
+    ) -> Result<Offset, LogError> {
         let clean_to = self.map_keys(plan, stops)?;
-        let mut result = CompactionResult { clean_to, bytes_before: 0, bytes_after: 0 };
         let mut transactions = TransactionsMet::new(plan.aborted.clone());
-        for segment in plan.segments.iter().take_while(|segment| segment.base < clean_to) {
-            let rewritten = self.rewrite(plan, segment, clean_to, &mut transactions, stops);
-            let new = rewritten.inspect_err(|_| {
+        for group in plan.groups(clean_to) {
+            let swapped = self
+                .rewrite(plan, group, clean_to, &mut transactions, stops)
+                .and_then(|new| plan.swap(group, new, on_log));
+            swapped.inspect_err(|_| {
                 // Its room is given back; what cannot be removed now is removed when the log is opened.
-                let _ = segment.files.with_suffix(CLEANED).remove(&plan.disk);
+                let _ = group[0].files.with_suffix(CLEANED).remove(&plan.disk);
             })?;
-            result.bytes_before += segment.size;
-            result.bytes_after += new.size;
-            swap(CompactedSegment { old: segment.clone(), new })?;
         }
         self.newest.clear();
-        Ok(result)
+        Ok(clean_to)
     }
 
     /// Notes the newest offset of each key in the uncompacted part; gives the offset up to which the map reached.
@@ -228,43 +183,49 @@ impl Compactor {
         Ok(reached)
     }
 
+    /// Writes one segment with what stays of a group of them.
     fn rewrite(
         &self,
         plan: &CompactionPlan,
-        old: &Segment,
+        group: &[Arc<Segment>],
         clean_to: Offset,
         transactions: &mut TransactionsMet,
         stops: &dyn Fn() -> bool,
     ) -> Result<Segment, LogError> {
-        let mut new = Segment::create(&plan.disk, old.files.with_suffix(CLEANED))?;
-        let path = old.files.log();
-        let mut scan = BatchScan::new(&old.log, &path, 0, old.size);
-        while let Some(batch) = scan.next_batch()? {
-            if stops() {
-                return Err(LogError::Interrupted);
-            }
-            let batch = batch?;
-            // What is damaged is not to come out with a CRC that says it is not.
-            batch.check_crc()?;
-            let stays_empty = batch.next_offset() == old.next_offset || plan.is_last_of_producer(&batch);
-            let kept = if batch.is_control() {
-                let marker = transactions.meet_marker(&batch);
-                if let Marker::Aborts(aborted) = marker {
-                    new.push_aborted(aborted)?;
+        let (first, last) = (&group[0], &group[group.len() - 1]);
+        let mut new = Segment::create(&plan.disk, first.files.with_suffix(CLEANED))?;
+        for old in group {
+            let path = old.files.log();
+            let mut scan = BatchScan::new(&old.log, &path, 0, old.size);
+            while let Some(batch) = scan.next_batch()? {
+                if stops() {
+                    return Err(LogError::Interrupted);
                 }
-                plan.filter_marker(&batch, &marker, stays_empty)?
-            } else {
-                let is_aborted = transactions.meet_records(&batch);
-                self.filter(plan, &batch, is_aborted, stays_empty, clean_to)?
-            };
-            if let Some(bytes) = kept {
-                let kept = Batch::parse(&bytes)?;
-                new.append(&kept, kept.leader_epoch(), plan.config.index_interval_bytes)?;
+                let batch = batch?;
+                // What is damaged is not to come out with a CRC that says it is not.
+                batch.check_crc()?;
+                let stays_empty = batch.next_offset() == last.next_offset || plan.is_last_of_producer(&batch);
+                let kept = if batch.is_control() {
+                    let marker = transactions.meet_marker(&batch);
+                    if let Marker::Aborts(aborted) = marker {
+                        new.push_aborted(aborted)?;
+                    }
+                    plan.filter_marker(&batch, &marker, stays_empty)?
+                } else {
+                    let is_aborted = transactions.meet_records(&batch);
+                    self.filter(plan, &batch, is_aborted, stays_empty, clean_to)?
+                };
+                if let Some(bytes) = kept {
+                    let kept = Batch::parse(&bytes)?;
+                    new.append(&kept, kept.leader_epoch(), plan.config.index_interval_bytes)?;
+                }
             }
         }
         new.close()?;
         new.sync()?;
         new.release();
+        // Records without timestamps are as old as their file, and get no younger by being copied.
+        new.keep_modified(last)?;
         Ok(new)
     }
 
@@ -307,6 +268,44 @@ impl Compactor {
 }
 
 impl CompactionPlan {
+    /// The segments before `clean_to`, with those together that may become one: neighbours that are no larger together than a segment may
+    /// be. As in Kafka's `Cleaner.groupSegmentsBySize`.
+    fn groups(&self, clean_to: Offset) -> impl Iterator<Item = &[Arc<Segment>]> {
+        let limit = self.config.segment_bytes.min(SEGMENT_LIMIT_BYTES);
+        let mut left = &self.segments[..self.segments.partition_point(|segment| segment.base < clean_to)];
+        std::iter::from_fn(move || {
+            let (base, mut size) = (left.first()?.base, 0);
+            let fits = left.iter().take_while(|segment| {
+                size += segment.size;
+                size <= limit && segment.next_offset.0 - base.0 <= i64::from(i32::MAX)
+            });
+            let (group, others) = left.split_at(fits.count().max(1));
+            left = others;
+            Some(group)
+        })
+    }
+
+    /// Puts a new segment in the place of those that it was made from.
+    fn swap(
+        &self,
+        old: &[Arc<Segment>],
+        new: Segment,
+        on_log: &mut dyn FnMut(Step<'_>) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let mut are_there = false;
+        on_log(&mut |log| {
+            are_there = log.begin_swap(old, &new)?;
+            Ok(())
+        })?;
+        if !are_there {
+            return new.files.remove(&self.disk);
+        }
+        let files = &old[0].files;
+        self.disk.sync_folder(files.folder()).map_err(LogError::io("sync", files.folder()))?;
+        let mut new = Some(new);
+        on_log(&mut |log| new.take().map_or(Ok(()), |new| log.finish_swap(old, new)))
+    }
+
     /// When what is found to be of no use today may go.
     fn horizon(&self) -> Timestamp {
         Timestamp(self.now.0.saturating_add(Timestamp::from(self.config.delete_retention).0))

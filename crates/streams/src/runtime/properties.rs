@@ -240,10 +240,10 @@ impl AppSettings {
     pub fn set_properties(&mut self, text: &str) -> Result<(), SettingError> {
         for line in property_lines(text) {
             let (name, value) = line.map_err(|wrong| {
-                let what = format!("line {} is not name=value: {:?}", wrong.number, wrong.line);
-                SettingError { name: wrong.line.to_owned(), what }
+                let what = format!("line {} cannot be read: {:?}", wrong.number, wrong.line);
+                SettingError { name: wrong.line, what }
             })?;
-            self.set(name, value)?;
+            self.set(&name, &value)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use tidewater_protocol::messages::{GroupId, TopicName};
 use uuid::Uuid;
 
 use super::super::Topics;
+use super::super::assign::Assignor;
 use super::super::assign::Partitions;
 use super::super::records::Current;
 use super::{ConsumerGroup, keys, text};
@@ -16,7 +17,7 @@ const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
 impl ConsumerGroup {
-    pub fn describe(&self, topics: &dyn Topics) -> described::DescribedGroup {
+    pub fn describe(&self, topics: &dyn Topics, assignors: &[Assignor]) -> described::DescribedGroup {
         let place = |partitions: &BTreeMap<Uuid, BTreeSet<i32>>| {
             let named = partitions.iter().filter_map(|(topic, partitions)| {
                 Some(
@@ -49,7 +50,7 @@ impl ConsumerGroup {
             .with_group_state(text(self.state()))
             .with_group_epoch(self.epoch)
             .with_assignment_epoch(self.target_epoch)
-            .with_assignor_name(text(self.assignor(&metadata).name()))
+            .with_assignor_name(text(Self::assignor(&metadata, assignors).name()))
             .with_members(members.collect())
     }
 }

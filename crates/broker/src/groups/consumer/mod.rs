@@ -273,7 +273,8 @@ impl ConsumerGroup {
         }
         let times = outside.times_of(&self.name);
         timers.set(Timer::Heartbeat(self.name.clone(), id.clone()), outside.now + times.session_timeout);
-        let put_off = (self.epoch > self.target_epoch).then(|| due(self.target_at, times.assignment_interval));
+        let put_off =
+            (self.epoch > self.target_epoch).then(|| due(self.target_at, times.assignment_interval, outside.wall.0));
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(text(&id)))
             .with_member_epoch(member.current.epoch)
@@ -466,7 +467,7 @@ impl ConsumerGroup {
             changes.push(Change::Epoch(Some((epoch, hash))));
         }
         let interval = outside.times_of(&self.name).assignment_interval;
-        if epoch > self.target_epoch && outside.wall.0 >= due(self.target_at, interval) {
+        if epoch > self.target_epoch && outside.wall.0 >= due(self.target_at, interval, outside.wall.0) {
             self.retarget(outside, &members, epoch, changes);
         }
         changes.extend(self.unused_regexes(&members));
@@ -512,7 +513,7 @@ impl ConsumerGroup {
             (id.clone(), Wants { instance: metadata.instance.clone(), topics: subscribed, has })
         };
         let wants: BTreeMap<MemberId, Wants> = members.iter().map(wants).collect();
-        let target = self.assignor(members).assign(&wants, &topics);
+        let target = Self::assignor(members, &outside.settings.assignors).assign(&wants, &topics);
         for (id, partitions) in target {
             if wants.get(&id).is_none_or(|wants| wants.has != partitions) || !self.target.contains_key(&id) {
                 changes.push(Change::Target(id.to_string(), Some(partitions)));
@@ -521,12 +522,12 @@ impl ConsumerGroup {
         changes.push(Change::TargetEpoch(Some((epoch, outside.wall.0))));
     }
 
-    /// The assignor that most members name.
-    fn assignor(&self, members: &BTreeMap<MemberId, Metadata>) -> Assignor {
+    /// The assignor that most members name, the first if nobody does.
+    fn assignor(members: &BTreeMap<MemberId, Metadata>, assignors: &[Assignor]) -> Assignor {
         let votes = |assignor: Assignor| {
             members.values().filter(|metadata| metadata.assignor.as_deref() == Some(assignor.name())).count()
         };
-        let most = Assignor::ALL.into_iter().rev().max_by_key(|assignor| votes(*assignor));
+        let most = assignors.iter().copied().rev().max_by_key(|assignor| votes(*assignor));
         most.unwrap_or(Assignor::ALL[0])
     }
 

@@ -8,7 +8,10 @@ use super::super::records::GROUP_LIMIT_BYTES;
 use super::{JOINS, LEAVES, LEAVES_FOR_NOW, Refusal};
 
 /// Whether a heartbeat is one, with Apache Kafka's words for what is not.
-pub(in super::super) fn check_heartbeat(request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
+pub(in super::super) fn check_heartbeat(
+    request: &ConsumerGroupHeartbeatRequest,
+    assignors: &[Assignor],
+) -> Result<(), Refusal> {
     let invalid = |text: &str| Err((ResponseError::InvalidRequest, text.to_owned()));
     let is_blank = |text: &Option<StrBytes>| text.as_ref().is_some_and(|text| text.trim().is_empty());
     if request.group_id.trim().is_empty() || request.group_id.len() > GROUP_LIMIT_BYTES {
@@ -48,8 +51,8 @@ pub(in super::super) fn check_heartbeat(request: &ConsumerGroupHeartbeatRequest)
         _ => return invalid("MemberEpoch is invalid."),
     }
     match &request.server_assignor {
-        Some(name) if Assignor::of(name).is_none() => {
-            let known: Vec<&str> = Assignor::ALL.iter().map(|assignor| assignor.name()).collect();
+        Some(name) if Assignor::of(name).is_none_or(|named| !assignors.contains(&named)) => {
+            let known: Vec<&str> = assignors.iter().map(|assignor| assignor.name()).collect();
             let text =
                 format!("ServerAssignor {} is not supported. Supported assignors: {}.", &**name, known.join(", "));
             Err((ResponseError::UnsupportedAssignor, text))

@@ -387,7 +387,7 @@ impl StreamsGroup {
         if self.target_epoch >= epoch {
             return (self.target_epoch, last());
         }
-        if outside.wall.0 < due(self.target_at, times.assignment_interval) {
+        if outside.wall.0 < due(self.target_at, times.assignment_interval, outside.wall.0) {
             status.push(status_of(ASSIGNMENT_DELAYED, "Assignment delayed due to the configured assignment interval."));
             return (self.target_epoch, last());
         }
@@ -425,7 +425,7 @@ impl StreamsGroup {
         mut status: Vec<Status>,
     ) -> (StreamsGroupHeartbeatResponse, Vec<InternalTopic>) {
         let is_put_off = self.epoch.epoch > self.target_epoch && self.target_at != 0;
-        let put_off = is_put_off.then(|| due(self.target_at, times.assignment_interval));
+        let put_off = is_put_off.then(|| due(self.target_at, times.assignment_interval, outside.wall.0));
         let mut response = StreamsGroupHeartbeatResponse::default()
             .with_member_id(detached_text(&request.member_id))
             .with_member_epoch(member.current.epoch)

@@ -132,8 +132,8 @@ impl World {
     fn restart(&mut self) {
         let before = self.groups.describe(GROUP);
         self.groups = self.around.replayed();
-        if let Some(before) = before.filter(|group| &*group.group_state == "Stable") {
-            assert_eq!(self.groups.describe(GROUP), Some(before), "a stable group is in the log as it is");
+        if let Some(before) = before.ok().filter(|group| &*group.group_state == "Stable") {
+            assert_eq!(self.groups.describe(GROUP), Ok(before), "a stable group is in the log as it is");
         }
         // A generation that was not assigned is not in the log, and its number is given again.
         let generation = self.group().map_or(-1, ClassicGroup::generation);

@@ -302,7 +302,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        let describe = |world: &Self| world.groups.describe_consumer(GROUP, &world.around.topics).ok();
+        let describe = |world: &Self| world.groups.describe_consumer(GROUP, &world.around.topics, &Assignor::ALL).ok();
         let before = describe(self);
         self.groups = self.around.replayed();
         assert_eq!(describe(self), before, "the log has all of it");
