@@ -305,7 +305,7 @@ mod tests {
         );
         assert!(refuse("processing.guarantee", "exactly_once_v2").contains("at_least_once"));
         assert!(refuse("processing.exception.handler", "com.example.Mine").contains("in the program"));
-        assert!(AppSettings::new("x").set_properties("threads").unwrap_err().to_string().contains("line 1"));
+        assert!(AppSettings::new("x").set_properties("a=\\u12").unwrap_err().to_string().contains("line 1"));
     }
 
     #[test]
