@@ -20,7 +20,7 @@ pub const PORT: u16 = 29392;
 const PARTITIONS: &str = "4";
 const PAIRS: usize = 5;
 /// Records of a run, by their size.
-const RECORDS: [(usize, usize); 2] = [(100, 1_000_000), (1024, 300_000)];
+const RECORDS: [(usize, usize); 2] = [(100, 1_000_000), (1024, 500_000)];
 const BATCHES: [usize; 2] = [16 << 10, 256 << 10];
 /// Records a second while latency is measured, and for how many seconds.
 const RATE: usize = 20_000;

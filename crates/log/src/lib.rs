@@ -12,6 +12,7 @@ mod index;
 mod inspect;
 mod partition;
 mod producers;
+mod read;
 mod recovery;
 mod retention;
 mod segment;
@@ -22,10 +23,9 @@ pub use config::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
 pub use error::LogError;
 pub use index::AbortedTransaction;
 pub use inspect::{Inspected, inspect};
-pub use partition::{
-    Appended, Extent, FoundOffset, Isolation, OpenOptions, PartitionLog, ReadSlice, TimeSearch, TransactionMarker,
-};
+pub use partition::{Appended, Isolation, OpenOptions, PartitionLog, TransactionMarker};
 pub use producers::{ActiveProducer, ProducerError};
+pub use read::{Extent, FoundOffset, ReadSlice, TimeSearch};
 pub use recovery::Recovered;
 pub use segment::{SegmentFiles, segment_file_name};
 pub use sync::SyncWork;
