@@ -36,7 +36,7 @@ pub(crate) enum TopicError {
     Storage(String),
 }
 
-/// More partitions than this are made by no request.
+/// More partitions than this are made by no CreateTopics or CreatePartitions.
 pub(crate) const PARTITIONS_LIMIT: Partition = 10_000;
 
 /// A change of one setting.
@@ -348,6 +348,9 @@ fn check_partitions(count: Partition) -> Result<(), TopicError> {
     }
 }
 
+/// The longest value of a setting, in UTF-16 units.
+const VALUE_LIMIT: usize = i16::MAX as usize;
+
 /// One change of settings. For a list, its default is given.
 pub(crate) fn apply(
     settings: &mut BTreeMap<String, String>,
@@ -355,6 +358,15 @@ pub(crate) fn apply(
     change: SettingChange,
     list: Option<&str>,
 ) -> Result<(), String> {
+    let value = match &change {
+        SettingChange::Set(value) | SettingChange::Append(value) => value.as_str(),
+        SettingChange::Delete | SettingChange::Subtract(_) => "",
+    };
+    if value.encode_utf16().count() > VALUE_LIMIT {
+        return Err(format!(
+            "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_LIMIT} bytes."
+        ));
+    }
     let current = settings.get(&name).map_or(list.unwrap_or_default(), String::as_str);
     let parts_of = |list: &str| -> Vec<String> {
         list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
@@ -379,7 +391,13 @@ pub(crate) fn apply(
                     parts.push(part);
                 }
             }
-            settings.insert(name, parts.join(","));
+            let whole = parts.join(",");
+            if whole.encode_utf16().count() > VALUE_LIMIT {
+                return Err(format!(
+                    "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_LIMIT} bytes."
+                ));
+            }
+            settings.insert(name, whole);
         }
         SettingChange::Subtract(value) => {
             let less = parts_of(&value);

@@ -156,7 +156,11 @@ impl Broker {
         let topic_defaults = defaults_of_topics(&settings.properties, &dynamic);
         let mut topics = BTreeMap::new();
         for (name, record) in records {
-            let config = topic_config(&topic_defaults, &record.configs)?;
+            // What does not go together, as in a file of settings that was changed, must not keep the others from being served.
+            let config = topic_config(&topic_defaults, &record.configs).or_else(|error| {
+                tracing::error!(topic = name, %error, "the broker's settings do not fit the topic's own, which count alone");
+                topic_config(&BTreeMap::new(), &record.configs)
+            })?;
             let topic = OpenTopic::open(&folder, &name, record, &config, &points)?;
             topics.insert(name, Arc::new(topic));
         }

@@ -1,9 +1,9 @@
 //! Settings that change while the broker runs: of all brokers, of this one, and of groups. They are kept in the log of topics.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
-use regex::Regex;
+use regex::RegexBuilder;
 use tidewater_log::LogConfig;
 use tidewater_protocol::ResponseError;
 use tidewater_types::nearest_name;
@@ -186,6 +186,8 @@ impl Shared {
         changes: Vec<(String, SettingChange)>,
         validate_only: bool,
     ) -> Result<(), (ResponseError, String)> {
+        // Before what is changed, as whoever changes a topic has them.
+        let topics = self.topics();
         // Held to the end, so that two changes do not write over each other.
         let mut dynamic = self.dynamic.write().unwrap_or_else(PoisonError::into_inner);
         let mut settings = dynamic.get(&owner).cloned().unwrap_or_default();
@@ -207,10 +209,19 @@ impl Shared {
                 SettingChange::Set(value) | SettingChange::Append(value) => Some(value.clone()),
                 SettingChange::Delete | SettingChange::Subtract(_) => None,
             };
+            let given = value.clone();
             if let Some(value) = value
                 && let Err(what) = kind.check(&value)
             {
                 return refuse(format!("Invalid value {value} for configuration {name}: {what}"));
+            }
+            let least = LEAST.iter().find(|(bounded, _)| *bounded == name).map(|(_, least)| *least);
+            if let Some((least, value)) = least.zip(given.as_deref().and_then(|value| value.trim().parse::<i64>().ok()))
+                && value < least
+            {
+                return refuse(format!(
+                    "Invalid value {value} for configuration {name}: Value must be at least {least}"
+                ));
             }
             if let Err(what) = apply(&mut settings, name, change, (kind == Kind::List).then_some(default)) {
                 return refuse(what);
@@ -225,8 +236,14 @@ impl Shared {
         } else if matches!(owner, SettingsOwner::Metrics(_)) {
             check_metrics(&settings)?;
         } else {
-            if let Err(error) = check_topic_settings(&defaults_of_topics(&self.settings.properties, &changed)) {
+            let defaults = defaults_of_topics(&self.settings.properties, &changed);
+            if let Err(error) = check_topic_settings(&defaults) {
                 return refuse(error.words());
+            }
+            for (name, topic) in topics.iter() {
+                if let Err(error) = topic_config(&defaults, &topic.record.configs) {
+                    return refuse(format!("topic {name} has settings that do not go with this: {}", error.words()));
+                }
             }
             if let Err(what) = self.settings.groups.check_brokers(&settings_of_groups(&changed)) {
                 return refuse(what);
@@ -249,15 +266,16 @@ impl Shared {
         drop(dynamic);
         match owner {
             SettingsOwner::Group(_) | SettingsOwner::Metrics(_) => {}
-            SettingsOwner::Brokers | SettingsOwner::Broker => self.refresh_topics(),
+            SettingsOwner::Brokers | SettingsOwner::Broker => self.refresh_topics(&topics),
         }
+        drop(topics);
         self.refresh_groups();
         Ok(())
     }
 
     /// Has all logs act on what the broker gives topics now.
-    fn refresh_topics(&self) {
-        for (name, topic) in self.topics().iter() {
+    fn refresh_topics(&self, topics: &BTreeMap<String, Arc<OpenTopic>>) {
+        for (name, topic) in topics {
             match self.topic_config(&topic.record.configs) {
                 Ok(config) => topic.partitions.iter().for_each(|partition| partition.lock().set_config(config.clone())),
                 Err(error) => tracing::error!(topic = name, %error, "the broker's settings do not fit the topic's own"),
@@ -275,7 +293,7 @@ impl Shared {
 
 fn check_broker_name(owner: &SettingsOwner, name: &str) -> Result<(Kind, &'static str), String> {
     match find_known(name) {
-        Some(known) if known.dynamic && name.starts_with("ssl.") => Err(format!(
+        Some(known) if known.dynamic && PER_LISTENER.contains(&name) => Err(format!(
             "These security configs can be dynamically updated only per-listener using the listener prefix: [{name}]"
         )),
         Some(known) if known.dynamic && *owner == SettingsOwner::Brokers && is_per_broker(name) => {
@@ -292,8 +310,40 @@ fn check_broker_name(owner: &SettingsOwner, name: &str) -> Result<(Kind, &'stati
 
 /// Whether each broker has a setting of its own, and there is none for all.
 fn is_per_broker(name: &str) -> bool {
-    name.starts_with("sasl.") || ["listeners", "cordoned.log.dirs"].contains(&name)
+    const OTHERS: [&str; 4] =
+        ["cordoned.log.dirs", "listener.security.protocol.map", "listeners", "principal.builder.class"];
+    name.starts_with("sasl.") || name.starts_with("ssl.") || OTHERS.contains(&name)
 }
+
+/// What each listener has a setting of its own for: `SslConfigs.RECONFIGURABLE_CONFIGS`.
+const PER_LISTENER: [&str; 10] = [
+    "ssl.key.password",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.keystore.type",
+    "ssl.truststore.certificates",
+    "ssl.truststore.location",
+    "ssl.truststore.password",
+    "ssl.truststore.type",
+];
+
+/// The least that settings may be that change while the broker runs and are no topic's.
+const LEAST: [(&str, i64); 12] = [
+    ("background.threads", 1),
+    ("follower.replication.throttled.rate", 0),
+    ("leader.replication.throttled.rate", 0),
+    ("log.cleaner.backoff.ms", 0),
+    ("log.cleaner.threads", 0),
+    ("max.connections", 0),
+    ("max.connections.per.ip", 0),
+    ("num.io.threads", 1),
+    ("num.network.threads", 1),
+    ("num.recovery.threads.per.data.dir", 1),
+    ("producer.id.expiration.ms", 1),
+    ("replica.alter.log.dirs.io.max.bytes.per.second", 0),
+];
 
 fn check_group_name(name: &str) -> Result<(Kind, &'static str), String> {
     match GROUP_SETTINGS.iter().find(|setting| setting.name == name) {
@@ -316,6 +366,8 @@ pub(crate) const METRICS_SETTINGS: [MetricsSetting; 3] = [
     MetricsSetting { name: "metrics", kind: Kind::List, default: "" },
 ];
 
+/// What a pattern of a subscription may take once it is compiled.
+const PATTERN_LIMIT_BYTES: usize = 64 << 10;
 /// What a client may be told by.
 const MATCHED: [&str; 6] = [
     "client_id",
@@ -343,8 +395,12 @@ fn check_metrics(settings: &Settings) -> Result<(), (ResponseError, String)> {
     }
     let patterns = settings.get("match").map(String::as_str).unwrap_or_default();
     for pattern in patterns.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()) {
-        let parts = pattern.split_once('=').filter(|(_, expression)| !expression.contains('='));
-        if parts.is_none_or(|(name, expression)| !MATCHED.contains(&name.trim()) || Regex::new(expression).is_err()) {
+        let parts =
+            pattern.split_once('=').filter(|(_, expression)| !expression.is_empty() && !expression.contains('='));
+        if parts.is_none_or(|(name, expression)| {
+            !MATCHED.contains(&name.trim())
+                || RegexBuilder::new(expression.trim()).size_limit(PATTERN_LIMIT_BYTES).build().is_err()
+        }) {
             return Err((ResponseError::InvalidConfig, format!("Illegal client matching pattern: {pattern}")));
         }
     }

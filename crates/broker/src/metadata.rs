@@ -2,7 +2,7 @@
 //!
 //! Key: `topic:NAME`. Value: JSON with `version` 1, `id`, `partitions` and `configs`; null when the topic is deleted. The key
 //! `producer-ids` has the first number that was given to no block of producers, as `version` 1 and `next`. The keys `settings:brokers`,
-//! `settings:broker` and `settings:group:NAME` have what was changed of the settings of all brokers, of this one, and of a group, as
+//! `settings:broker`, `settings:group:NAME` and `settings:metrics:NAME` have what was changed of the settings of all brokers, of this one, of a group, and of a subscription to metrics of clients, as
 //! `version` 1 and `configs`; null for nothing.
 
 use std::collections::BTreeMap;
@@ -148,15 +148,20 @@ impl MetadataLog {
     /// Opens the log, and gives what stands in it.
     pub fn open(disk: &Disk, folder: &Path) -> Result<(Self, Stored), BrokerError> {
         let config = LogConfig { retention: None, flush_messages: Some(1), ..LogConfig::default() };
-        let options =
-            OpenOptions { config, clean_shutdown: false, recovery_point: Offset::ZERO, log_start: Offset::ZERO };
-        let (log, _) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
+        // All that it holds was made durable when it was written: only its tail can be torn.
+        let recovery_point = Offset(i64::MAX);
+        let options = OpenOptions { config, clean_shutdown: false, recovery_point, log_start: Offset::ZERO };
+        let (log, recovered) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
+        if let Some(reason) = recovered.reason {
+            tracing::warn!(bytes = recovered.cut_bytes, reason, "cut a torn tail of the log of topics");
+        }
         let mut stored = Stored::default();
         let mut next = log.log_start();
         while next < log.log_end() {
             let mut chunk = log.read(next, READ_BYTES)?;
             while !chunk.is_empty() {
                 let batch = Batch::parse(&chunk).map_err(tidewater_log::LogError::from)?;
+                batch.check_crc().map_err(tidewater_log::LogError::from)?;
                 for record in batch.records(READ_BYTES).map_err(tidewater_log::LogError::from)?.iter() {
                     let record = record.map_err(tidewater_log::LogError::from)?;
                     stored.take(record.key, record.value).map_err(|reason| BrokerError::Malformed {

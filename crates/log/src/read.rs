@@ -102,29 +102,36 @@ impl ReadSlice {
     }
 }
 
-/// A search for the first record of at least a time; see [`PartitionLog::time_search`].
+/// A search for the first record of at least a time, in the segment that should have it; see [`PartitionLog::time_search`].
 #[derive(Debug)]
 pub struct TimeSearch {
-    closed: Vec<Arc<Segment>>,
-    active: Option<SegmentStretch>,
+    stretch: Option<SegmentStretch>,
+    /// Where the next segment begins that may have one.
+    goes_on: Option<Offset>,
     from: Offset,
     below: Offset,
     timestamp: Timestamp,
 }
 
 impl TimeSearch {
-    /// Looks for it, and gives it if one may read so far.
+    /// Looks segment by segment, each of which `begin` takes from the log, from an offset on; gives the record if one may read so far.
     ///
     /// # Errors
     /// When a segment cannot be read.
-    pub fn run(&self) -> Result<Option<FoundOffset>, LogError> {
-        let closed = self.closed.iter().map(|segment| segment.scan_for(self.from, self.timestamp));
-        for stretch in closed.chain(self.active.clone()) {
-            if let Some((offset, timestamp)) = stretch.first_at_or_after(self.from, self.timestamp)? {
-                return Ok((offset < self.below).then_some(FoundOffset { offset, timestamp }));
+    pub fn on(mut begin: impl FnMut(Offset) -> TimeSearch) -> Result<Option<FoundOffset>, LogError> {
+        let mut from = Offset::ZERO;
+        loop {
+            let search = begin(from);
+            let Some(stretch) = search.stretch else { return Ok(None) };
+            if let Some((offset, timestamp)) = stretch.first_at_or_after(search.from, search.timestamp)? {
+                return Ok((offset < search.below).then_some(FoundOffset { offset, timestamp }));
+            }
+            match search.goes_on {
+                // A segment that was found to have none is not looked at again, whatever has become of it.
+                Some(next) => from = next.max(search.from),
+                None => return Ok(None),
             }
         }
-        Ok(None)
     }
 }
 
@@ -263,16 +270,15 @@ impl PartitionLog {
         self.slice(offset)?.read(max_bytes)
     }
 
-    /// Where to look for the first record, by offset, of at least `timestamp`; looking needs no lock on the log.
-    pub fn time_search(&self, timestamp: Timestamp, isolation: Isolation) -> TimeSearch {
-        let closed = self.closed.iter().filter(|segment| segment.may_have(self.log_start, timestamp));
+    /// Where to look for the first record from `from` on, by offset, of at least `timestamp`; looking needs no lock on the log.
+    pub fn time_search(&self, from: Offset, timestamp: Timestamp, isolation: Isolation) -> TimeSearch {
+        let from = from.max(self.log_start);
+        let segments = self.closed.iter().map(|segment| &**segment).chain([&self.active]);
+        let mut candidates = segments.filter(|segment| segment.may_have(from, timestamp));
         TimeSearch {
-            closed: closed.cloned().collect(),
-            active: self
-                .active
-                .may_have(self.log_start, timestamp)
-                .then(|| self.active.scan_for(self.log_start, timestamp)),
-            from: self.log_start,
+            stretch: candidates.next().map(|segment| segment.scan_for(from, timestamp)),
+            goes_on: candidates.next().map(|segment| segment.base),
+            from,
             below: self.readable_to(isolation),
             timestamp,
         }
@@ -281,8 +287,8 @@ impl PartitionLog {
     /// The first record, by offset, of at least `timestamp`, if one may read so far.
     ///
     /// # Errors
-    /// As [`TimeSearch::run`].
+    /// As [`TimeSearch::on`].
     pub fn find_by_time(&self, timestamp: Timestamp, isolation: Isolation) -> Result<Option<FoundOffset>, LogError> {
-        self.time_search(timestamp, isolation).run()
+        TimeSearch::on(|from| self.time_search(from, timestamp, isolation))
     }
 }

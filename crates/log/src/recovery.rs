@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tidewater_env::Disk;
+use tidewater_protocol::{BatchError, HEADER_LENGTH};
 use tidewater_types::Offset;
 
 use crate::compact::{SWAP, replace};
@@ -53,6 +54,9 @@ pub(crate) fn open_segments(
         let path = files.log();
         let (mut segment, cut) = Segment::recover(disk, files, interval)?;
         recovered.scanned_bytes += segment.size;
+        // No empty segment is ever closed: what it had did not reach the disk.
+        let is_lost = segment.size == 0 && next_base.is_some();
+        let cut = cut.or_else(|| is_lost.then_some((0, BatchError::Cut { have: 0, need: HEADER_LENGTH })));
         let Some((bytes, source)) = cut else {
             // The room behind its end that a killed process had asked for.
             segment.cut()?;
@@ -219,7 +223,7 @@ pub(crate) fn read_producers(
 ) -> Result<(Producers, bool), LogError> {
     let end = active.next_offset;
     let mut from = if options.clean_shutdown { end } else { active.base };
-    let (mut producers, mut has_snapshot) = (Producers::default(), false);
+    let (mut producers, mut has_snapshot, mut stale) = (Producers::default(), false, Vec::new());
     for (offset, path) in snapshots(disk, folder)? {
         let read = disk.read(&path).map_err(LogError::io("read", &path))?;
         match Producers::from_snapshot(&read).filter(|_| offset <= end) {
@@ -230,11 +234,12 @@ pub(crate) fn read_producers(
             // A crash has cut it, or the log behind which it stands. What is before it in the log says the same.
             None => {
                 from = closed.first().map_or(active.base, |first| first.base);
-                disk.remove_file(&path).map_err(LogError::io("remove", &path))?;
+                stale.push(path);
             }
         }
     }
     let is_behind = |segment: &&mut Segment| segment.next_offset > from || segment.base >= from;
+    let newest = active.base;
     for segment in closed.iter_mut().chain([active]).filter(is_behind) {
         segment.forget_aborted_from(from)?;
         let (path, log) = (segment.files.log(), segment.log.clone());
@@ -249,8 +254,25 @@ pub(crate) fn read_producers(
                 producers.note(&batch);
             }
         }
+        if segment.base < newest {
+            // It is not made anew once more.
+            segment.sync_aborted()?;
+        }
+    }
+    if !stale.is_empty() {
+        // Before those go: who is killed now has to find one of them, or this.
+        write_producers(disk, folder, end, &producers)?;
+        has_snapshot = true;
+        stale.retain(|path| *path != snapshot_of(folder, end));
+        for path in stale {
+            disk.remove_file(&path).map_err(LogError::io("remove", path))?;
+        }
     }
     Ok((producers, has_snapshot))
+}
+
+fn snapshot_of(folder: &Path, offset: Offset) -> PathBuf {
+    folder.join(segment_file_name(offset, SNAPSHOT))
 }
 
 /// Writes a snapshot, and removes those before it, but for the last one.
@@ -260,9 +282,10 @@ pub(crate) fn write_producers(
     offset: Offset,
     producers: &Producers,
 ) -> Result<(), LogError> {
-    let path = folder.join(segment_file_name(offset, SNAPSHOT));
+    let path = snapshot_of(folder, offset);
     disk.write_atomically(&path, &producers.to_snapshot()).map_err(LogError::io("write", &path))?;
-    for (_, path) in snapshots(disk, folder)?.into_iter().skip(2) {
+    let earlier = snapshots(disk, folder)?.into_iter().filter(|(earlier, _)| *earlier <= offset);
+    for (_, path) in earlier.skip(2) {
         disk.remove_file(&path).map_err(LogError::io("remove", path))?;
     }
     Ok(())

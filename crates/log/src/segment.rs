@@ -406,6 +406,11 @@ impl Segment {
         self.sync_indexes()
     }
 
+    /// Makes durable what is known of aborted transactions.
+    pub fn sync_aborted(&self) -> Result<(), LogError> {
+        self.aborted.sync()
+    }
+
     /// Makes the indexes durable.
     pub fn sync_indexes(&self) -> Result<(), LogError> {
         self.offsets.sync()?;

@@ -31,7 +31,12 @@ fn config() -> LogConfig {
 }
 
 fn open(disk: &Disk, folder: &Path) -> Result<PartitionLog, LogError> {
-    let (recovery_point, log_start) = (Offset::ZERO, Offset::ZERO);
+    open_from(disk, folder, Offset::ZERO)
+}
+
+/// Closed segments before the recovery point are trusted, with their indexes.
+fn open_from(disk: &Disk, folder: &Path, recovery_point: Offset) -> Result<PartitionLog, LogError> {
+    let log_start = Offset::ZERO;
     let options = OpenOptions { config: config(), clean_shutdown: false, recovery_point, log_start };
     Ok(PartitionLog::open(disk, folder, options)?.0)
 }
@@ -72,7 +77,7 @@ fn end(log: &mut PartitionLog, told: &mut Told, producer_id: i64, kind: ControlK
 }
 
 /// Two producers' transactions, of which one aborts each and one commits, one without; now and then a compaction.
-fn work(log: &mut PartitionLog, told: &mut Told) -> Result<(), LogError> {
+fn work(log: &mut PartitionLog, told: &mut Told, compacts: bool) -> Result<(), LogError> {
     let mut clean_to = Offset::ZERO;
     for round in 0..4 {
         write(log, told, ABORTS, 2 * round, &format!("aborted{round}"))?;
@@ -85,7 +90,7 @@ fn work(log: &mut PartitionLog, told: &mut Told) -> Result<(), LogError> {
         end(log, told, ABORTS, ControlKind::Abort)?;
         if round > 0 {
             log.roll()?;
-            if let Some(plan) = log.plan_compaction(clean_to, Timestamp(NOW.0 + 100 * i64::from(round))) {
+            if compacts && let Some(plan) = log.plan_compaction(clean_to, Timestamp(NOW.0 + 100 * i64::from(round))) {
                 clean_to = Compactor::new(LIMIT).run(&plan, &|| false, &mut |step| step(log))?;
             }
         }
@@ -151,14 +156,38 @@ fn check(log: &mut PartitionLog, told: &Told, changes: u64) {
     }
 }
 
+/// The same files once more.
+fn copy_of(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for path in Disk::new().list(folder).unwrap() {
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+/// Opens a log that was killed, whether what is closed was made durable or not, and after a further kill while it is opened.
+fn check_opened(folder: &Path, told: &Told, changes: u64) {
+    for recovery_point in [Offset(i64::MAX), Offset::ZERO] {
+        let copy = copy_of(folder);
+        let mut log = open_from(&Disk::new(), copy.path(), recovery_point).unwrap();
+        check(&mut log, told, changes);
+        for from in log.log_start().0..log.log_end().0 {
+            let batch = log.read(Offset(from), LIMIT).unwrap();
+            assert!(Batch::parse(&batch).unwrap().last_offset() >= Offset(from), "after {changes} changes: {from}");
+        }
+    }
+    let _ = open(&Disk::with_changes(changes % 23), folder); // Killed, or not.
+    check(&mut open(&Disk::new(), folder).unwrap(), told, changes);
+}
+
 #[test]
 fn a_process_may_be_killed_after_any_change() {
     for changes in 0.. {
         let folder = tempfile::tempdir().unwrap();
         let mut told = Told::default();
         let disk = Disk::with_changes(changes);
-        let ended = open(&disk, folder.path()).and_then(|mut log| work(&mut log, &mut told));
-        check(&mut open(&Disk::new(), folder.path()).unwrap(), &told, changes);
+        let ended = open(&disk, folder.path()).and_then(|mut log| work(&mut log, &mut told, true));
+        check_opened(folder.path(), &told, changes);
         if ended.is_ok() {
             assert!(changes > 300, "{changes}");
             return;
@@ -171,13 +200,14 @@ fn what_retention_takes_may_be_killed_after_any_change() {
     for changes in 0.. {
         let folder = tempfile::tempdir().unwrap();
         let mut told = Told::default();
-        work(&mut open(&Disk::with_changes(u64::MAX), folder.path()).unwrap(), &mut told).unwrap();
+        work(&mut open(&Disk::with_changes(u64::MAX), folder.path()).unwrap(), &mut told, false).unwrap();
         let ended = open(&Disk::with_changes(changes), folder.path())
             .and_then(|mut log| log.expire(Timestamp(NOW.0 + 100_000)));
         // What is old may be gone, and nothing is to be seen that was not before.
         told.committed.clear();
-        check(&mut open(&Disk::new(), folder.path()).unwrap(), &told, changes);
-        if ended.is_ok() {
+        check_opened(folder.path(), &told, changes);
+        if let Ok(removed) = ended {
+            assert!(removed > 3 && changes > 10, "{removed} segments, {changes} changes");
             return;
         }
     }

@@ -758,3 +758,19 @@ fn records_without_timestamps_get_no_younger_by_compaction() {
     Compactor::new(1 << 20).run(&plan, &|| false, &mut |step| step(&mut log)).unwrap();
     assert_eq!(file.metadata().unwrap().modified().unwrap(), old);
 }
+
+#[test]
+fn a_closed_segment_that_a_power_cut_has_emptied_ends_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    fill(&mut log, 30);
+    drop(log);
+    let files = Disk::new().list(folder.path()).unwrap().into_iter();
+    let logs: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
+    let base: i64 = logs[2].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    std::fs::write(&logs[2], b"").unwrap();
+    let mut log = open(folder.path());
+    assert_eq!(log.log_end(), Offset(base));
+    assert_eq!(append(&mut log, &[(9, "d", Some("4"))]), Offset(base));
+    assert_eq!(read_all(&log, Offset::ZERO).len() as i64, base + 1);
+}

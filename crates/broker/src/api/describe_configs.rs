@@ -29,9 +29,7 @@ pub(crate) fn handle(
 ) -> DescribeConfigsResponse {
     let with = (request.include_synonyms, request.include_documentation);
     let mut seen = BTreeSet::new();
-    let what = |resource: &DescribeConfigsResource| {
-        (resource.resource_type, resource.resource_name.clone(), resource.configuration_keys.clone())
-    };
+    let what = |resource: &DescribeConfigsResource| (resource.resource_type, resource.resource_name.clone());
     let once = request.resources.iter().filter(|resource| seen.insert(what(resource)));
     let results = once.map(|resource| {
         let result = DescribeConfigsResult::default()

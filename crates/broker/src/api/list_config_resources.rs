@@ -37,7 +37,7 @@ pub(crate) fn handle(
             _ => None,
         }),
     };
-    let resources = wanted.iter().flat_map(|&kind| {
+    let resources = all.iter().filter(|kind| wanted.contains(kind)).flat_map(|&kind| {
         names(kind)
             .into_iter()
             .map(move |name| ConfigResource::default().with_resource_type(kind).with_resource_name(text(name)))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tidewater_log::Isolation;
+use tidewater_log::{Isolation, TimeSearch};
 use tidewater_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use tidewater_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use tidewater_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
@@ -96,9 +96,8 @@ fn find(
         MAX_TIMESTAMP => log.max_timestamp(),
         time => Timestamp(time),
     };
-    let search = log.time_search(time, isolation);
     drop(log);
-    match search.run() {
+    match TimeSearch::on(|from| partition.lock().time_search(from, time, isolation)) {
         Ok(Some(found)) => {
             response.with_offset(found.offset.0).with_timestamp(found.timestamp.0).with_leader_epoch(epoch)
         }

@@ -145,9 +145,14 @@ pub(crate) const GROUP_SETTINGS: [GroupSetting; 8] = [
 impl GroupSettings {
     /// Takes the assignors by their names, separated by commas.
     pub(crate) fn set_assignors(&mut self, names: &str) -> Result<(), String> {
-        let named = |name: &str| {
-            Assignor::of(name).ok_or_else(|| format!("{name:?} is no assignor; there are uniform and range"))
+        // Apache Kafka has them by their classes, too.
+        let short = |name: &str| match name {
+            "org.apache.kafka.coordinator.group.assignor.UniformAssignor" => Some(Assignor::Uniform),
+            "org.apache.kafka.coordinator.group.assignor.RangeAssignor" => Some(Assignor::Range),
+            _ => Assignor::of(name),
         };
+        let named =
+            |name: &str| short(name).ok_or_else(|| format!("{name:?} is no assignor; there are uniform and range"));
         self.assignors = names.split(',').map(|name| named(name.trim())).collect::<Result<_, _>>()?;
         Ok(())
     }

@@ -42,8 +42,12 @@ const TOPIC_DEFAULTS: [(&str, &str, i64); 21] = [
     ("message.max.bytes", "max.message.bytes", 1),
 ];
 
+/// Of those, the ones that no log acts on.
+const IDLE_DEFAULTS: [&str; 2] = ["log.index.size.max.bytes", "log.segment.delete.delay.ms"];
+
 /// Why settings that Kafka knows are without effect here, by the beginnings of their names; the first that fits counts.
-const WITHOUT_EFFECT: [(&str, &str); 33] = [
+const WITHOUT_EFFECT: [(&str, &str); 34] = [
+    ("log.index.size.max.bytes", "an index is as large as its segment makes it"),
     ("node.id", "the one node is 1"),
     ("broker.", "the one node is 1, and in no rack"),
     ("process.roles", "the one node is broker and controller"),
@@ -167,7 +171,7 @@ impl BrokerConfig {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), BrokerError> {
         match name {
-            "advertised.listeners" => {}
+            "advertised.listeners" | CONTROLLER_LISTENERS => {}
             "log.dirs" | "log.dir" => {
                 if value.contains(',') {
                     return Err(BrokerError::setting(name, "one folder holds the log; name one"));
@@ -293,7 +297,7 @@ impl BrokerConfig {
             }
             "max.connections" => self.server.max_connections = number(name, value, 1)?,
             "connections.max.idle.ms" => self.server.max_idle = millis(name, value)?,
-            _ if TOPIC_DEFAULTS.iter().any(|(known, ..)| *known == name) => {}
+            _ if TOPIC_DEFAULTS.iter().any(|(known, ..)| *known == name) && !IDLE_DEFAULTS.contains(&name) => {}
             _ if find_known(name).is_some() || name.starts_with("listener.name.") => {
                 let reason = WITHOUT_EFFECT.iter().find(|(beginning, _)| name.starts_with(beginning));
                 let reason = reason.map_or("it is not built yet", |(_, reason)| reason);
@@ -453,6 +457,11 @@ mod tests {
         assert_eq!((config.broker.default_partitions, config.broker.auto_create_topics), (3, false));
         assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "5000", "the finer unit counts");
         assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+        assert!(
+            !config.warnings.iter().any(|warning| warning.contains("it is not built yet")),
+            "{:?}",
+            config.warnings
+        );
         assert!(config.warnings[2].contains("process.roles"), "{:?}", config.warnings);
     }
 

@@ -15,7 +15,7 @@ use tidewater_protocol::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{State, fetch};
@@ -32,6 +32,9 @@ const SMALL_RESPONSE_BYTES: usize = 16 << 10;
 /// Of a large request or response, so much must come or go in such a time while others wait for memory.
 const PROGRESS_BYTES: usize = 256 << 10;
 const PROGRESS_TIME: Duration = Duration::from_secs(5);
+
+/// How long a client has to read its response once the server stops.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 
 /// Why a connection was closed before the client did it.
 #[derive(Debug, Error)]
@@ -51,6 +54,9 @@ pub(super) enum Closed {
     #[error(transparent)]
     Io(#[from] io::Error),
 }
+
+/// The turn that a response was made in, until it is counted.
+type Turn<'a> = Option<SemaphorePermit<'a>>;
 
 /// Requests that come in, as frames.
 struct Incoming {
@@ -81,14 +87,14 @@ pub(super) async fn serve(
         };
         let Ok(frame) = frame else { return Ok(()) };
         let Some(frame) = frame? else { return Ok(()) };
-        let parts = match read_request(frame.bytes.clone()) {
+        let (parts, turn) = match read_request(frame.bytes.clone()) {
             Ok((mut head, request)) => {
                 // Of its own, so that it does not keep the frame of one who waits.
                 let client_id = head.client_id.take().map(|id| StrBytes::from_string(id.to_string()));
                 let context = RequestContext { version: head.version, caller: caller.clone(), client_id };
                 tokio::select! {
                     biased;
-                    parts = answer(state, &context, &head, request, frame, &mut stopped) => parts?,
+                    made = answer(state, &context, &head, request, frame, &mut stopped) => made?,
                     () = gone(&incoming.stream) => return Ok(()),
                     () = sleep(state.settings.max_idle) => return Ok(()),
                 }
@@ -97,14 +103,24 @@ pub(super) async fn serve(
             Err(FrameError::UnknownVersion { key: ApiKey::ApiVersions, correlation, .. }) => {
                 let head = RequestHead { key: ApiKey::ApiVersions, version: 0, correlation, client_id: None };
                 let response = Response::ApiVersions(api::api_versions::unsupported());
-                whole(write_response(&head, &response)?)
+                (whole(write_response(&head, &response)?), None)
             }
             Err(error) => return Err(error.into()),
         };
         // Who does not read is as idle as who does not ask.
-        let Ok(written) = timeout(state.settings.max_idle, incoming.write(state, parts)).await else { return Ok(()) };
+        let written = tokio::select! {
+            written = timeout(state.settings.max_idle, incoming.write(state, parts, turn)) => written,
+            () = overdue(&mut stopped) => return Ok(()),
+        };
+        let Ok(written) = written else { return Ok(()) };
         written?;
     }
+}
+
+/// Waits until the server stops, and then for as long as a client has to read its response.
+async fn overdue(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await; // An error is a stop, too.
+    sleep(LAST_WORDS_TIME).await;
 }
 
 /// Waits until the client has closed the connection, unless it has sent something before, which is not read yet.
@@ -120,55 +136,76 @@ fn whole(response: BytesMut) -> Vec<Part<Extent>> {
 }
 
 /// The response to a request; nothing for one that wants none. The request's frame is let go before anybody waits.
-async fn answer(
-    state: &State,
+async fn answer<'a>(
+    state: &'a State,
     context: &RequestContext,
     head: &RequestHead,
     request: Request,
     frame: Frame,
     stopped: &mut watch::Receiver<bool>,
-) -> Result<Vec<Part<Extent>>, Closed> {
+) -> Result<(Vec<Part<Extent>>, Turn<'a>), Closed> {
     match request {
         Request::Fetch(request) => {
             let request = fetch::detached(&request);
             drop(frame);
             let found = fetch::answer(state, context, request, stopped).await;
-            Ok(write_fetch_response(head, found.response, found.bodies)?)
+            Ok((write_fetch_response(head, found.response, found.bodies)?, None))
         }
         Request::Produce(request) if request.acks == 0 => {
             let response = api::produce::handle(&state.shared, context, request);
-            if has_error(&response) { Err(Closed::Unacknowledged) } else { Ok(Vec::new()) }
+            if has_error(&response) { Err(Closed::Unacknowledged) } else { Ok((Vec::new(), None)) }
         }
         Request::JoinGroup(request) => {
             let waiting = api::join_group::begin(&state.shared, context, &request);
             drop((request, frame));
             let joined = tokio::select! {
                 joined = waiting => joined.ok(),
-                _ = stopped.wait_for(|stop| *stop) => return Ok(Vec::new()),
+                _ = stopped.wait_for(|stop| *stop) => return Ok((Vec::new(), None)),
             };
             let response = Response::JoinGroup(api::join_group::finish(context, joined.ok_or(Closed::Replaced)?));
-            Ok(whole(write_response(head, &response)?))
+            Ok((whole(write_response(head, &response)?), None))
         }
         Request::SyncGroup(request) => {
             let waiting = api::sync_group::begin(&state.shared, context, &request);
             drop((request, frame));
             let synced = tokio::select! {
                 synced = waiting => synced.ok(),
-                _ = stopped.wait_for(|stop| *stop) => return Ok(Vec::new()),
+                _ = stopped.wait_for(|stop| *stop) => return Ok((Vec::new(), None)),
             };
             let response = Response::SyncGroup(synced.ok_or(Closed::Replaced)?);
-            Ok(whole(write_response(head, &response)?))
+            Ok((whole(write_response(head, &response)?), None))
         }
         request => {
-            // Records come in whoever does not read what else there is; their responses are small.
-            if head.key != ApiKey::Produce {
-                state.room_to_answer().await;
-            }
+            let turn = if has_small_response(head.key) { None } else { state.turn().await };
             let unknown = || FrameError::UnknownKey { key: head.key as i16 };
             let response = dispatch(&state.shared, context, request).ok_or_else(unknown)?;
-            Ok(whole(write_response(head, &response)?))
+            Ok((whole(write_response(head, &response)?), turn))
         }
     }
+}
+
+/// Of what keeps records flowing and members in their groups nothing waits for those who do not read.
+fn has_small_response(key: ApiKey) -> bool {
+    use ApiKey::{
+        AddOffsetsToTxn, AddPartitionsToTxn, ApiVersions, ConsumerGroupHeartbeat, EndTxn, FindCoordinator, Heartbeat,
+        InitProducerId, LeaveGroup, OffsetCommit, Produce, StreamsGroupHeartbeat, TxnOffsetCommit,
+    };
+    matches!(
+        key,
+        AddOffsetsToTxn
+            | AddPartitionsToTxn
+            | ApiVersions
+            | ConsumerGroupHeartbeat
+            | EndTxn
+            | FindCoordinator
+            | Heartbeat
+            | InitProducerId
+            | LeaveGroup
+            | OffsetCommit
+            | Produce
+            | StreamsGroupHeartbeat
+            | TxnOffsetCommit
+    )
 }
 
 fn has_error(response: &ProduceResponse) -> bool {
@@ -248,10 +285,12 @@ impl Incoming {
         }
     }
 
-    async fn write(&mut self, state: &State, parts: Vec<Part<Extent>>) -> Result<(), Closed> {
+    async fn write(&mut self, state: &State, parts: Vec<Part<Extent>>, mut turn: Turn<'_>) -> Result<(), Closed> {
         for part in parts {
             match part {
-                Part::Bytes(bytes) if bytes.len() > SMALL_RESPONSE_BYTES => self.write_large(state, bytes).await?,
+                Part::Bytes(bytes) if bytes.len() > SMALL_RESPONSE_BYTES => {
+                    self.write_large(state, bytes, turn.take()).await?;
+                }
                 Part::Bytes(bytes) => self.stream.write_all(&bytes).await?,
                 Part::Body(extent) => send(&self.stream, &extent).await?,
             }
@@ -260,8 +299,9 @@ impl Incoming {
     }
 
     /// Writes what is counted against the memory of all until it is written.
-    async fn write_large(&mut self, state: &State, mut bytes: Bytes) -> Result<(), Closed> {
-        let _memory = state.count_response(bytes.len());
+    async fn write_large(&mut self, state: &State, mut bytes: Bytes, turn: Turn<'_>) -> Result<(), Closed> {
+        let _memory = state.count_response(bytes.len()).await;
+        drop(turn);
         let mut progress_is_due = pin!(sleep(PROGRESS_TIME));
         let mut had = bytes.len();
         while !bytes.is_empty() {
@@ -271,7 +311,7 @@ impl Incoming {
                     written?;
                 }
                 () = &mut progress_is_due => {
-                    if had - bytes.len() < PROGRESS_BYTES && state.no_room_to_answer() {
+                    if had - bytes.len() < PROGRESS_BYTES && state.others_wait_for_room() {
                         return Err(Closed::Unread { left: bytes.len() });
                     }
                     had = bytes.len();

@@ -109,6 +109,7 @@ async fn wait(
 ) -> Found {
     // More than it may have is not waited for.
     let least = usize::try_from(request.min_bytes.min(request.max_bytes)).unwrap_or(0);
+    let least = least.min(shared.settings.fetch_max_bytes);
     let is_enough = |found: &Found| found.has_error || found.bytes >= least;
     let found = find(shared, context, request);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_LIMIT);

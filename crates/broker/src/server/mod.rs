@@ -22,6 +22,9 @@ use crate::broker::{Endpoint, Shared};
 use crate::{Broker, BrokerError};
 use sessions::FetchSessions;
 
+/// Responses that may be large and are made at once, before they are counted.
+const RESPONSES_IN_THE_MAKING: usize = 16;
+
 /// What connections may take.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
@@ -60,7 +63,9 @@ pub(crate) struct State {
     connections: Arc<Semaphore>,
     /// A permit for each KiB of a request.
     memory: Arc<Semaphore>,
-    /// A permit for each KiB of a response.
+    /// A permit for each response that is being made.
+    turns: Semaphore,
+    /// A permit for each KiB of a response that is not read yet.
     unread: Semaphore,
     sessions: Mutex<FetchSessions>,
 }
@@ -72,23 +77,20 @@ impl State {
         self.memory.available_permits() < needed
     }
 
-    /// Waits until there is memory for a response.
-    async fn room_to_answer(&self) {
-        if self.no_room_to_answer() {
-            // It is never closed, and whoever has the last of it is closed if it makes no progress.
-            let _ = self.unread.acquire().await;
-        }
+    /// Waits for one's turn to make a response, of which there are few at once: each is counted before the next is made.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
     }
 
-    /// Whether others wait for the memory of responses that are not read.
-    fn no_room_to_answer(&self) -> bool {
+    /// Counts the memory of a response, once there is room for it.
+    async fn count_response(&self, length: usize) -> Option<SemaphorePermit<'_>> {
+        let kib = (length / 1024).min(self.settings.response_memory_bytes / 1024).max(1);
+        self.unread.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await.ok()
+    }
+
+    /// Whether others wait for the memory of responses that are not read: whoever is next has all that there is.
+    fn others_wait_for_room(&self) -> bool {
         self.unread.available_permits() == 0
-    }
-
-    /// Counts the memory of a response, as far as there is some: each that is at work may be a little beyond the bound.
-    fn count_response(&self, length: usize) -> Option<SemaphorePermit<'_>> {
-        let kib = (length / 1024).min(self.unread.available_permits());
-        self.unread.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).ok()
     }
 }
 
@@ -126,6 +128,7 @@ impl Server {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             // The largest request must fit, if it is alone.
             memory: Arc::new(Semaphore::new(kib(settings.request_memory_bytes.max(settings.max_request_bytes)))),
+            turns: Semaphore::new(RESPONSES_IN_THE_MAKING),
             unread: Semaphore::new(kib(settings.response_memory_bytes)),
             sessions: Mutex::new(FetchSessions::behind(
                 random_id().as_u128() as i32 & i32::MAX,

@@ -61,7 +61,7 @@ pub type Step<'a> = &'a mut dyn FnMut(&mut PartitionLog) -> Result<(), LogError>
 impl PartitionLog {
     /// What there is to compact, if enough is: the closed segments whose records are old enough.
     pub fn plan_compaction(&self, clean_to: Offset, now: Timestamp) -> Option<CompactionPlan> {
-        if !self.config.cleanup.compact || self.is_retired() {
+        if !self.config.cleanup.compact || !self.is_in_service() {
             return None;
         }
         // A mark behind the end is that of another log, which was here before.
@@ -301,7 +301,11 @@ impl CompactionPlan {
             return new.files.remove(&self.disk);
         }
         let files = &old[0].files;
-        self.disk.sync_folder(files.folder()).map_err(LogError::io("sync", files.folder()))?;
+        let synced = self.disk.sync_folder(files.folder()).map_err(LogError::io("sync", files.folder()));
+        synced.inspect_err(|_| {
+            // Or it would be put in place when the log is opened, whatever has become of that.
+            let _ = files.with_suffix(SWAP).remove(&self.disk);
+        })?;
         let mut new = Some(new);
         on_log(&mut |log| new.take().map_or(Ok(()), |new| log.finish_swap(old, new)))
     }

@@ -21,7 +21,7 @@ impl PartitionLog {
         let at = self.closed.iter().position(|segment| Arc::ptr_eq(segment, &old[0]))?;
         let there = self.closed.get(at..at + old.len())?;
         let are_there = there.iter().zip(old).all(|(one, other)| Arc::ptr_eq(one, other));
-        (are_there && !self.is_retired()).then_some(at)
+        (are_there && self.is_in_service()).then_some(at)
     }
 
     /// Gives the files of a new segment the names that say they are whole. Says whether the old ones are still there.
@@ -31,7 +31,10 @@ impl PartitionLog {
         }
         let swap = old[0].files.with_suffix(SWAP);
         if new.aborted().is_empty() {
-            remove(&self.disk, swap.aborted())?;
+            // So that what the old ones know of aborted transactions goes in any case: of some there are no markers left.
+            let path = swap.aborted();
+            let empty = self.disk.open(&path).and_then(|file| file.set_len(0));
+            empty.map_err(LogError::io("create", path))?;
         } else {
             move_file(&self.disk, new.files.aborted(), swap.aborted())?;
         }
@@ -39,13 +42,17 @@ impl PartitionLog {
         Ok(true)
     }
 
-    /// Puts it in place. Readers that hold the old files finish with them.
+    /// Puts it in place. Readers that hold the old files finish with them. If that fails half way the log stops, so that nothing else is
+    /// done to its segments before it is opened again, which ends it.
     pub(super) fn finish_swap(&mut self, old: &[Arc<Segment>], new: Segment) -> Result<(), LogError> {
-        let swap = old[0].files.with_suffix(SWAP);
         let Some(at) = self.place_of(old) else {
-            swap.remove(&self.disk)?;
+            old[0].files.with_suffix(SWAP).remove(&self.disk)?;
             return new.files.remove(&self.disk);
         };
+        self.swap_at(at, old, new).inspect_err(|error| self.stop(error))
+    }
+
+    fn swap_at(&mut self, at: usize, old: &[Arc<Segment>], new: Segment) -> Result<(), LogError> {
         let files = old[0].files.clone();
         let [offsets, times, ..] = new.files.all();
         let [to_offsets, to_times, ..] = files.all();
@@ -73,7 +80,7 @@ pub(crate) fn replace(disk: &Disk, files: &SegmentFiles, others: &[SegmentFiles]
     for other in others {
         other.remove(disk)?;
     }
-    // If it is not there, it is in its place already, or there are no aborted transactions.
+    // If it is not there, it is in its place already.
     if disk.exists(&swap.aborted()) {
         move_file(disk, swap.aborted(), files.aborted())?;
     }
