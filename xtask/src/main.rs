@@ -20,7 +20,7 @@ cargo xtask COMMAND
   demo [..]             runs the news pipeline on real newswire (--help lists its options)
   test [--long]         runs all tests; --long also those that take longer
   tidy                  format, lints, docs, arrows between crates, and the rest of what makes code tidy
-  bench log [--peer]    measures the log: append, fetch, recovery; or the broker beside Apache Kafka (--pairs N)
+  bench log [--peer]    measures the log: append, fetch, recovery; or the broker beside Apache Kafka (--pairs N, --size BYTES)
   bench core            measures the workloads on the task core alone, and its allocations
   bench streams [..]    measures the workloads (--workload W, --threads N, --json FILE)
   compat [CLIENT..]     real clients against Apache Kafka, then against the broker here: a table

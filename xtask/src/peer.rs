@@ -324,11 +324,19 @@ fn start_kafka(folder: &Path) -> Result<Broker, String> {
 }
 
 pub fn command(arguments: &[String]) -> Step {
-    let pairs = match arguments {
-        [] => PAIRS,
-        [option, number] if option == "--pairs" => number.parse().map_err(|_| format!("{number:?} is no number"))?,
-        other => return Err(format!("bench log --peer takes --pairs N, not {other:?}")),
-    };
+    let (mut pairs, mut size) = (PAIRS, None);
+    for option in arguments.chunks(2) {
+        match option {
+            [option, number] if option == "--pairs" => {
+                pairs = number.parse().map_err(|_| format!("{number:?} is no number"))?;
+            }
+            [option, bytes] if option == "--size" => {
+                size = Some(bytes.parse().map_err(|_| format!("{bytes:?} is no number"))?);
+            }
+            other => return Err(format!("bench log --peer takes --pairs N and --size BYTES, not {other:?}")),
+        }
+    }
+    let rows: Vec<Row> = Row::all().into_iter().filter(|row| size.is_none_or(|size| row.size == size)).collect();
     let metadata = tidy::metadata()?;
     let target =
         PathBuf::from(metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?);
@@ -343,7 +351,7 @@ pub fn command(arguments: &[String]) -> Step {
     let (mut process, ours) = start_ours(&program, &folder.join("tidewater"), None)?;
     let bench = target.join("debug/examples/bench");
     let measured =
-        start_kafka(&folder.join("kafka")).and_then(|theirs| measure(&theirs, &ours, (&folder, bench), pairs));
+        start_kafka(&folder.join("kafka")).and_then(|theirs| measure(&theirs, &ours, (&folder, bench), &rows, pairs));
     let _ = process.kill();
     let _ = process.wait();
     let stop = ["stop".to_owned(), "--dir".to_owned(), folder.join("kafka").display().to_string()];
@@ -351,7 +359,7 @@ pub fn command(arguments: &[String]) -> Step {
     measured
 }
 
-fn measure(theirs: &Broker, ours: &Broker, (folder, program): (&Path, PathBuf), pairs: usize) -> Step {
+fn measure(theirs: &Broker, ours: &Broker, (folder, program): (&Path, PathBuf), rows: &[Row], pairs: usize) -> Step {
     let mut bench = Bench { class_path: kafka::class_path()?, program, payloads: folder.to_owned(), topics: 0 };
     let brokers = [theirs, ours];
     // A JVM that is cold counts for nobody.
@@ -367,7 +375,7 @@ fn measure(theirs: &Broker, ours: &Broker, (folder, program): (&Path, PathBuf), 
         "{:<46} {:>12} {:>9} {:>7} {:>7} {:>12} {:>9} {:>7}",
         "", "Apache Kafka", "Tidewater", "ratio", "floor", "Apache Kafka", "Tidewater", "ratio"
     );
-    for row in Row::all() {
+    for &row in rows {
         let mut produced = [Vec::new(), Vec::new()];
         let mut consumed = [Vec::new(), Vec::new()];
         for _ in 0..pairs {

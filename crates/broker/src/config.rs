@@ -1,6 +1,5 @@
 //! Topic settings by Kafka's names: parsed into those that a log acts on, or refused with the nearest name.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidewater_log::{CleanupPolicy, LogConfig, RetentionClock, TimestampType};
@@ -82,9 +81,6 @@ impl TopicSetting {
             List => value.split(',').map(str::trim).filter(|part| !part.is_empty()).collect(),
             _ => vec![value.trim()],
         };
-        if self.kind == List && parts.len() != parts.iter().collect::<BTreeSet<_>>().len() {
-            return Err(format!("Configuration '{}' values must not be duplicated.", self.name));
-        }
         if self.kind == List && !parts.is_empty() && value.split(',').any(|part| part.trim().is_empty()) {
             return Err(format!("Configuration '{}' values must not be empty.", self.name));
         }
