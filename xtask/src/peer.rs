@@ -324,7 +324,7 @@ fn start_kafka(folder: &Path) -> Result<Broker, String> {
 }
 
 pub fn command(arguments: &[String]) -> Step {
-    let (mut pairs, mut size) = (PAIRS, None);
+    let (mut pairs, mut size) = (PAIRS, None::<usize>);
     for option in arguments.chunks(2) {
         match option {
             [option, number] if option == "--pairs" => {
