@@ -2,8 +2,8 @@
 //!
 //! Key: `topic:NAME`. Value: JSON with `version` 1, `id`, `partitions` and `configs`; null when the topic is deleted. The key
 //! `producer-ids` has the first number that was given to no block of producers, as `version` 1 and `next`. The keys `settings:brokers`,
-//! `settings:broker`, `settings:group:NAME` and `settings:metrics:NAME` have what was changed of the settings of all brokers, of this one, of a group, and of a subscription to metrics of clients, as
-//! `version` 1 and `configs`; null for nothing.
+//! `settings:broker`, `settings:group:NAME` and `settings:metrics:NAME` have what was changed of the settings of all brokers, of this
+//! one, of a group, and of a subscription to metrics of clients, as `version` 1 and `configs`; null for nothing.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

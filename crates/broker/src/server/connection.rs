@@ -109,6 +109,8 @@ pub(super) async fn serve(
         };
         // Who does not read is as idle as who does not ask.
         let written = tokio::select! {
+            // Most are written at once.
+            biased;
             written = timeout(state.settings.max_idle, incoming.write(state, parts, turn)) => written,
             () = overdue(&mut stopped) => return Ok(()),
         };
