@@ -351,6 +351,15 @@ fn check_partitions(count: Partition) -> Result<(), TopicError> {
 /// The longest value of a setting, in UTF-16 units.
 const VALUE_LIMIT: usize = i16::MAX as usize;
 
+fn bounded(value: String) -> Result<String, String> {
+    if value.encode_utf16().count() <= VALUE_LIMIT {
+        return Ok(value);
+    }
+    Err(format!(
+        "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_LIMIT} bytes."
+    ))
+}
+
 /// One change of settings. For a list, its default is given.
 pub(crate) fn apply(
     settings: &mut BTreeMap<String, String>,
@@ -358,15 +367,6 @@ pub(crate) fn apply(
     change: SettingChange,
     list: Option<&str>,
 ) -> Result<(), String> {
-    let value = match &change {
-        SettingChange::Set(value) | SettingChange::Append(value) => value.as_str(),
-        SettingChange::Delete | SettingChange::Subtract(_) => "",
-    };
-    if value.encode_utf16().count() > VALUE_LIMIT {
-        return Err(format!(
-            "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_LIMIT} bytes."
-        ));
-    }
     let current = settings.get(&name).map_or(list.unwrap_or_default(), String::as_str);
     let parts_of = |list: &str| -> Vec<String> {
         list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
@@ -377,7 +377,7 @@ pub(crate) fn apply(
             settings.remove(&name);
         }
         SettingChange::Set(value) => {
-            settings.insert(name, value);
+            settings.insert(name, bounded(value)?);
         }
         SettingChange::Append(_) if list.is_none() => {
             return Err(format!("Can't APPEND to key {name} because its type is not LIST."));
@@ -391,13 +391,7 @@ pub(crate) fn apply(
                     parts.push(part);
                 }
             }
-            let whole = parts.join(",");
-            if whole.encode_utf16().count() > VALUE_LIMIT {
-                return Err(format!(
-                    "The configuration value cannot be added because it exceeds the maximum value size of {VALUE_LIMIT} bytes."
-                ));
-            }
-            settings.insert(name, whole);
+            settings.insert(name, bounded(parts.join(","))?);
         }
         SettingChange::Subtract(value) => {
             let less = parts_of(&value);

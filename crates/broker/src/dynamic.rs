@@ -205,23 +205,17 @@ impl Shared {
                 Ok(found) => found,
                 Err(what) => return refuse(what),
             };
-            let value = match &change {
-                SettingChange::Set(value) | SettingChange::Append(value) => Some(value.clone()),
-                SettingChange::Delete | SettingChange::Subtract(_) => None,
-            };
-            let given = value.clone();
-            if let Some(value) = value
-                && let Err(what) = kind.check(&value)
-            {
-                return refuse(format!("Invalid value {value} for configuration {name}: {what}"));
-            }
-            let least = LEAST.iter().find(|(bounded, _)| *bounded == name).map(|(_, least)| *least);
-            if let Some((least, value)) = least.zip(given.as_deref().and_then(|value| value.trim().parse::<i64>().ok()))
-                && value < least
-            {
-                return refuse(format!(
-                    "Invalid value {value} for configuration {name}: Value must be at least {least}"
-                ));
+            if let SettingChange::Set(value) | SettingChange::Append(value) = &change {
+                let least = LEAST.iter().find(|(bounded, _)| *bounded == name).map(|(_, least)| *least);
+                let checked = kind.check(value).map_err(str::to_owned).and_then(|()| {
+                    match (least, value.trim().parse::<i64>()) {
+                        (Some(least), Ok(number)) if number < least => Err(format!("Value must be at least {least}")),
+                        _ => Ok(()),
+                    }
+                });
+                if let Err(what) = checked {
+                    return refuse(format!("Invalid value {value} for configuration {name}: {what}"));
+                }
             }
             if let Err(what) = apply(&mut settings, name, change, (kind == Kind::List).then_some(default)) {
                 return refuse(what);

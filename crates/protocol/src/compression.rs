@@ -8,6 +8,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 use thiserror::Error;
 
+use crate::lz4;
+
 /// How the records of a batch are packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -155,7 +157,7 @@ impl Compression {
         match self {
             Compression::None => each(packed),
             Compression::Gzip => read(&mut pieces(flate2::read::MultiGzDecoder::new(packed)), &mut each),
-            Compression::Lz4 => read(&mut lz4_flex::frame::FrameDecoder::new(packed), &mut each),
+            Compression::Lz4 => lz4::unpack(packed, limit, each),
             Compression::Zstd => {
                 read(&mut pieces(zstd::stream::read::Decoder::with_buffer(packed).map_err(damaged)?), &mut each)
             }

@@ -22,6 +22,7 @@ mod batch;
 mod compression;
 mod door;
 mod frame;
+mod lz4;
 pub mod messages;
 mod requests;
 mod shape;
