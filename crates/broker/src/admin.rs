@@ -94,8 +94,8 @@ impl Shared {
     ) -> Result<Arc<OpenTopic>, TopicError> {
         let partitions = if partitions == -1 { self.settings.default_partitions } else { partitions };
         check_partitions(partitions)?;
-        let config = self.topic_config(&configs).map_err(|error| TopicError::InvalidConfig(error.words()))?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let config = self.topic_config(&configs).map_err(|error| TopicError::InvalidConfig(error.words()))?;
         if topics.contains_key(name) {
             return Err(TopicError::Exists);
         }

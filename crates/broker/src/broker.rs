@@ -13,7 +13,7 @@ use tidewater_protocol::{Door, Request, RequestContext, Response, Wake};
 use tidewater_types::{Offset, Timestamp, TopicPartition};
 use uuid::Uuid;
 
-use crate::config::topic_config;
+use crate::config::{topic_config, topic_config_as_is};
 use crate::dynamic::{DynamicSettings, Settings, defaults_of_topics, settings_of_groups};
 use crate::folder::{DataFolder, LOG_STARTS, RECOVERY_POINTS, deleted_folder};
 use crate::groups::{GroupSettings, Groups, OFFSETS_TOPIC, OwnSettings};
@@ -158,8 +158,8 @@ impl Broker {
         for (name, record) in records {
             // What does not go together, as in a file of settings that was changed, must not keep the others from being served.
             let config = topic_config(&topic_defaults, &record.configs).or_else(|error| {
-                tracing::error!(topic = name, %error, "the broker's settings do not fit the topic's own, which count alone");
-                topic_config(&BTreeMap::new(), &record.configs)
+                tracing::error!(topic = name, %error, "the broker's settings do not fit the topic's own");
+                topic_config_as_is(&topic_defaults, &record.configs)
             })?;
             let topic = OpenTopic::open(&folder, &name, record, &config, &points)?;
             topics.insert(name, Arc::new(topic));

@@ -407,6 +407,13 @@ pub(crate) fn topic_config(defaults: &Settings, own: &Settings) -> Result<LogCon
     parse_topic_settings(&settings)
 }
 
+/// The same as they stand: some of them may not go together, as when the broker's file has been changed.
+pub(crate) fn topic_config_as_is(defaults: &Settings, own: &Settings) -> Result<LogConfig, BrokerError> {
+    let mut settings = defaults.clone();
+    settings.extend(own.clone());
+    parse_each(&settings)
+}
+
 /// Whether a broker may give all topics these settings.
 pub(crate) fn check_topic_settings(settings: &Settings) -> Result<(), BrokerError> {
     parse_topic_settings(settings).map(drop)
@@ -417,6 +424,12 @@ pub(crate) fn check_topic_settings(settings: &Settings) -> Result<(), BrokerErro
 /// # Errors
 /// When a name is unknown, or a value not allowed.
 pub fn parse_topic_settings(settings: &Settings) -> Result<LogConfig, BrokerError> {
+    let config = parse_each(settings)?;
+    check_lags(settings)?;
+    Ok(config)
+}
+
+fn parse_each(settings: &Settings) -> Result<LogConfig, BrokerError> {
     let mut config = LogConfig::default();
     settings.keys().try_for_each(|name| check_setting_name(name))?;
     for (name, value) in settings {
@@ -475,7 +488,6 @@ pub fn parse_topic_settings(settings: &Settings) -> Result<LogConfig, BrokerErro
             other => tracing::warn!(setting = other, "has no effect on this log"),
         }
     }
-    check_lags(settings)?;
     Ok(config)
 }
 

@@ -99,10 +99,15 @@ impl DataFolder {
         Ok(DataFolder { disk, path: path.to_owned(), cluster_id, was_clean, points: Mutex::default(), _lock: lock })
     }
 
-    /// Removes the mark of a clean close, once all logs are open: from now on they may be written.
+    /// Removes the mark of a clean close, once all logs are open: from now on they may be written. It does not come back with a power
+    /// cut, after which they are not as it says.
     pub fn mark_in_use(&self) -> Result<(), BrokerError> {
+        if !self.was_clean {
+            return Ok(());
+        }
         let path = self.path.join(CLEAN);
-        self.disk.remove_file(&path).map_err(BrokerError::io("remove", path))
+        self.disk.remove_file(&path).map_err(BrokerError::io("remove", path))?;
+        self.disk.sync_folder(&self.path).map_err(BrokerError::io("sync", &self.path))
     }
 
     /// The folders of topics whose deletion a crash interrupted.

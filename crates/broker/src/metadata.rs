@@ -148,8 +148,7 @@ impl MetadataLog {
     /// Opens the log, and gives what stands in it.
     pub fn open(disk: &Disk, folder: &Path) -> Result<(Self, Stored), BrokerError> {
         let config = LogConfig { retention: None, flush_messages: Some(1), ..LogConfig::default() };
-        // All that it holds was made durable when it was written: only its tail can be torn.
-        let recovery_point = Offset(i64::MAX);
+        let recovery_point = OpenOptions::ALL_DURABLE;
         let options = OpenOptions { config, clean_shutdown: false, recovery_point, log_start: Offset::ZERO };
         let (log, recovered) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
         if let Some(reason) = recovered.reason {

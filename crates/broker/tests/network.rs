@@ -334,6 +334,34 @@ async fn who_does_not_read_holds_no_memory_that_others_wait_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_small_responses_keeps_nobody_waiting() {
+    let running = Running::start().await;
+    let mut well = running.connect().await;
+    // Its description is a response of 12 KB or so.
+    let topic = create_topics_request::CreatableTopic::default().with_name(name("some")).with_replication_factor(1);
+    let creation =
+        CreateTopicsRequest::default().with_topics(vec![topic.with_num_partitions(250)]).with_timeout_ms(10_000);
+    let response: CreateTopicsResponse = well.call(ApiKey::CreateTopics, 7, creation).await;
+    assert_eq!(response.topics[0].error_code, 0);
+    let all = MetadataRequest::default().with_topics(None);
+    const ASKED: usize = 2000;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let mut one = running.connect().await;
+        for _ in 0..ASKED {
+            one.send(ApiKey::Metadata, 12, &all).await;
+        }
+        silent.push(one);
+    }
+    for _ in 0..ASKED {
+        let response: MetadataResponse = well.call(ApiKey::Metadata, 12, all.clone()).await;
+        assert_eq!(response.topics[0].partitions.len(), 250);
+    }
+    drop(silent);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_acknowledgement_there_is_no_response_and_a_failure_closes() {
     let running = Running::start().await;
     let mut connection = running.connect().await;

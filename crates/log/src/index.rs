@@ -148,18 +148,6 @@ impl<E: Entry> Index<E> {
         Ok(Some(Index { path, disk: disk.clone(), file: None, entries: Entries::OnDisk { last }, written }))
     }
 
-    /// Opens a file that is made with its first entry, and reads all of it. One that cannot be right is emptied.
-    pub fn open_or_make_later(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
-        let entries = Entries::InMemory(Vec::new());
-        let Some(mut index) = Index::open(disk, path.clone())? else {
-            return match disk.exists(&path) {
-                true => Index::create(disk, path),
-                false => Ok(Index { path, disk: disk.clone(), file: None, entries, written: 0 }),
-            };
-        };
-        if index.load()?.is_sorted() { Ok(index) } else { Index::create(disk, path) }
-    }
-
     /// Makes the file empty.
     pub fn create(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
         let file = disk.open(&path).map_err(LogError::io("open", &path))?;
@@ -306,6 +294,36 @@ impl<E: Entry> Index<E> {
     }
 }
 
+impl Index<AbortedTransaction> {
+    /// Opens a file that is made with its first entry, and reads all of it. From the first entry on that cannot be right, as a power cut
+    /// leaves it, the file is cut: what stands before was durable, and nothing else tells of it.
+    pub fn open_or_make_later(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
+        let index = |entries: Vec<_>| {
+            let written = entries.len();
+            Index { path: path.clone(), disk: disk.clone(), file: None, entries: Entries::InMemory(entries), written }
+        };
+        let file = match disk.open_to_read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(index(Vec::new())),
+            file => file.map_err(LogError::io("open", &path))?,
+        };
+        let length = file.len().map_err(LogError::io("measure", &path))?;
+        let count = length as usize / AbortedTransaction::LENGTH;
+        let mut entries: Vec<AbortedTransaction> =
+            read_entries(&file, 0, count).map_err(LogError::io("read", &path))?;
+        let mut before = None;
+        let is_right =
+            |entry: &AbortedTransaction| entry.first < entry.last && before.replace(entry.last) < Some(entry.last);
+        let whole = entries.iter().copied().take_while(is_right).count();
+        entries.truncate(whole);
+        let mut index = index(entries);
+        let whole = (whole * AbortedTransaction::LENGTH) as u64;
+        if whole < length {
+            index.file()?.set_len(whole).map_err(LogError::io("cut", &path))?;
+        }
+        Ok(index)
+    }
+}
+
 /// So many entries of a file, from the one at `first` on.
 fn read_entries<E: Entry>(file: &DiskFile, first: usize, count: usize) -> io::Result<Vec<E>> {
     let raw = file.read_at(count * E::LENGTH, (first * E::LENGTH) as u64)?;
@@ -349,6 +367,33 @@ mod tests {
             index.push(OffsetEntry { relative_offset: 3 * count, position: 100 * count }).unwrap();
             assert_eq!(index.entries().len(), count as usize + 1);
         }
+    }
+
+    #[test]
+    fn of_aborted_transactions_what_a_power_cut_left_whole_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let aborted = |at: i64| AbortedTransaction {
+            last: Offset(10 * at + 9),
+            first: Offset(10 * at),
+            producer_id: at,
+            last_stable: Offset(10 * at),
+        };
+        let two: Vec<_> = [aborted(1), aborted(2)].into();
+        let mut whole = Vec::new();
+        two.iter().for_each(|entry| entry.write(&mut whole));
+        let mut earlier = Vec::new();
+        aborted(1).write(&mut earlier);
+        let tails: [&[u8]; 5] = [&[], &[7], &[0; 33], &[0; 3 * AbortedTransaction::LENGTH], &earlier];
+        for (at, tail) in tails.into_iter().enumerate() {
+            let path = folder.path().join(format!("{at}.txnindex"));
+            std::fs::write(&path, [&whole[..], tail].concat()).unwrap();
+            let index = Index::open_or_make_later(&Disk::new(), path.clone()).unwrap();
+            assert_eq!(index.entries(), two);
+            assert_eq!(std::fs::read(&path).unwrap(), whole);
+        }
+        let path = folder.path().join("zeros.txnindex");
+        std::fs::write(&path, [0; AbortedTransaction::LENGTH]).unwrap();
+        assert!(Index::open_or_make_later(&Disk::new(), path).unwrap().entries().is_empty());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tidewater_types::{Offset, Timestamp};
 use crate::producers::{ActiveProducer, Producers};
 use crate::recovery::{self, Recovered};
 use crate::segment::{Segment, SegmentFiles};
-use crate::{AbortedTransaction, LogConfig, LogError, TimestampType};
+use crate::{AbortedTransaction, LogConfig, LogError, ProducerError, TimestampType};
 
 /// A segment's positions and relative offsets are 32 bits wide.
 pub(crate) const SEGMENT_LIMIT_BYTES: u64 = i32::MAX as u64;
@@ -38,6 +38,11 @@ pub struct OpenOptions {
     pub recovery_point: Offset,
     /// Records before this offset were deleted, as far as their segments are still there.
     pub log_start: Offset,
+}
+
+impl OpenOptions {
+    /// A recovery point behind all that there is: each write was made durable before the next, so that the last one alone can be torn.
+    pub const ALL_DURABLE: Offset = Offset(i64::MAX);
 }
 
 /// Where appended records ended up.
@@ -425,6 +430,19 @@ impl PartitionLog {
     /// Whether a producer has a transaction open in this epoch.
     pub fn has_open_transaction(&self, producer_id: i64, epoch: i16) -> bool {
         self.producers.is_open(producer_id, epoch)
+    }
+
+    /// Whether a batch of a transaction is of one that is open, or is known already. One that comes late must not begin another, which
+    /// nobody would end.
+    ///
+    /// # Errors
+    /// When it is of none, or its producer is fenced.
+    pub fn check_in_transaction(&self, batch: &Batch) -> Result<(), LogError> {
+        let (id, epoch) = (batch.producer_id(), batch.producer_epoch());
+        if self.producers.is_open(id, epoch) || self.producers.check(batch)?.is_some() {
+            return Ok(());
+        }
+        Err(ProducerError::NotInTransaction { id, epoch }.into())
     }
 
     /// Whether a producer has written in its last epoch, as far as is known.

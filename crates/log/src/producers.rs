@@ -58,6 +58,14 @@ pub enum ProducerError {
         /// Its epoch.
         epoch: i16,
     },
+    /// A record of a transaction that has ended, or was never begun.
+    #[error("producer {id}, epoch {epoch}: a record of a transaction, and none is open")]
+    NotInTransaction {
+        /// The producer.
+        id: i64,
+        /// Its epoch.
+        epoch: i16,
+    },
     /// A marker of a coordinator that another one has followed.
     #[error("producer {id}: a marker of coordinator epoch {epoch}, but {current} has begun")]
     CoordinatorFenced {

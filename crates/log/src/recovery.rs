@@ -8,7 +8,7 @@ use tidewater_types::Offset;
 
 use crate::compact::{SWAP, replace};
 use crate::producers::Producers;
-use crate::segment::{BatchScan, Segment, SegmentFiles, segment_file_name};
+use crate::segment::{Bad, BatchScan, Segment, SegmentFiles, segment_file_name};
 use crate::{LogError, OpenOptions};
 
 const LEADER_EPOCH_FILE: &str = "leader-epoch-checkpoint";
@@ -52,25 +52,26 @@ pub(crate) fn open_segments(
             continue;
         }
         let path = files.log();
-        let (mut segment, cut) = Segment::recover(disk, files, interval)?;
+        let (mut segment, bad) = Segment::recover(disk, files, interval)?;
         recovered.scanned_bytes += segment.size;
         // No empty segment is ever closed: what it had did not reach the disk.
         let is_lost = segment.size == 0 && next_base.is_some();
-        let cut = cut.or_else(|| is_lost.then_some((0, BatchError::Cut { have: 0, need: HEADER_LENGTH })));
-        let Some((bytes, source)) = cut else {
+        let nothing = || Bad { bytes: 0, source: BatchError::Cut { have: 0, need: HEADER_LENGTH }, is_followed: false };
+        let Some(Bad { bytes, source, is_followed }) = bad.or_else(|| is_lost.then(nothing)) else {
             // The room behind its end that a killed process had asked for.
             segment.cut()?;
             segments.push(segment);
             continue;
         };
         // A killed process tears only the last segment that was written to, a power cut any behind the recovery point; what follows
-        // goes with it. Before that point nothing can be torn.
+        // goes with it. Before that point nothing can be torn. Where all is durable, that is all but the last write.
         let later: Vec<_> = bases[index + 1..].iter().map(|&base| SegmentFiles::new(folder, base)).collect();
         let mut later_bytes = 0;
         for files in &later {
             later_bytes += length_of(disk, files)?;
         }
-        if later_bytes > 0 && segment.next_offset < options.recovery_point {
+        let is_last_write = options.recovery_point == OpenOptions::ALL_DURABLE && later_bytes == 0 && !is_followed;
+        if segment.next_offset < options.recovery_point && !is_last_write {
             return Err(LogError::Damaged { path, position: segment.size, source });
         }
         // From the last one on, so that whoever is killed here finds the same again.
@@ -254,7 +255,7 @@ pub(crate) fn read_producers(
                 producers.note(&batch);
             }
         }
-        if segment.base < newest {
+        if segment.base < newest || !stale.is_empty() {
             // It is not made anew once more.
             segment.sync_aborted()?;
         }

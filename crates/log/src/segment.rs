@@ -201,7 +201,7 @@ impl Segment {
         let (segment, bad) = Segment::recover(disk, files, index_interval)?;
         match bad {
             None => Ok(segment),
-            Some((_, source)) => Err(LogError::Damaged { path, position: segment.size, source }),
+            Some(Bad { source, .. }) => Err(LogError::Damaged { path, position: segment.size, source }),
         }
     }
 
@@ -214,12 +214,8 @@ impl Segment {
     /// Reads a segment batch by batch up to the first bad one, checks each, and makes the sparse indexes anew. The file stays as it
     /// is, and so does what is known of aborted transactions.
     ///
-    /// Gives the bytes from the first bad batch on, and what is wrong with it.
-    pub fn recover(
-        disk: &Disk,
-        files: SegmentFiles,
-        index_interval: u64,
-    ) -> Result<(Self, Option<(u64, BatchError)>), LogError> {
+    /// Gives what it found of the first bad batch.
+    pub fn recover(disk: &Disk, files: SegmentFiles, index_interval: u64) -> Result<(Self, Option<Bad>), LogError> {
         let path = files.log();
         let log = disk.open(&path).map_err(LogError::io("open", &path))?;
         let length = log.len().map_err(LogError::io("measure", &path))?;
@@ -257,8 +253,9 @@ impl Segment {
                 }
             }
         }
-        let lost = length - segment.size;
-        Ok((segment, bad.map(|error| (lost, error))))
+        let bytes = length - segment.size;
+        let is_followed = bad.is_some() && matches!(scan.next_batch()?, Some(Ok(batch)) if batch.check_crc().is_ok());
+        Ok((segment, bad.map(|source| Bad { bytes, source, is_followed })))
     }
 
     /// Writes a batch, as a leader of some epoch does.
@@ -568,6 +565,17 @@ struct HeaderFields {
     length: u64,
     last_offset: Offset,
     max_timestamp: Timestamp,
+}
+
+/// Where the good batches of a segment end, if that is not its end.
+#[derive(Debug)]
+pub(crate) struct Bad {
+    /// From the first bad batch on.
+    pub bytes: u64,
+    /// What is wrong with it.
+    pub source: BatchError,
+    /// A good batch follows it, so that it is not where a write was interrupted.
+    pub is_followed: bool,
 }
 
 /// Reads a stretch of a segment batch by batch, in large chunks.

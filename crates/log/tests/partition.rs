@@ -298,6 +298,49 @@ fn a_segment_damaged_in_the_middle_is_not_taken_for_a_torn_tail() {
 }
 
 #[test]
+fn what_is_durable_of_the_last_segment_is_not_taken_for_a_torn_tail() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open_with(&Disk::new(), folder.path(), LogConfig::default(), false).0;
+    let sizes: Vec<usize> = (0..3)
+        .map(|at| {
+            append(&mut log, &[(at, "key", Some("value"))]);
+            log.size() as usize
+        })
+        .collect();
+    drop(log);
+    let path = folder.path().join("00000000000000000000.log");
+    let whole = std::fs::read(&path).unwrap()[..sizes[2]].to_vec();
+    let open_damaged = |at: usize, recovery_point: Offset| {
+        let mut bytes = whole.clone();
+        bytes[at - 1] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let config = LogConfig::default();
+        let options = OpenOptions { config, clean_shutdown: false, recovery_point, log_start: Offset::ZERO };
+        let opened = PartitionLog::open(&Disk::new(), folder.path(), options);
+        if opened.is_err() {
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+        opened.map(|(log, _)| log.log_end())
+    };
+    for (at, recovery_point, end) in [
+        (sizes[0], Offset(0), Some(Offset(0))),
+        (sizes[0], Offset(1), None),
+        (sizes[1], Offset(1), Some(Offset(1))),
+        (sizes[1], Offset(2), None),
+        (sizes[1], OpenOptions::ALL_DURABLE, None),
+        // The last write is torn where the power was cut.
+        (sizes[2], OpenOptions::ALL_DURABLE, Some(Offset(2))),
+        (sizes[2], Offset(3), None),
+    ] {
+        let opened = open_damaged(at, recovery_point);
+        match end {
+            Some(end) => assert_eq!(opened.unwrap(), end),
+            None => assert!(matches!(opened.unwrap_err(), LogError::Damaged { .. }), "{at} {recovery_point:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_power_cut_that_tears_segments_behind_the_recovery_point_costs_what_is_behind_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = open(folder.path());

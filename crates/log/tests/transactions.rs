@@ -125,6 +125,21 @@ fn late_records_and_late_markers_are_refused() {
     write(&mut log, stamp(1, 0, 0, true), &[("a", "0")]).unwrap();
     let refused = write(&mut log, stamp(1, 0, 1, false), &[("a", "1")]).unwrap_err();
     assert!(matches!(refused, LogError::Producer(ProducerError::InTransaction { .. })), "{refused}");
+    // A batch that was checked before its transaction ended, and is written behind that, must not begin another.
+    let parse = |stamp: ProducerStamp| Batch::parse(&batch(stamp, &[("a", "0")])).unwrap();
+    let (first, next) = (parse(stamp(3, 0, 0, true)), parse(stamp(3, 0, 1, true)));
+    let refused = log.check_in_transaction(&first).unwrap_err();
+    assert!(matches!(refused, LogError::Producer(ProducerError::NotInTransaction { .. })), "{refused}");
+    log.append_checked(first.clone(), NOW).unwrap();
+    log.check_in_transaction(&next).unwrap();
+    end(&mut log, 3, 0, ControlKind::Abort);
+    let refused = log.check_in_transaction(&next).unwrap_err();
+    assert!(matches!(refused, LogError::Producer(ProducerError::NotInTransaction { .. })), "{refused}");
+    // What was written before it ended is told again.
+    log.check_in_transaction(&first).unwrap();
+    end(&mut log, 3, 1, ControlKind::Abort);
+    let refused = log.check_in_transaction(&next).unwrap_err();
+    assert!(matches!(refused, LogError::Producer(ProducerError::Fenced { .. })), "{refused}");
     // Where each transaction has its own epoch, the marker has a later one.
     let own = TransactionMarker { own_epoch: true, ..marker(1, 0, ControlKind::Commit) };
     let refused = log.append_marker(&own, NOW).unwrap_err();

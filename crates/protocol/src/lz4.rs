@@ -24,6 +24,7 @@ const VERSION_MASK: u8 = 0b1100_0000;
 const INDEPENDENT: u8 = 0b0010_0000;
 const BLOCK_CHECKSUM: u8 = 0b0001_0000;
 const CONTENT_SIZE: u8 = 0b0000_1000;
+const CONTENT_CHECKSUM: u8 = 0b0000_0100;
 const RESERVED: u8 = 0b0000_0011;
 const CONTENT_SIZE_BYTES: usize = 8;
 /// A block with this bit in its length is not packed.
@@ -63,6 +64,7 @@ struct Frame<'a> {
     /// The most that a block unpacks to.
     block_bytes: usize,
     has_block_checksums: bool,
+    has_checksum: bool,
     limit: usize,
     /// What of the limit is left.
     left: usize,
@@ -70,7 +72,8 @@ struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     fn begin(bytes: &'a [u8], limit: usize) -> Result<Self, CompressionError> {
-        let mut frame = Frame { rest: bytes, block_bytes: 0, has_block_checksums: false, limit, left: limit };
+        let mut frame =
+            Frame { rest: bytes, block_bytes: 0, has_block_checksums: false, has_checksum: false, limit, left: limit };
         if frame.take_u32()? != MAGIC {
             return Err(damaged("no LZ4 frame begins here"));
         }
@@ -83,6 +86,7 @@ impl<'a> Frame<'a> {
             return Err(damaged("the frame's blocks depend on each other"));
         }
         frame.has_block_checksums = flags & BLOCK_CHECKSUM != 0;
+        frame.has_checksum = flags & CONTENT_CHECKSUM != 0;
         frame.block_bytes = match block_size {
             0x40 => 64 << 10,
             0x50 => 256 << 10,
@@ -109,6 +113,9 @@ impl<'a> Frame<'a> {
         let word = self.take_u32()?;
         let length = (word & !PLAIN) as usize;
         if length == 0 {
+            if self.has_checksum {
+                self.take_u32()?;
+            }
             return Ok(None);
         }
         if length > self.block_bytes {
@@ -214,7 +221,7 @@ mod tests {
 
     #[test]
     fn damage_is_seen_where_it_is() {
-        let frame = packed(b"what is in a block", FrameInfo::new().block_checksums(true));
+        let frame = packed(b"what is in a block", FrameInfo::new().block_checksums(true).content_checksum(true));
         for (at, why) in [
             (0, "no LZ4 frame begins here"),
             (4, "the frame has unknown flags"),

@@ -69,7 +69,9 @@ pub(crate) fn error_code(error: &LogError) -> i16 {
         LogError::Batch(_) => ResponseError::CorruptMessage,
         LogError::Producer(ProducerError::Fenced { .. }) => ResponseError::InvalidProducerEpoch,
         LogError::Producer(ProducerError::OutOfOrder { .. }) => ResponseError::OutOfOrderSequenceNumber,
-        LogError::Producer(ProducerError::InTransaction { .. }) => ResponseError::InvalidTxnState,
+        LogError::Producer(ProducerError::InTransaction { .. } | ProducerError::NotInTransaction { .. }) => {
+            ResponseError::InvalidTxnState
+        }
         LogError::Producer(ProducerError::CoordinatorFenced { .. }) => ResponseError::TransactionCoordinatorFenced,
         LogError::BatchTooLarge { .. } => ResponseError::MessageTooLarge,
         LogError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,

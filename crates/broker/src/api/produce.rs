@@ -47,6 +47,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
         is_remote: context.caller.listener.is_some(),
         acks_are_known,
         lacks_transaction: request.transactional_id.is_none() && has_transactional(&request),
+        holds_transaction: joined.lock.is_some(),
         refused: &joined.refused,
     };
     for topic in request.topic_data {
@@ -110,6 +111,8 @@ struct Writer<'a> {
     acks_are_known: bool,
     /// There are records of a transaction, and the request names none.
     lacks_transaction: bool,
+    /// The transaction of the request cannot end before all is written.
+    holds_transaction: bool,
     /// Partitions that are not in the transaction.
     refused: &'a BTreeMap<TopicPartition, ResponseError>,
 }
@@ -148,7 +151,12 @@ impl Writer<'_> {
             check_for(checked, &config, now)?;
         }
         let appended = partition.append(|log| match checked {
-            Some(checked) => log.append_checked(checked.batch, now),
+            Some(checked) => {
+                if checked.batch.is_transactional() && !self.holds_transaction {
+                    log.check_in_transaction(&checked.batch)?;
+                }
+                log.append_checked(checked.batch, now)
+            }
             None => log.append(records, now),
         });
         let appended = appended.map_err(|error| Refusal {
@@ -208,7 +216,7 @@ fn find(shared: &Shared, context: &RequestContext, topic: &TopicProduceData) -> 
 /// The partitions of a request that are in a transaction now, which does not end before the lock is let go; and those that are not.
 #[derive(Default)]
 struct Joined<'a> {
-    _lock: Option<MutexGuard<'a, Transactions>>,
+    lock: Option<MutexGuard<'a, Transactions>>,
     refused: BTreeMap<TopicPartition, ResponseError>,
 }
 
@@ -248,7 +256,7 @@ fn join<'a>(shared: &'a Shared, context: &RequestContext, request: &ProduceReque
     let Some(producer) = producer.filter(|_| !places.is_empty()) else { return joined };
     match shared.join_transaction(id, producer, &places, joining) {
         Ok((lock, refused)) => {
-            joined._lock = Some(lock);
+            joined.lock = Some(lock);
             joined.refused.extend(gaps.into_iter().map(|place| (place, ResponseError::OutOfOrderSequenceNumber)));
             joined.refused.extend(refused);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tidewater_log::Extent;
-use tidewater_protocol::messages::ProduceResponse;
+use tidewater_protocol::messages::{FetchResponse, ProduceResponse};
 use tidewater_protocol::{
     ApiKey, Caller, FrameError, LENGTH_BYTES, Part, Request, RequestContext, RequestHead, Response, StrBytes,
     read_request, write_fetch_response, write_response,
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{State, fetch};
+use super::{SMALL_RESPONSE_BYTES, State, fetch};
 use crate::{api, dispatch};
 
 /// Bytes that are read at once while no larger request is on its way.
@@ -27,8 +27,6 @@ const READ_BYTES: usize = 16 << 10;
 const GROW_BYTES: usize = 1 << 20;
 /// Requests of this size and less are not counted against the memory of all.
 const SMALL_REQUEST_BYTES: usize = 64 << 10;
-/// Responses of this size and less are not counted either: the socket takes them.
-const SMALL_RESPONSE_BYTES: usize = 16 << 10;
 /// Of a large request or response, so much must come or go in such a time while others wait for memory.
 const PROGRESS_BYTES: usize = 256 << 10;
 const PROGRESS_TIME: Duration = Duration::from_secs(5);
@@ -151,7 +149,8 @@ async fn answer<'a>(
             let request = fetch::detached(&request);
             drop(frame);
             let found = fetch::answer(state, context, request, stopped).await;
-            Ok((write_fetch_response(head, found.response, found.bodies)?, None))
+            let turn = state.turn_for(aborted_bytes(&found.response)).await;
+            Ok((write_fetch_response(head, found.response, found.bodies)?, turn))
         }
         Request::Produce(request) if request.acks == 0 => {
             let response = api::produce::handle(&state.shared, context, request);
@@ -164,8 +163,9 @@ async fn answer<'a>(
                 joined = waiting => joined.ok(),
                 _ = stopped.wait_for(|stop| *stop) => return Ok((Vec::new(), None)),
             };
-            let response = Response::JoinGroup(api::join_group::finish(context, joined.ok_or(Closed::Replaced)?));
-            Ok((whole(write_response(head, &response)?), None))
+            let joined = api::join_group::finish(context, joined.ok_or(Closed::Replaced)?);
+            let turn = state.turn_for(joined.members.iter().map(|member| member.metadata.len()).sum()).await;
+            Ok((whole(write_response(head, &Response::JoinGroup(joined))?), turn))
         }
         Request::SyncGroup(request) => {
             let waiting = api::sync_group::begin(&state.shared, context, &request);
@@ -174,8 +174,9 @@ async fn answer<'a>(
                 synced = waiting => synced.ok(),
                 _ = stopped.wait_for(|stop| *stop) => return Ok((Vec::new(), None)),
             };
-            let response = Response::SyncGroup(synced.ok_or(Closed::Replaced)?);
-            Ok((whole(write_response(head, &response)?), None))
+            let synced = synced.ok_or(Closed::Replaced)?;
+            let turn = state.turn_for(synced.assignment.len()).await;
+            Ok((whole(write_response(head, &Response::SyncGroup(synced))?), turn))
         }
         request => {
             let turn = if has_small_response(head.key) { None } else { state.turn().await };
@@ -184,6 +185,12 @@ async fn answer<'a>(
             Ok((whole(write_response(head, &response)?), turn))
         }
     }
+}
+
+/// What a response takes to name aborted transactions, which may be many: producer and first offset of each.
+fn aborted_bytes(response: &FetchResponse) -> usize {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.flat_map(|partition| &partition.aborted_transactions).map(Vec::len).sum::<usize>() * 16
 }
 
 /// Of what keeps records flowing and members in their groups nothing waits for those who do not read.
@@ -293,7 +300,10 @@ impl Incoming {
                 Part::Bytes(bytes) if bytes.len() > SMALL_RESPONSE_BYTES => {
                     self.write_large(state, bytes, turn.take()).await?;
                 }
-                Part::Bytes(bytes) => self.stream.write_all(&bytes).await?,
+                Part::Bytes(bytes) => {
+                    turn = None;
+                    self.stream.write_all(&bytes).await?;
+                }
                 Part::Body(extent) => send(&self.stream, &extent).await?,
             }
         }

@@ -24,6 +24,8 @@ use sessions::FetchSessions;
 
 /// Responses that may be large and are made at once, before they are counted.
 const RESPONSES_IN_THE_MAKING: usize = 16;
+/// Responses of this size and less are not counted: the socket takes them.
+const SMALL_RESPONSE_BYTES: usize = 16 << 10;
 
 /// What connections may take.
 #[derive(Clone, Debug)]
@@ -80,6 +82,11 @@ impl State {
     /// Waits for one's turn to make a response, of which there are few at once: each is counted before the next is made.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turns.acquire().await.ok()
+    }
+
+    /// The same for a response of which so much is known beforehand. A small one waits for nobody.
+    async fn turn_for(&self, length: usize) -> Option<SemaphorePermit<'_>> {
+        if length > SMALL_RESPONSE_BYTES { self.turn().await } else { None }
     }
 
     /// Counts the memory of a response, once there is room for it.
