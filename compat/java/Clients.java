@@ -14,6 +14,7 @@ public class Clients extends Common {
         feature("idempotent", Clients::idempotent);
         transactions();
         feature("transaction times out", Clients::timesOut);
+        patterns();
         administration();
         System.exit(0);
     }
@@ -181,6 +182,40 @@ public class Clients extends Common {
         feature("transactions' topic", () -> {
             var found = admin.describeTopics(List.of("__transaction_state")).allTopicNames().get().get("__transaction_state");
             return found.partitions().size() + " " + found.isInternal();
+        });
+    }
+
+    /** Subscriptions by regular expressions, which the broker reads. */
+    static void patterns() throws Exception {
+        topic("pattern.a", 2, Map.of());
+        topic("pattern.b", 1, Map.of());
+        topic("Pattern-c", 1, Map.of());
+        pattern("of two", RUN + "pattern\\.[ab]", 3);
+        pattern("quoted", "\\Q" + RUN + "pattern.a\\E", 2);
+        pattern("without case", "(?i)" + RUN + "PATTERN.+", 4);
+        pattern("with a class within", RUN + "p[a-z&&[^q]]ttern.*", 3);
+        pattern("repeated twice", RUN + "pattern.*+", 3);
+        pattern("of a property", RUN + "\\p{Alpha}attern.*", 3);
+        pattern("that is open", RUN + "(pattern", 3);
+        feature("pattern of a topic that comes", () -> {
+            try (var consumer = consumer(Map.of("group.id", RUN + "coming", "group.protocol", "consumer"))) {
+                consumer.subscribe(new SubscriptionPattern(RUN + "coming.*"));
+                consumer.poll(PAUSE);
+                String topic = topic("coming", 2, Map.of());
+                comes(() -> { consumer.poll(PAUSE); return consumer.assignment().size() == 2; });
+                return consumer.assignment().stream().map(p -> p.toString().replace(topic, "coming")).sorted().toList();
+            }
+        });
+    }
+
+    static void pattern(String name, String expression, int partitions) {
+        feature("pattern " + name, () -> {
+            try (var consumer = consumer(Map.of("group.id", RUN + "pattern " + name, "group.protocol", "consumer"))) {
+                consumer.subscribe(new SubscriptionPattern(expression));
+                long until = System.currentTimeMillis() + 10_000;
+                while (System.currentTimeMillis() < until && consumer.assignment().size() < partitions) consumer.poll(PAUSE);
+                return consumer.assignment().stream().map(Object::toString).sorted().toList();
+            }
         });
     }
 

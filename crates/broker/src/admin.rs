@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use crate::BrokerError;
 use crate::broker::Shared;
-use crate::config::{check_setting_name, topic_settings};
+use crate::config::{check_setting_name, is_idle, topic_settings};
 use crate::dynamic::Kind;
+use crate::dynamic::Settings;
 use crate::folder::{LOG_STARTS, deleted_folder};
 use crate::groups::OFFSETS_TOPIC;
 use crate::metadata::{METADATA_TOPIC, TopicRecord};
@@ -126,6 +127,7 @@ impl Shared {
         })?;
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, Some(&record), self.now()).map_err(storage)?;
+        self.tell_idle(name, &record.configs);
         let topic = Arc::new(topic);
         self.topic_names.write().unwrap_or_else(PoisonError::into_inner).insert(record.id, name.to_owned());
         topics.insert(name.to_owned(), topic.clone());
@@ -166,9 +168,19 @@ impl Shared {
         for partition in &topic.partitions {
             partition.lock().set_config(config.clone());
         }
+        self.tell_idle(name, &record.configs);
         let altered = OpenTopic { record, partitions: topic.partitions.clone() };
         topics.insert(name.to_owned(), Arc::new(altered));
         Ok(())
+    }
+
+    /// Says which of a topic's settings no log acts on.
+    fn tell_idle(&self, topic: &str, settings: &Settings) {
+        for setting in settings.keys().filter(|name| is_idle(name)) {
+            self.complain("topic settings", |left_out| {
+                tracing::warn!(topic, setting, left_out, "a topic has a setting without effect here");
+            });
+        }
     }
 
     /// Adds partitions to a topic, so that it has `count` of them. Where they go may be said, for so many of them, or what is wrong with

@@ -390,6 +390,11 @@ pub(crate) fn topic_settings() -> impl Iterator<Item = &'static TopicSetting> {
     WITH_EFFECT.iter().chain(&WITHOUT_EFFECT)
 }
 
+/// Whether a topic may have a setting that no log acts on.
+pub(crate) fn is_idle(name: &str) -> bool {
+    WITHOUT_EFFECT.iter().any(|known| known.name == name)
+}
+
 /// An error with the nearest name, if there is no setting of this one.
 pub(crate) fn check_setting_name(name: &str) -> Result<(), BrokerError> {
     if name == INTERNAL_SEGMENT_BYTES || topic_settings().any(|known| known.name == name) {
@@ -485,7 +490,8 @@ fn parse_each(settings: &Settings) -> Result<LogConfig, BrokerError> {
                 let what = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.";
                 return Err(bad(what.to_owned()));
             }
-            other => tracing::warn!(setting = other, "has no effect on this log"),
+            // It is kept, and has no effect.
+            _ => {}
         }
     }
     Ok(config)

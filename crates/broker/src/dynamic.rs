@@ -1,6 +1,7 @@
 //! Settings that change while the broker runs: of all brokers, of this one, and of groups. They are kept in the log of topics.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::sync::{Arc, PoisonError};
 
 use regex::RegexBuilder;
@@ -14,7 +15,7 @@ use crate::broker::{NODE, Shared};
 use crate::config::{OWN_SETTINGS, TopicSetting, check_topic_settings, topic_config, topic_settings};
 use crate::groups::{GROUP_SETTINGS, GroupSetting, OwnSettings};
 use crate::metadata::SettingsOwner;
-use crate::properties::{Known, find_known, known_names, topic_defaults};
+use crate::properties::{Known, LISTENERS, find_known, idle_at_run_time, known_names, topic_defaults};
 use crate::topics::OpenTopic;
 
 /// Settings by their names.
@@ -195,6 +196,7 @@ impl Shared {
             SettingsOwner::Group(_) => Err((ResponseError::InvalidConfig, what)),
             _ => Err((ResponseError::InvalidRequest, what)),
         };
+        let mut idle = Vec::new();
         for (name, change) in changes {
             let checked = match &owner {
                 SettingsOwner::Group(_) => check_group_name(&name),
@@ -205,6 +207,9 @@ impl Shared {
                 Ok(found) => found,
                 Err(what) => return refuse(what),
             };
+            if name == LISTENERS {
+                return refuse(format!("{LISTENERS} cannot be changed while the broker runs"));
+            }
             if let SettingChange::Set(value) | SettingChange::Append(value) = &change {
                 let least = LEAST.iter().find(|(bounded, _)| *bounded == name).map(|(_, least)| *least);
                 let checked = kind.check(value).map_err(str::to_owned).and_then(|()| {
@@ -216,6 +221,9 @@ impl Shared {
                 if let Err(what) = checked {
                     return refuse(format!("Invalid value {value} for configuration {name}: {what}"));
                 }
+            }
+            if let SettingChange::Set(_) | SettingChange::Append(_) = change {
+                idle.extend(idle_at_run_time(&name).map(|reason| (name.clone(), reason)));
             }
             if let Err(what) = apply(&mut settings, name, change, (kind == Kind::List).then_some(default)) {
                 return refuse(what);
@@ -260,11 +268,26 @@ impl Shared {
         drop(dynamic);
         match owner {
             SettingsOwner::Group(_) | SettingsOwner::Metrics(_) => {}
-            SettingsOwner::Brokers | SettingsOwner::Broker => self.refresh_topics(&topics),
+            SettingsOwner::Brokers | SettingsOwner::Broker => {
+                self.refresh_topics(&topics);
+                for (setting, reason) in idle {
+                    self.complain("settings", |left_out| {
+                        tracing::warn!(setting, reason, left_out, "a setting of brokers was changed without effect");
+                    });
+                }
+            }
         }
         drop(topics);
         self.refresh_groups();
         Ok(())
+    }
+
+    /// A number that brokers were given while they ran.
+    pub fn dynamic_number<T: FromStr>(&self, name: &str) -> Option<T> {
+        let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
+        let layers = [SettingsOwner::Broker, SettingsOwner::Brokers];
+        let value = layers.iter().find_map(|owner| dynamic.get(owner)?.get(name));
+        value.and_then(|value| value.trim().parse().ok())
     }
 
     /// Has all logs act on what the broker gives topics now.

@@ -64,7 +64,11 @@ pub enum BrokerError {
     },
     /// A listener's address is taken, or not this machine's.
     #[error(
-        "cannot listen at {listener}: {source}. Is another broker running there? Give another port, or 0 for any that is free"
+        "cannot listen at {listener}: {source}. {}",
+        match source.kind() {
+            io::ErrorKind::AddrInUse => "Is another broker running there? Give another port, or 0 for any that is free",
+            _ => "Give an address of this machine, or none for all of them",
+        }
     )]
     Bind {
         /// The listener.

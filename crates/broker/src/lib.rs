@@ -17,6 +17,7 @@ mod journal;
 mod maintenance;
 mod metadata;
 mod properties;
+mod re2;
 mod server;
 mod timers;
 mod topics;

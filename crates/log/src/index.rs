@@ -108,12 +108,11 @@ const PENDING_ENTRIES: usize = 128;
 /// Entries of an index that are read from its file at once, where a search has come so near.
 const BLOCK_ENTRIES: usize = 128;
 
-/// One index file, which is open while there are appends.
+/// One index file. It is open only while it is read or written, so that a log holds no more open files than its segments.
 #[derive(Debug)]
 pub(crate) struct Index<E> {
     path: PathBuf,
     disk: Disk,
-    file: Option<DiskFile>,
     entries: Entries<E>,
     /// How many of them are in the file.
     written: usize,
@@ -145,7 +144,7 @@ impl<E: Entry> Index<E> {
             Some(at) => read_entries(&file, at, 1).map_err(LogError::io("read", &path))?.pop(),
             None => None,
         };
-        Ok(Some(Index { path, disk: disk.clone(), file: None, entries: Entries::OnDisk { last }, written }))
+        Ok(Some(Index { path, disk: disk.clone(), entries: Entries::OnDisk { last }, written }))
     }
 
     /// Makes the file empty.
@@ -153,15 +152,11 @@ impl<E: Entry> Index<E> {
         let file = disk.open(&path).map_err(LogError::io("open", &path))?;
         file.set_len(0).map_err(LogError::io("empty", &path))?;
         let entries = Entries::InMemory(Vec::new());
-        Ok(Index { path, disk: disk.clone(), file: Some(file), entries, written: 0 })
+        Ok(Index { path, disk: disk.clone(), entries, written: 0 })
     }
 
-    fn file(&mut self) -> Result<&DiskFile, LogError> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => self.disk.open(&self.path).map_err(LogError::io("open", &self.path))?,
-        };
-        Ok(self.file.insert(file))
+    fn file(&self) -> Result<DiskFile, LogError> {
+        self.disk.open(&self.path).map_err(LogError::io("open", &self.path))
     }
 
     /// Has all entries in memory, as appends need them.
@@ -176,14 +171,8 @@ impl<E: Entry> Index<E> {
         }
     }
 
-    /// Closes the file until it is written to again.
-    pub fn close_file(&mut self) {
-        self.file = None;
-    }
-
-    /// Closes the file, and has the entries there alone, unless some are not written yet.
+    /// Has the entries in the file alone, unless some are not written yet.
     pub fn release(&mut self) {
-        self.file = None;
         if let Entries::InMemory(entries) = &self.entries
             && entries.len() == self.written
         {
@@ -191,9 +180,8 @@ impl<E: Entry> Index<E> {
         }
     }
 
-    /// Notes that the file has been given another name. It is not open.
+    /// Notes that the file has been given another name.
     pub fn move_to(&mut self, path: PathBuf) {
-        self.file = None;
         self.path = path;
     }
 
@@ -282,13 +270,10 @@ impl<E: Entry> Index<E> {
     }
 
     pub fn sync(&self) -> Result<(), LogError> {
-        match &self.file {
-            Some(file) => file.sync(),
-            None => match self.disk.open_to_read(&self.path) {
-                // It has no entries, or has been removed with its segment.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                file => file.and_then(|file| file.sync()),
-            },
+        match self.disk.open_to_read(&self.path) {
+            // It has no entries, or has been removed with its segment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            file => file.and_then(|file| file.sync()),
         }
         .map_err(LogError::io("sync", &self.path))
     }
@@ -300,7 +285,7 @@ impl Index<AbortedTransaction> {
     pub fn open_or_make_later(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
         let index = |entries: Vec<_>| {
             let written = entries.len();
-            Index { path: path.clone(), disk: disk.clone(), file: None, entries: Entries::InMemory(entries), written }
+            Index { path: path.clone(), disk: disk.clone(), entries: Entries::InMemory(entries), written }
         };
         let file = match disk.open_to_read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(index(Vec::new())),
@@ -315,7 +300,7 @@ impl Index<AbortedTransaction> {
             |entry: &AbortedTransaction| entry.first < entry.last && before.replace(entry.last) < Some(entry.last);
         let whole = entries.iter().copied().take_while(is_right).count();
         entries.truncate(whole);
-        let mut index = index(entries);
+        let index = index(entries);
         let whole = (whole * AbortedTransaction::LENGTH) as u64;
         if whole < length {
             index.file()?.set_len(whole).map_err(LogError::io("cut", &path))?;

@@ -371,7 +371,6 @@ impl Segment {
     pub fn release(&mut self) {
         self.offsets.release();
         self.times.release();
-        self.aborted.close_file();
     }
 
     /// The same segment, whose files have been given other names.

@@ -13,9 +13,10 @@ const NAMES_CLIENT: i16 = 3;
 /// From this version on, a level of a feature may be 0; before, features with such a level are left out.
 const LEVEL_ZERO: i16 = 4;
 /// The features that are in force, each with the levels of it that Apache Kafka 4.3 has, by name.
-pub(super) const FEATURES: [(&str, i16, i16); 5] = [
+pub(super) const FEATURES: [(&str, i16, i16); 6] = [
     ("eligible.leader.replicas.version", 0, 1),
     ("group.version", 0, 1),
+    ("kraft.version", 0, 1),
     ("metadata.version", 7, 30),
     ("streams.version", 0, 1),
     ("transaction.version", 0, 2),

@@ -63,6 +63,9 @@ fn create(
     validate_only: bool,
 ) -> Result<Arc<OpenTopic>, (ResponseError, String)> {
     let refused = |code: ResponseError, message: String| Err((code, message));
+    if shared.topic(&topic.name).is_some() {
+        return Err(explain(&topic.name, TopicError::Exists));
+    }
     let partitions = if topic.assignments.is_empty() {
         if !REPLICATION.contains(&topic.replication_factor) {
             let factor = topic.replication_factor;

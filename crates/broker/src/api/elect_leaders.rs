@@ -1,14 +1,36 @@
-//! ElectLeaders: the one node leads everything already. Asked about all partitions, that is nothing to tell.
+//! ElectLeaders: the one node leads everything already. Asked about all partitions, it names the topics, and has nothing to tell of them.
 
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use tidewater_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
-use super::text;
+use super::{text, topic_name};
 use crate::broker::Shared;
 
+/// Preferred replicas, and any.
+const KINDS: [i8; 2] = [0, 1];
+
 pub(crate) fn handle(shared: &Shared, request: &ElectLeadersRequest) -> ElectLeadersResponse {
-    let results = request.topic_partitions.iter().flatten().map(|topic| {
+    let response = ElectLeadersResponse::default();
+    let Some(asked) = &request.topic_partitions else {
+        let name = |name: &String| ReplicaElectionResult::default().with_topic(topic_name(name));
+        return response.with_replica_election_results(shared.topics().keys().map(name).collect());
+    };
+    if !KINDS.contains(&request.election_type) {
+        let what = format!("Unknown election type {}", request.election_type);
+        let results = asked.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|&number| {
+                PartitionResult::default()
+                    .with_partition_id(number)
+                    .with_error_code(ResponseError::InvalidRequest.code())
+                    .with_error_message(Some(text(what.clone())))
+            });
+            ReplicaElectionResult::default().with_topic(topic.topic.clone()).with_partition_result(partitions.collect())
+        });
+        let results = results.collect();
+        return response.with_error_code(ResponseError::InvalidRequest.code()).with_replica_election_results(results);
+    }
+    let results = asked.iter().map(|topic| {
         let open = shared.topic(&topic.topic);
         let partitions = topic.partitions.iter().map(|&number| {
             let is_there = open.as_ref().is_some_and(|open| open.partition(number).is_some());
@@ -29,5 +51,5 @@ pub(crate) fn handle(shared: &Shared, request: &ElectLeadersRequest) -> ElectLea
         });
         ReplicaElectionResult::default().with_topic(topic.topic.clone()).with_partition_result(partitions.collect())
     });
-    ElectLeadersResponse::default().with_replica_election_results(results.collect())
+    response.with_replica_election_results(results.collect())
 }

@@ -74,7 +74,12 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
     let most = shared.settings.fetch_max_bytes;
     let limit = if context.version >= LIMITED { asked.min(most) } else { most };
     let mut found = Found { response: FetchResponse::default(), bodies: Vec::new(), bytes: 0, has_error: false };
+    // Nobody follows this node.
+    let follows = request.replica_id.0 >= 0;
     let isolation = isolation(request.isolation_level);
+    if let Err(error) = isolation {
+        found.response.error_code = error.code();
+    }
     for topic in &request.topics {
         let open = open(shared, context, topic);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -87,9 +92,12 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
                 .with_aborted_transactions(None)
                 .with_records(Some(Bytes::new()));
             let result = match open.as_ref().map(|open| open.partition(wanted.partition)) {
+                Some(Some(_)) if follows => Err(ResponseError::NotLeaderOrFollower.code()),
                 Some(Some(partition)) => {
                     let (left, is_first) = (limit.saturating_sub(found.bytes), found.bytes == 0);
-                    look(partition, wanted, isolation, left, is_first)
+                    isolation
+                        .map_err(|error| error.code())
+                        .and_then(|isolation| look(partition, wanted, isolation, left, is_first))
                 }
                 Some(None) => Err(ResponseError::UnknownTopicOrPartition.code()),
                 None if topic.topic.is_empty() => Err(ResponseError::UnknownTopicId.code()),

@@ -52,6 +52,10 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &ListOf
                 if context.version < known_since(wanted.timestamp) || known_since(wanted.timestamp) == i16::MAX {
                     return response.with_error_code(ResponseError::UnsupportedVersion.code());
                 }
+                let isolation = match isolation {
+                    Ok(isolation) => isolation,
+                    Err(error) => return response.with_error_code(error.code()),
+                };
                 let found = match open.as_ref().and_then(|open| open.partition(wanted.partition_index)) {
                     Some(partition) => find(partition, wanted, isolation, response),
                     None => response.with_error_code(ResponseError::UnknownTopicOrPartition.code()),

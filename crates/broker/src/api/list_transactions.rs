@@ -1,12 +1,12 @@
 //! ListTransactions: the transactional ids, by states, producers, how long transactions last, and a pattern of ids.
 
-use regex::Regex;
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::list_transactions_response::TransactionState;
 use tidewater_protocol::messages::{ListTransactionsRequest, ListTransactionsResponse, ProducerId, TransactionalId};
 
 use super::text;
 use crate::broker::Shared;
+use crate::re2;
 use crate::transactions::{Described, State};
 
 /// States of Apache Kafka's that no transaction here is seen in.
@@ -15,7 +15,7 @@ const NEVER: [&str; 2] = ["Dead", "PrepareEpochFence"];
 pub(crate) fn handle(shared: &Shared, request: &ListTransactionsRequest) -> ListTransactionsResponse {
     let response = ListTransactionsResponse::default();
     let pattern = request.transactional_id_pattern.as_ref().filter(|pattern| !pattern.is_empty());
-    let Ok(pattern) = pattern.map(|pattern| Regex::new(&format!("^(?:{})$", &**pattern))).transpose() else {
+    let Ok(pattern) = pattern.map(|pattern| re2::compile(pattern)).transpose() else {
         return response.with_error_code(ResponseError::InvalidRegularExpression.code());
     };
     let is_unknown = |name: &str| State::named(name).is_none() && !NEVER.contains(&name);

@@ -10,6 +10,7 @@ use tidewater_protocol::messages::metadata_response::{
 };
 use tidewater_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
+use uuid::Uuid;
 
 use super::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, text, topic_name};
 use crate::broker::{NODE, Shared};
@@ -32,10 +33,15 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Metada
         None => all(),
         // The first version had no null.
         Some(topics) if topics.is_empty() && context.version == 0 => all(),
+        // Once one is asked for by its id, names are not looked at.
+        Some(topics) if topics.iter().any(|wanted| !wanted.topic_id.is_nil()) => {
+            let ids: BTreeSet<Uuid> = topics.iter().map(|wanted| wanted.topic_id).filter(|id| !id.is_nil()).collect();
+            ids.into_iter().map(|id| find_by_id(shared, id)).collect()
+        }
         Some(topics) => {
             let may_make = context.version < 4 || request.allow_auto_topic_creation;
             let mut seen = BTreeSet::new();
-            let once = topics.iter().filter(|wanted| seen.insert((&wanted.name, wanted.topic_id)));
+            let once = topics.iter().filter(|wanted| seen.insert(&wanted.name));
             once.map(|wanted| find(shared, context, wanted, may_make)).collect()
         }
     };
@@ -77,16 +83,7 @@ fn find(
     wanted: &MetadataRequestTopic,
     may_make: bool,
 ) -> MetadataResponseTopic {
-    let Some(name) = &wanted.name else {
-        let found = shared.topic_by_id(wanted.topic_id);
-        return match found {
-            Some((name, topic)) => describe(&name, &topic),
-            None => MetadataResponseTopic::default()
-                .with_name(None)
-                .with_topic_id(wanted.topic_id)
-                .with_error_code(ResponseError::UnknownTopicId.code()),
-        };
-    };
+    let Some(name) = &wanted.name else { return find_by_id(shared, wanted.topic_id) };
     if let Some(topic) = shared.topic(name) {
         return describe(name, &topic);
     }
@@ -105,6 +102,16 @@ fn find(
         .with_name(Some(topic_name(name)))
         .with_is_internal(is_internal(name))
         .with_error_code(code.code())
+}
+
+fn find_by_id(shared: &Shared, id: Uuid) -> MetadataResponseTopic {
+    match shared.topic_by_id(id) {
+        Some((name, topic)) => describe(&name, &topic),
+        None => MetadataResponseTopic::default()
+            .with_name(None)
+            .with_topic_id(id)
+            .with_error_code(ResponseError::UnknownTopicId.code()),
+    }
 }
 
 fn describe(name: &str, topic: &OpenTopic) -> MetadataResponseTopic {

@@ -90,9 +90,13 @@ pub(crate) fn check_epoch(known: i32, current: i32) -> Result<(), ResponseError>
     }
 }
 
-/// `IsolationLevel`: read_uncommitted is 0.
-pub(crate) fn isolation(level: i8) -> Isolation {
-    if level == 0 { Isolation::ReadUncommitted } else { Isolation::ReadCommitted }
+/// `IsolationLevel`, by its number. Apache Kafka knows no better code for a level that does not exist.
+pub(crate) fn isolation(level: i8) -> Result<Isolation, ResponseError> {
+    match level {
+        0 => Ok(Isolation::ReadUncommitted),
+        1 => Ok(Isolation::ReadCommitted),
+        _ => Err(ResponseError::UnknownServerError),
+    }
 }
 
 /// The error of a transaction's request. Versions before `since` know no fenced producers, but producers of an earlier epoch.

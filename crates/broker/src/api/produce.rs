@@ -65,8 +65,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                 .with_log_start_offset(-1);
             let written = match &open {
                 Some((name, open)) => writer.write(name, open, data),
-                None if acks_are_known => Err(refusal(unknown, "")),
-                None => Err(writer.unknown_acks()),
+                None => Err(refusal(unknown, "")),
             };
             partitions.push(match written {
                 Ok((appended, log_start)) => {
@@ -118,18 +117,17 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn unknown_acks(&self) -> Refusal {
-        refusal(ResponseError::InvalidRequiredAcks, "acks are -1, 0 or 1")
-    }
-
     /// Writes what a request has for a partition; gives where it is, and where the log starts.
     fn write(&self, name: &str, open: &OpenTopic, data: PartitionProduceData) -> Result<(Appended, Offset), Refusal> {
-        if !self.acks_are_known {
-            return Err(self.unknown_acks());
-        }
         let unknown = ResponseError::UnknownTopicOrPartition;
         let partition = open.partition(data.index).ok_or_else(|| refusal(unknown, ""))?;
         let records = data.records.unwrap_or_default();
+        if self.is_remote && records.is_empty() {
+            return Err(refusal(ResponseError::InvalidRecord, "a request has one batch for a partition, not none"));
+        }
+        if !self.acks_are_known {
+            return Err(refusal(ResponseError::InvalidRequiredAcks, "acks are -1, 0 or 1"));
+        }
         let checked = self.checked(name, &records).inspect_err(|refused| {
             self.shared.complain("produce", |left_out| {
                 let (peer, client) = (self.context.caller.peer, self.context.client_id.as_deref());

@@ -46,7 +46,7 @@ const TOPIC_DEFAULTS: [(&str, &str, i64); 21] = [
 const IDLE_DEFAULTS: [&str; 2] = ["log.index.size.max.bytes", "log.segment.delete.delay.ms"];
 
 /// Why settings that Kafka knows are without effect here, by the beginnings of their names; the first that fits counts.
-const WITHOUT_EFFECT: [(&str, &str); 34] = [
+const WITHOUT_EFFECT: [(&str, &str); 75] = [
     ("log.index.size.max.bytes", "an index is as large as its segment makes it"),
     ("node.id", "the one node is 1"),
     ("broker.", "the one node is 1, and in no rack"),
@@ -81,7 +81,74 @@ const WITHOUT_EFFECT: [(&str, &str); 34] = [
     ("log.segment.delete.delay.ms", "a deleted file goes when its last reader is done with it"),
     ("remote.log.", "there is no tiered storage"),
     ("quota.", "there are no quotas"),
+    ("alter.config.policy.", JAVA),
+    ("create.topic.policy.", JAVA),
+    ("authorizer.", "there are no access rules"),
+    ("super.users", "there are no access rules"),
+    ("allow.everyone.", "there are no access rules"),
+    ("client.quota.", "there are no quotas"),
+    ("principal.builder.", JAVA),
+    ("security.providers", JAVA),
+    ("kafka.metrics.", JAVA),
+    ("metric.reporters", JAVA),
+    ("metrics.", "no metrics are exposed"),
+    ("telemetry.", "nothing takes clients' metrics"),
+    ("config.providers", "values are taken as they stand"),
+    ("connection.failed.", "connections are plain"),
+    ("connections.max.reauth.ms", "connections are plain"),
+    ("delegation.token.", "connections are plain"),
+    ("security.inter.broker.protocol", "connections are plain"),
+    ("alter.log.dirs.", "one folder holds the log"),
+    ("cordoned.log.dirs", "one folder holds the log"),
+    ("log.dir.failure.", "one folder holds the log"),
+    ("auto.leader.", "there is one node"),
+    ("leader.imbalance.", "there is one node"),
+    ("controlled.shutdown.", "there is one node"),
+    ("early.start.listeners", "there is one node"),
+    ("initial.broker.", "there is one node"),
+    ("request.timeout.ms", "there is one node"),
+    ("follower.fetch.", "there is one node"),
+    ("delete.records.purgatory.", "who waits is woken by what it waits for"),
+    ("fetch.purgatory.", "who waits is woken by what it waits for"),
+    ("producer.purgatory.", "who waits is woken by what it waits for"),
+    ("log.cleaner.enable", "topics whose policy it is are compacted"),
+    ("log.cleaner.", "compaction has a bound of memory, log.cleaner.dedupe.buffer.size, and no other"),
+    ("log.local.", "there is no tiered storage"),
+    ("remote.", "there is no tiered storage"),
+    ("log.preallocate", "segments take room as they grow"),
+    ("log.roll.jitter.", "segments roll when they are full or old"),
+    ("max.connection", "connections are bounded together, by max.connections"),
+    ("queued.max.requests", "requests are bounded by their memory, queued.max.request.bytes"),
+    ("offsets.", "the coordinators' topics are written as other topics are"),
+    ("transaction.", "the coordinators' topics are written as other topics are"),
+    ("unstable.", "what is not stable in Apache Kafka is not there"),
 ];
+
+const JAVA: &str = "classes of Java are not loaded";
+
+/// Beginnings of names that belong to a listener or a plugin, and that are not in the list of settings.
+const OTHERS_KNOWN: [&str; 5] =
+    ["listener.name.", "config.providers.", "super.users", "allow.everyone.if.no.acl.found", "unstable."];
+
+/// Settings besides topics' defaults that hold at once when they are changed while the broker runs.
+const AT_ONCE: [&str; 4] = [
+    "group.consumer.assignment.interval.ms",
+    "group.streams.assignment.interval.ms",
+    "max.connections",
+    "producer.id.expiration.ms",
+];
+
+/// Why a change of a setting while the broker runs is without effect, if it is.
+pub(crate) fn idle_at_run_time(name: &str) -> Option<&'static str> {
+    let acts = AT_ONCE.contains(&name) || is_topic_default(name);
+    let reason = WITHOUT_EFFECT.iter().find(|(beginning, _)| name.starts_with(beginning));
+    (!acts).then(|| reason.map_or("it is taken from the file of settings alone", |(_, reason)| reason))
+}
+
+/// Whether it is the default of a topic's setting that logs act on.
+fn is_topic_default(name: &str) -> bool {
+    TOPIC_DEFAULTS.iter().any(|(known, ..)| *known == name) && !IDLE_DEFAULTS.contains(&name)
+}
 
 /// A setting of a broker, by its name.
 pub(crate) fn find_known(name: &str) -> Option<&'static Known> {
@@ -154,12 +221,16 @@ impl BrokerConfig {
         let mut config = BrokerConfig::default();
         let controllers = settings.get(CONTROLLER_LISTENERS).map_or(CONTROLLER, String::as_str).to_owned();
         for (name, value) in &settings {
+            if let Some(Err(what)) = find_known(name).map(|known| known.kind.check(value)) {
+                let what = format!("Invalid value {value} for configuration {name}: {what}");
+                return Err(BrokerError::setting(name, what));
+            }
             match name.as_str() {
                 LISTENERS => config.listeners = listeners(value, &controllers)?,
                 _ => config.set(name, value)?,
             }
         }
-        check_topic_settings(&topic_defaults([&settings]))?;
+        check_topic_settings(&topic_defaults([&settings])).map_err(|error| as_written(error, &settings))?;
         config.broker.groups.check()?;
         config.check_protocols(settings.get("listener.security.protocol.map"))?;
         if let Some(advertised) = settings.get("advertised.listeners") {
@@ -297,10 +368,10 @@ impl BrokerConfig {
             }
             "max.connections" => self.server.max_connections = number(name, value, 1)?,
             "connections.max.idle.ms" => self.server.max_idle = millis(name, value)?,
-            _ if TOPIC_DEFAULTS.iter().any(|(known, ..)| *known == name) && !IDLE_DEFAULTS.contains(&name) => {}
-            _ if find_known(name).is_some() || name.starts_with("listener.name.") => {
+            _ if is_topic_default(name) => {}
+            _ if find_known(name).is_some() || OTHERS_KNOWN.iter().any(|beginning| name.starts_with(beginning)) => {
                 let reason = WITHOUT_EFFECT.iter().find(|(beginning, _)| name.starts_with(beginning));
-                let reason = reason.map_or("it is not built yet", |(_, reason)| reason);
+                let reason = reason.map_or("nothing here acts on it", |(_, reason)| reason);
                 self.warnings.push(format!("setting {name} has no effect: {reason}"));
             }
             _ => {
@@ -341,13 +412,28 @@ impl BrokerConfig {
             let Some(listener) = self.listeners.iter_mut().find(|listener| listener.name == advertised.name) else {
                 return Err(BrokerError::setting(NAME, format!("{} is none of the listeners", advertised.name)));
             };
+            if advertised.host == "0.0.0.0" {
+                let what = "clients cannot connect to 0.0.0.0; give an address that they reach";
+                return Err(BrokerError::setting(NAME, what));
+            }
             listener.advertised = Some((advertised.host, advertised.port));
         }
         Ok(())
     }
 }
 
-const LISTENERS: &str = "listeners";
+/// An error of a topic's setting, by the name that the broker's file gives it.
+fn as_written(error: BrokerError, settings: &Settings) -> BrokerError {
+    let BrokerError::Setting { name, what } = error else { return error };
+    let written = TOPIC_DEFAULTS.iter().rfind(|(written, of, _)| *of == name && settings.contains_key(*written));
+    match written {
+        Some((written, ..)) => BrokerError::Setting { what: what.replace(&name, written), name: (*written).to_owned() },
+        None => BrokerError::Setting { name, what },
+    }
+}
+
+/// Where a broker listens.
+pub(crate) const LISTENERS: &str = "listeners";
 
 fn listeners(value: &str, controllers: &str) -> Result<Vec<Listener>, BrokerError> {
     let listeners = value.split(',').map(str::trim).filter(|one| !one.is_empty() && !is_controllers(one, controllers));
@@ -533,6 +619,21 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_effect_has_a_reason() {
+        let mut config = BrokerConfig::default();
+        for known in KNOWN.iter().filter(|known| known.name != LISTENERS) {
+            let value = known.default.filter(|value| !value.is_empty()).unwrap_or("1");
+            let _ = config.set(known.name, value);
+        }
+        for plugins in ["super.users", "config.providers.file.class", "unstable.api.versions.enable"] {
+            config.set(plugins, "x").unwrap();
+        }
+        assert!(config.warnings.len() > 200);
+        let without: Vec<_> = config.warnings.iter().filter(|warning| warning.contains("nothing here acts")).collect();
+        assert!(without.is_empty(), "{without:?}");
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let error = |text| read("server.properties", text).err().unwrap();
         assert!(error("num.partition=1").contains("did you mean num.partitions?"));
@@ -540,7 +641,18 @@ mod tests {
         assert!(error("log.cleanup.policy=shred").contains("String must be one of: compact, delete"));
         assert!(error("just words").contains("just: is unknown") || error("just words").contains("just is unknown"));
         assert!(error("a=\\u12").contains("line 1 cannot be read"));
-        assert!(error("auto.create.topics.enable=perhaps").contains("neither true nor false"));
+        assert!(error("auto.create.topics.enable=perhaps").contains("either true or false"));
+        // Of what has no effect too, and by the names that are written there.
+        assert!(error("num.io.threads=many").contains("num.io.threads: Not a number of type INT"));
+        assert!(
+            error("log.retention.ms=-2")
+                .starts_with("setting log.retention.ms: Invalid value -2 for configuration log.ret")
+        );
+        assert!(error("message.max.bytes=-1").starts_with("setting message.max.bytes: "));
+        assert!(
+            error("listeners=PLAINTEXT://:9092\nadvertised.listeners=PLAINTEXT://0.0.0.0:9092")
+                .contains("cannot connect to")
+        );
         assert!(error("listeners=9092").contains("HOST:PORT"));
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn detached(request: &FetchRequest) -> FetchRequest {
             .with_partitions(topic.partitions.clone())
     };
     FetchRequest::default()
+        .with_replica_id(request.replica_id)
         .with_max_wait_ms(request.max_wait_ms)
         .with_min_bytes(request.min_bytes)
         .with_max_bytes(request.max_bytes)

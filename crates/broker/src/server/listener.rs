@@ -27,9 +27,17 @@ pub struct Listener {
 pub struct ListenerError(pub String);
 
 impl Listener {
-    /// What to bind.
+    /// What to bind. All of the machine's addresses are those of IPv6, which the system takes for those of IPv4 too.
     pub(crate) fn address(&self) -> String {
-        let host = if self.host.is_empty() { "0.0.0.0" } else { &self.host };
+        self.address_of(if self.host.is_empty() { "::" } else { &self.host })
+    }
+
+    /// What to bind if the system has no IPv6.
+    pub(crate) fn address_without_ipv6(&self) -> Option<String> {
+        self.host.is_empty().then(|| self.address_of("0.0.0.0"))
+    }
+
+    fn address_of(&self, host: &str) -> String {
         match host.contains(':') {
             true => format!("[{host}]:{}", self.port),
             false => format!("{host}:{}", self.port),
@@ -69,7 +77,7 @@ mod tests {
         let read = |text: &str| text.parse::<Listener>().map(|listener| (listener.to_string(), listener.address()));
         let of = |shown: &str, bound: &str| Ok((shown.to_owned(), bound.to_owned()));
         assert_eq!(read("127.0.0.1:9092"), of("PLAINTEXT://127.0.0.1:9092", "127.0.0.1:9092"));
-        assert_eq!(read("inside://:0"), of("INSIDE://:0", "0.0.0.0:0"));
+        assert_eq!(read("inside://:0"), of("INSIDE://:0", "[::]:0"));
         assert_eq!(read("PLAINTEXT://[::1]:9092"), of("PLAINTEXT://::1:9092", "[::1]:9092"));
         for wrong in ["", "9092", "host", "host:port", "://host:1", "a b://host:1", "http://x/y:1", "host:99999"] {
             assert_eq!(read(wrong), Err(ListenerError(wrong.to_owned())));

@@ -8,6 +8,7 @@ mod sessions;
 pub use listener::{Listener, ListenerError};
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tidewater_env::random_id;
 use tidewater_protocol::{Caller, Principal};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use crate::broker::{Endpoint, Shared};
@@ -61,7 +62,7 @@ impl Default for ServerSettings {
 pub(crate) struct State {
     shared: Arc<Shared>,
     settings: ServerSettings,
-    /// A permit for each connection.
+    /// A permit for each connection, of which there are enough.
     connections: Arc<Semaphore>,
     /// A permit for each KiB of a request.
     memory: Arc<Semaphore>,
@@ -73,6 +74,13 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// A place for another connection, if there is one. How many there are may change.
+    fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        let most = self.shared.dynamic_number("max.connections").unwrap_or(self.settings.max_connections);
+        let others = Semaphore::MAX_PERMITS - self.connections.available_permits();
+        self.connections.clone().try_acquire_owned().ok().filter(|_| others < most)
+    }
+
     /// Whether a large request may have to wait for the memory of others.
     fn memory_is_short(&self) -> bool {
         let needed = (self.settings.max_request_bytes / 1024).min(self.settings.request_memory_bytes / 1024);
@@ -122,9 +130,13 @@ impl Server {
                 return Err(BrokerError::setting("listeners", what));
             }
             let address = listener.address();
-            let socket = TcpListener::bind(&address)
-                .await
-                .map_err(|source| BrokerError::Bind { listener: listener.to_string(), source })?;
+            let mut socket = TcpListener::bind(&address).await;
+            if let (Err(error), Some(other)) = (&socket, listener.address_without_ipv6())
+                && error.kind() != io::ErrorKind::AddrInUse
+            {
+                socket = TcpListener::bind(&other).await;
+            }
+            let socket = socket.map_err(|source| BrokerError::Bind { listener: listener.to_string(), source })?;
             let local = socket.local_addr().map_err(BrokerError::io("ask for the address of", address.clone()))?;
             broker.shared.set_endpoint(&listener.name, listener.endpoint(local));
             bound.push((listener.name.clone(), local, socket));
@@ -132,7 +144,7 @@ impl Server {
         let kib = |bytes: usize| (bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
         let state = Arc::new(State {
             shared: broker.shared.clone(),
-            connections: Arc::new(Semaphore::new(settings.max_connections)),
+            connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             // The largest request must fit, if it is alone.
             memory: Arc::new(Semaphore::new(kib(settings.request_memory_bytes.max(settings.max_request_bytes)))),
             turns: Semaphore::new(RESPONSES_IN_THE_MAKING),
@@ -186,7 +198,7 @@ async fn accept(state: Arc<State>, name: Arc<str>, socket: TcpListener, mut stop
                 continue;
             }
         };
-        let Ok(permit) = state.connections.clone().try_acquire_owned() else {
+        let Some(permit) = state.admit() else {
             state.shared.complain("max.connections", |left_out| {
                 tracing::warn!(listener = &*name, %peer, left_out, "closed: there are max.connections already");
             });

@@ -2,19 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use regex::RegexBuilder;
 use tidewater_protocol::ResponseError;
 
 use super::super::Topics;
 use super::Refusal;
-
-/// The largest program that a regular expression of a subscription may become.
-const REGEX_LIMIT_BYTES: usize = 1 << 20;
+use crate::re2;
 
 /// The topics whose whole names a regular expression fits.
 pub(super) fn matches(regex: &str, topics: &dyn Topics) -> Result<BTreeSet<String>, Refusal> {
-    let compiled = RegexBuilder::new(&format!("^(?:{regex})$")).size_limit(REGEX_LIMIT_BYTES).build();
-    let compiled = compiled.map_err(|error| {
+    let compiled = re2::compile(regex).map_err(|error| {
         let text = format!("SubscribedTopicRegex `{regex}` is not a valid regular expression: {error}");
         (ResponseError::InvalidRegularExpression, text)
     })?;

@@ -1,0 +1,157 @@
+//! Requests that are wrong in one thing, as bytes: the codes that Apache Kafka 4.3.1 was seen to answer to the same.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod wire;
+
+use bytes::Bytes;
+use tidewater_broker::BrokerSettings;
+use tidewater_protocol::messages::*;
+use tidewater_protocol::{ResponseError, StrBytes};
+use wire::{Connection, Running, TopicPlace, fetch, name, produce};
+
+fn text(text: &'static str) -> StrBytes {
+    StrBytes::from_static_str(text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_found_by_their_ids_whatever_their_names_say() {
+    use metadata_request::MetadataRequestTopic;
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    let wanted =
+        |id: uuid::Uuid, topic: &str| MetadataRequestTopic::default().with_topic_id(id).with_name(Some(name(topic)));
+    // A Java consumer asks so for topics that a group has assigned to it.
+    for of in [vec![wanted(topic.id, "")], vec![wanted(topic.id, ""), wanted(uuid::Uuid::nil(), "other")]] {
+        let request = MetadataRequest::default().with_topics(Some(of));
+        let response: MetadataResponse = connection.call(ApiKey::Metadata, 13, request).await;
+        let [found] = &response.topics[..] else { panic!("{response:?}") };
+        assert_eq!((found.error_code, found.name.as_ref().unwrap().as_str(), found.topic_id), (0, "news", topic.id));
+    }
+    let unknown = uuid::Uuid::from_u128(7);
+    let request = MetadataRequest::default().with_topics(Some(vec![wanted(unknown, ""), wanted(topic.id, "")]));
+    let response: MetadataResponse = connection.call(ApiKey::Metadata, 13, request).await;
+    let found: Vec<_> = response.topics.iter().map(|topic| (topic.topic_id, topic.error_code)).collect();
+    assert_eq!(found.len(), 2);
+    assert!(found.contains(&(unknown, ResponseError::UnknownTopicId.code())) && found.contains(&(topic.id, 0)));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn elections_are_of_two_kinds() {
+    use elect_leaders_request::TopicPartitions;
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    connection.topic("news").await;
+    let asked = TopicPartitions::default().with_topic(name("news")).with_partitions(vec![0]);
+    for (kind, code, whole) in [
+        (0, ResponseError::ElectionNotNeeded.code(), 0),
+        (1, ResponseError::ElectionNotNeeded.code(), 0),
+        (7, ResponseError::InvalidRequest.code(), ResponseError::InvalidRequest.code()),
+    ] {
+        let request = ElectLeadersRequest::default()
+            .with_election_type(kind)
+            .with_topic_partitions(Some(vec![asked.clone()]))
+            .with_timeout_ms(1000);
+        let response: ElectLeadersResponse = connection.call(ApiKey::ElectLeaders, 2, request).await;
+        let found = response.replica_election_results[0].partition_result[0].error_code;
+        assert_eq!((found, response.error_code), (code, whole), "{kind}");
+    }
+    let all = ElectLeadersRequest::default().with_topic_partitions(None).with_timeout_ms(1000);
+    let response: ElectLeadersResponse = connection.call(ApiKey::ElectLeaders, 2, all).await;
+    let results = &response.replica_election_results;
+    assert!(results.iter().any(|result| result.topic.as_str() == "news"));
+    assert!(results.iter().all(|result| result.partition_result.is_empty()));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_topic_that_exists_nothing_else_is_looked_at() {
+    use create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    connection.topic("news").await;
+    let assigned = CreatableReplicaAssignment::default().with_broker_ids(vec![BrokerId(2)]);
+    let many = CreatableTopic::default().with_name(name("news")).with_num_partitions(1).with_replication_factor(9);
+    let elsewhere = CreatableTopic::default()
+        .with_name(name("news"))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_assignments(vec![assigned]);
+    for wanted in [many, elsewhere] {
+        let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000);
+        let response: CreateTopicsResponse = connection.call(ApiKey::CreateTopics, 7, request).await;
+        assert_eq!(response.topics[0].error_code, ResponseError::TopicAlreadyExists.code());
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn levels_of_isolation_that_do_not_exist_and_followers_are_refused() {
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    assert_eq!(connection.produce(12, &topic, &["one"]).await, 0);
+    let code = |response: &FetchResponse| response.responses[0].partitions[0].error_code;
+    let request = fetch(12, &topic, 0).with_isolation_level(9);
+    let response: FetchResponse = connection.call(ApiKey::Fetch, 12, request).await;
+    assert_eq!((response.error_code, code(&response)), (-1, -1));
+    let request = fetch(4, &topic, 0).with_replica_id(BrokerId(5));
+    let response: FetchResponse = connection.call(ApiKey::Fetch, 4, request).await;
+    assert_eq!(code(&response), ResponseError::NotLeaderOrFollower.code());
+    use list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+    let partition = ListOffsetsPartition::default().with_timestamp(-1);
+    let asked = ListOffsetsTopic::default().with_name(name("news")).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
+    let request = request.with_isolation_level(7);
+    let response: ListOffsetsResponse = connection.call(ApiKey::ListOffsets, 7, request).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, -1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_there_are_no_records_is_told_before_what_else_is_wrong() {
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    let offsets = TopicPlace { name: "__consumer_offsets".to_owned(), id: uuid::Uuid::nil() };
+    connection.topic("__consumer_offsets").await;
+    async fn code(connection: &mut Connection, request: ProduceRequest) -> i16 {
+        let response: ProduceResponse = connection.call(ApiKey::Produce, 9, request).await;
+        response.responses[0].partition_responses[0].error_code
+    }
+    for (to, acks) in [(&topic, 5), (&topic, 1), (&offsets, 1)] {
+        let mut request = produce(9, to, &["one"], acks);
+        request.topic_data[0].partition_data[0].records = Some(Bytes::new());
+        assert_eq!(code(&mut connection, request).await, ResponseError::InvalidRecord.code(), "{} {acks}", to.name);
+    }
+    let request = produce(9, &topic, &["one"], 5);
+    assert_eq!(code(&mut connection, request).await, ResponseError::InvalidRequiredAcks.code());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_many_connections_there_are_may_change() {
+    use incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let running = Running::start_over(BrokerSettings::default(), Default::default()).await;
+    let mut first = running.connect().await;
+    let mut set = async |setting: &'static str, value: &'static str| {
+        let config = AlterableConfig::default().with_name(text(setting)).with_value(Some(text(value)));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(4)
+            .with_resource_name(text(""))
+            .with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let response: IncrementalAlterConfigsResponse = first.call(ApiKey::IncrementalAlterConfigs, 1, request).await;
+        response.responses[0].error_code
+    };
+    assert_eq!(set("max.connections", "2").await, 0);
+    let mut second = running.connect().await;
+    second.topic("news").await;
+    assert!(running.connect().await.read().await.is_none(), "the third is closed");
+    assert_eq!(set("max.connections", "3").await, 0);
+    running.connect().await.topic("news").await;
+    assert_eq!(set("listeners", "PLAINTEXT://127.0.0.1:1").await, ResponseError::InvalidRequest.code());
+    running.stop().await;
+}
