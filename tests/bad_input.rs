@@ -92,8 +92,11 @@ fn a_segment_that_was_cut_after_a_clean_close() {
             &["00000000000000000000.log", "is damaged at byte 0", "Restore the file"],
         );
     }
-    // What a crash cuts is another matter: there is no mark of a clean close then, and the tail goes.
+    // Nor is it without the mark of a clean close, as long as it is known to have been durable.
     std::fs::remove_file(folder.path().join("log/.kafka_cleanshutdown")).unwrap();
+    assert_says(&open_error(folder.path()), &["00000000000000000000.log", "is damaged at byte 0"]);
+    // What a crash cuts is another matter: the tail goes.
+    std::fs::remove_file(folder.path().join("log/recovery-point-offset-checkpoint")).unwrap();
     assert_eq!(Log::open(folder.path()).unwrap().read(&TEXT, 0).unwrap(), []);
 }
 
