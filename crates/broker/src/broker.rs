@@ -164,6 +164,7 @@ impl Broker {
             let topic = OpenTopic::open(&folder, &name, record, &config, &points)?;
             topics.insert(name, Arc::new(topic));
         }
+        lower_recovery_points(&folder, &topics, &points)?;
         folder.mark_in_use()?;
         let mut groups = Groups::default();
         if let Some(topic) = topics.get(OFFSETS_TOPIC) {
@@ -421,6 +422,31 @@ impl Shared {
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         watchers.retain(|watcher| watcher.upgrade().map(|wake| wake()).is_some());
     }
+}
+
+/// Recovery points that lie behind their log's end, as of one that was restored from a copy, would make the next torn tail look durable.
+fn lower_recovery_points(
+    folder: &DataFolder,
+    topics: &BTreeMap<String, Arc<OpenTopic>>,
+    points: &KnownPoints,
+) -> Result<(), BrokerError> {
+    let end = |place: &TopicPartition| {
+        let partition = topics.get(&*place.topic)?.partition(place.partition)?;
+        Some(partition.lock().log_end())
+    };
+    let ahead: BTreeMap<_, _> = points
+        .recovery
+        .iter()
+        .filter_map(|(place, point)| Some((place, end(place)?)).filter(|(_, end)| point > end))
+        .collect();
+    if ahead.is_empty() {
+        return Ok(());
+    }
+    folder.change_points(RECOVERY_POINTS, |points| {
+        for (place, end) in ahead {
+            points.insert(place.clone(), end);
+        }
+    })
 }
 
 /// Ends what a kill amid the deletion of a topic has left: see [`Shared::delete_topic`].

@@ -16,6 +16,7 @@ use crate::config::{OWN_SETTINGS, TopicSetting, check_topic_settings, topic_conf
 use crate::groups::{GROUP_SETTINGS, GroupSetting, OwnSettings};
 use crate::metadata::SettingsOwner;
 use crate::properties::{Known, LISTENERS, find_known, idle_at_run_time, known_names, topic_defaults};
+use crate::server::LEAST_CONNECTIONS;
 use crate::topics::OpenTopic;
 
 /// Settings by their names.
@@ -353,7 +354,7 @@ const LEAST: [(&str, i64); 12] = [
     ("leader.replication.throttled.rate", 0),
     ("log.cleaner.backoff.ms", 0),
     ("log.cleaner.threads", 0),
-    ("max.connections", 0),
+    ("max.connections", LEAST_CONNECTIONS as i64),
     ("max.connections.per.ip", 0),
     ("num.io.threads", 1),
     ("num.network.threads", 1),

@@ -150,7 +150,7 @@ impl MetadataLog {
         let config = LogConfig { retention: None, flush_messages: Some(1), ..LogConfig::default() };
         let recovery_point = OpenOptions::ALL_DURABLE;
         let options = OpenOptions { config, clean_shutdown: false, recovery_point, log_start: Offset::ZERO };
-        let (log, recovered) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
+        let (mut log, recovered) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
         if let Some(reason) = recovered.reason {
             tracing::warn!(bytes = recovered.cut_bytes, reason, "cut a torn tail of the log of topics");
         }
@@ -171,6 +171,10 @@ impl MetadataLog {
                 next = batch.next_offset();
                 chunk = chunk.slice(batch.len()..);
             }
+        }
+        if log.log_end() > Offset::ZERO {
+            // What a killed process had written may not be durable yet, and the next write counts on it.
+            log.begin_sync().and_then(|work| work.run())?;
         }
         let next = stored.next_producer_id;
         Ok((MetadataLog { log, producer_ids: next..next }, stored))

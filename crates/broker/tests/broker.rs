@@ -462,6 +462,29 @@ fn a_partition_of_another_topic_of_that_name_is_refused() {
 }
 
 #[test]
+fn a_log_that_is_shorter_than_it_was_is_durable_to_its_end_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path());
+    assert_eq!(create(&broker, "news", 1, &[]).0, 0);
+    assert_eq!(produce(&broker, "news", 0, &["a", "b", "c"]), (0, 0));
+    broker.close().unwrap();
+    let points = || std::fs::read_to_string(folder.path().join("recovery-point-offset-checkpoint")).unwrap();
+    assert!(points().contains("news 0 3\n"), "{}", points());
+    // As whoever has lost the disk, or puts back an earlier copy.
+    std::fs::remove_dir_all(folder.path().join("news-0")).unwrap();
+    let broker = open(folder.path());
+    assert!(points().contains("news 0 0\n"), "{}", points());
+    assert_eq!(produce(&broker, "news", 0, &["d"]), (0, 0));
+    drop(broker);
+    // What was torn since then is cut.
+    let log = folder.path().join("news-0/00000000000000000000.log");
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..65]).unwrap();
+    let broker = open(folder.path());
+    assert_eq!(produce(&broker, "news", 0, &["e"]), (0, 0));
+}
+
+#[test]
 fn deleted_records_stay_deleted() {
     use delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
     let folder = tempfile::tempdir().unwrap();

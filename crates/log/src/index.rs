@@ -230,12 +230,18 @@ impl<E: Entry> Index<E> {
         Ok((last.or(before), first.or(behind)))
     }
 
-    /// Appends an entry, which is in the file after [`Index::flush`] at the latest.
+    /// Appends an entry, which is in the file after [`Index::flush`] at the latest. That it cannot be written now, as while no more files
+    /// may be open, is no reason to refuse records: it is tried again with the next.
     pub fn push(&mut self, entry: E) -> Result<(), LogError> {
         let written = self.written;
         let entries = self.load()?;
         entries.push(entry);
-        if entries.len() - written >= PENDING_ENTRIES { self.flush() } else { Ok(()) }
+        if entries.len() - written >= PENDING_ENTRIES
+            && let Err(error) = self.flush()
+        {
+            tracing::warn!(%error, "entries of an index wait to be written");
+        }
+        Ok(())
     }
 
     /// Writes the entries that are not in the file yet.
@@ -371,13 +377,13 @@ mod tests {
         let tails: [&[u8]; 5] = [&[], &[7], &[0; 33], &[0; 3 * AbortedTransaction::LENGTH], &earlier];
         for (at, tail) in tails.into_iter().enumerate() {
             let path = folder.path().join(format!("{at}.txnindex"));
-            std::fs::write(&path, [&whole[..], tail].concat()).unwrap();
+            Disk::new().write_atomically(&path, &[&whole[..], tail].concat()).unwrap();
             let index = Index::open_or_make_later(&Disk::new(), path.clone()).unwrap();
             assert_eq!(index.entries(), two);
-            assert_eq!(std::fs::read(&path).unwrap(), whole);
+            assert_eq!(Disk::new().read(&path).unwrap(), whole);
         }
         let path = folder.path().join("zeros.txnindex");
-        std::fs::write(&path, [0; AbortedTransaction::LENGTH]).unwrap();
+        Disk::new().write_atomically(&path, &[0; AbortedTransaction::LENGTH]).unwrap();
         assert!(Index::open_or_make_later(&Disk::new(), path).unwrap().entries().is_empty());
     }
 

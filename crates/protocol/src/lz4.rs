@@ -31,6 +31,8 @@ const CONTENT_SIZE_BYTES: usize = 8;
 const PLAIN: u32 = 1 << 31;
 /// A thread keeps a buffer of this size for its next frame: that of the blocks that Kafka's clients write.
 const KEPT_BYTES: usize = 64 << 10;
+/// A block seldom unpacks to more than so many times its length; if it does, it is tried again with so many times the room.
+const LIKELY_FACTOR: usize = 4;
 
 thread_local! {
     static BLOCK: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -132,15 +134,22 @@ impl<'a> Frame<'a> {
 
     fn unpack_block<'b>(&self, block: &[u8], buffer: &'b mut Vec<u8>) -> Result<&'b [u8], CompressionError> {
         let most = self.block_bytes.min(self.left);
-        if buffer.len() < most {
-            buffer.resize(most, 0);
-        }
-        match decompress_into(block, &mut buffer[..most]) {
-            Ok(length) => Ok(&buffer[..length]),
-            Err(DecompressError::OutputTooSmall { .. }) if most < self.block_bytes => {
-                Err(CompressionError::TooLarge { limit: self.limit })
+        // Room for what comes, not for what the header claims.
+        let mut room = most.min(KEPT_BYTES.max(block.len().saturating_mul(LIKELY_FACTOR)));
+        loop {
+            if buffer.len() < room {
+                buffer.resize(room, 0);
             }
-            Err(error) => Err(damaged(error)),
+            match decompress_into(block, &mut buffer[..room]) {
+                Ok(length) => return Ok(&buffer[..length]),
+                Err(DecompressError::OutputTooSmall { .. }) if room < most => {
+                    room = most.min(room.saturating_mul(LIKELY_FACTOR));
+                }
+                Err(DecompressError::OutputTooSmall { .. }) if most < self.block_bytes => {
+                    return Err(CompressionError::TooLarge { limit: self.limit });
+                }
+                Err(error) => return Err(damaged(error)),
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Produce: batches are checked, stamped and appended as they are; readers see them at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
@@ -47,8 +47,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
         is_remote: context.caller.listener.is_some(),
         acks_are_known,
         lacks_transaction: request.transactional_id.is_none() && has_transactional(&request),
-        holds_transaction: joined.lock.is_some(),
-        refused: &joined.refused,
+        joined: &joined,
     };
     for topic in request.topic_data {
         let open = find(shared, context, &topic);
@@ -110,10 +109,7 @@ struct Writer<'a> {
     acks_are_known: bool,
     /// There are records of a transaction, and the request names none.
     lacks_transaction: bool,
-    /// The transaction of the request cannot end before all is written.
-    holds_transaction: bool,
-    /// Partitions that are not in the transaction.
-    refused: &'a BTreeMap<TopicPartition, ResponseError>,
+    joined: &'a Joined<'a>,
 }
 
 impl Writer<'_> {
@@ -135,11 +131,16 @@ impl Writer<'_> {
                 tracing::warn!(?peer, client, topic = name, partition, code, message, left_out, "records were refused");
             });
         })?;
-        if !self.refused.is_empty()
-            && let Some(error) = self.refused.get(&TopicPartition::new(name, data.index))
-        {
-            return Err(refusal(*error, error.to_string()));
-        }
+        let is_new = match self.joined.places.is_empty() && self.joined.refused.is_empty() {
+            true => false,
+            false => {
+                let place = TopicPartition::new(name, data.index);
+                if let Some(error) = self.joined.refused.get(&place) {
+                    return Err(refusal(*error, ""));
+                }
+                self.joined.places.contains(&place)
+            }
+        };
         let now = self.shared.now();
         let (config, log_start) = {
             let log = partition.lock();
@@ -150,7 +151,7 @@ impl Writer<'_> {
         }
         let appended = partition.append(|log| match checked {
             Some(checked) => {
-                if checked.batch.is_transactional() && !self.holds_transaction {
+                if checked.batch.is_transactional() && !is_new {
                     log.check_in_transaction(&checked.batch)?;
                 }
                 log.append_checked(checked.batch, now)
@@ -211,10 +212,11 @@ fn find(shared: &Shared, context: &RequestContext, topic: &TopicProduceData) -> 
     }
 }
 
-/// The partitions of a request that are in a transaction now, which does not end before the lock is let go; and those that are not.
+/// The partitions of a request that have come into a transaction, which does not end before the lock is let go; and those that may not.
 #[derive(Default)]
 struct Joined<'a> {
-    lock: Option<MutexGuard<'a, Transactions>>,
+    _lock: Option<MutexGuard<'a, Transactions>>,
+    places: BTreeSet<TopicPartition>,
     refused: BTreeMap<TopicPartition, ResponseError>,
 }
 
@@ -254,7 +256,8 @@ fn join<'a>(shared: &'a Shared, context: &RequestContext, request: &ProduceReque
     let Some(producer) = producer.filter(|_| !places.is_empty()) else { return joined };
     match shared.join_transaction(id, producer, &places, joining) {
         Ok((lock, refused)) => {
-            joined.lock = Some(lock);
+            joined._lock = Some(lock);
+            joined.places.extend(places.iter().cloned());
             joined.refused.extend(gaps.into_iter().map(|place| (place, ResponseError::OutOfOrderSequenceNumber)));
             joined.refused.extend(refused);
         }

@@ -28,6 +28,9 @@ const RESPONSES_IN_THE_MAKING: usize = 16;
 /// Responses of this size and less are not counted: the socket takes them.
 const SMALL_RESPONSE_BYTES: usize = 16 << 10;
 
+/// Connections that a change while the broker runs leaves: enough to change it back.
+pub(crate) const LEAST_CONNECTIONS: usize = 8;
+
 /// What connections may take.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
@@ -76,7 +79,8 @@ pub(crate) struct State {
 impl State {
     /// A place for another connection, if there is one. How many there are may change.
     fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        let most = self.shared.dynamic_number("max.connections").unwrap_or(self.settings.max_connections);
+        let dynamic = self.shared.dynamic_number("max.connections").map(|most: usize| most.max(LEAST_CONNECTIONS));
+        let most = dynamic.unwrap_or(self.settings.max_connections);
         let others = Semaphore::MAX_PERMITS - self.connections.available_permits();
         self.connections.clone().try_acquire_owned().ok().filter(|_| others < most)
     }

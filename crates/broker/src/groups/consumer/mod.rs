@@ -422,7 +422,12 @@ impl ConsumerGroup {
             wanted.extend(self.regexes.keys());
         }
         for regex in wanted {
-            let topics = matches(regex, outside.topics)?;
+            let topics = match matches(regex, outside.topics) {
+                Ok(topics) => topics,
+                Err(refusal) if after.regex() == Some(regex) => return Err(refusal),
+                // Of others, what was found before counts on.
+                Err(_) => continue,
+            };
             let known = self.regexes.get(regex);
             if known.is_none_or(|known| known.topics != topics) {
                 let resolved = Resolved { topics, version: 0, at: outside.wall };
