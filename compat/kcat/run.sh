@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # run.sh HOST:PORT: what kcat sees of a broker, a line a feature.
+command -v kcat > /dev/null || apt-get install -y kcat > /dev/null 2>&1
+command -v kcat > /dev/null || exit 1 # Without a line, which is told as a client that cannot be run.
 B=$1; R=$RANDOM$RANDOM
-mask() { sed -e "s/-$R//g; s/$B/BROKER/g; s/${B#*:}/PORT/g; s/rdkafka#[a-z]*-[0-9]*/CLIENT/g; s/^%[0-9]|[0-9.]*|/LOG|/" | tr '\n' ';'; }
+# A coordinator that is asked the first time may still be at reading its log.
+mask() { sed -e "/in progress: retrying$/d; s/-$R//g; s/$B/BROKER/g; s/${B#*:}/PORT/g; s/rdkafka#[a-z]*-[0-9]*/CLIENT/g; s/^%[0-9]|[0-9.]*|/LOG|/" | tr '\n' ';'; }
 out() { local n=$1; shift; echo "$n: $(timeout 25 "$@" 2>&1 | mask)"; }
 K="kcat -b $B"
 for c in none gzip snappy lz4 zstd; do

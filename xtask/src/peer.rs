@@ -372,8 +372,8 @@ fn measure(theirs: &Broker, ours: &Broker, (folder, program): (&Path, PathBuf), 
     }
     println!("{pairs} pairs by turns; the broker's CPU seconds for a million records, and records a second: medians");
     println!(
-        "{:<46} {:>12} {:>9} {:>7} {:>7} {:>12} {:>9} {:>7}",
-        "", "Apache Kafka", "Tidewater", "ratio", "floor", "Apache Kafka", "Tidewater", "ratio"
+        "{:<46} {:>12} {:>9} {:>7} {:>7} {:>12} {:>9} {:>7} {:>14} {:>14}",
+        "", "Apache Kafka", "Tidewater", "ratio", "floor", "Apache Kafka", "Tidewater", "ratio", "range, Kafka's", "Tidewater's"
     );
     for &row in rows {
         let mut produced = [Vec::new(), Vec::new()];
@@ -422,11 +422,18 @@ fn measure(theirs: &Broker, ours: &Broker, (folder, program): (&Path, PathBuf), 
 fn print(kind: &str, row: Row, costs: &[Vec<Cost>; 2], floor: Option<f64>) {
     let of = |what: fn(&Cost) -> f64| [&costs[0], &costs[1]].map(|costs| median(costs.iter().map(what).collect()));
     let ([their_cpu, our_cpu], [their_rate, our_rate]) = (of(|cost| cost.cpu), of(|cost| cost.records_a_second));
+    // Lowest and highest, beside Apache Kafka's median: where the ranges overlap, a difference is noise.
+    let range = |costs: &[Cost]| {
+        let rates = || costs.iter().map(|cost| cost.records_a_second / their_rate);
+        format!("{:.2} to {:.2}", rates().fold(f64::MAX, f64::min), rates().fold(0.0, f64::max))
+    };
     println!(
-        "{kind} {:<38} {their_cpu:>12.3} {our_cpu:>9.3} {:>6.2}x {:>7} {their_rate:>12.0} {our_rate:>9.0} {:>6.2}x",
+        "{kind} {:<38} {their_cpu:>12.3} {our_cpu:>9.3} {:>6.2}x {:>7} {their_rate:>12.0} {our_rate:>9.0} {:>6.2}x {:>14} {:>14}",
         row.name(),
         our_cpu / their_cpu,
         floor.map_or(String::new(), |floor| format!("{floor:.3}")),
-        our_rate / their_rate
+        our_rate / their_rate,
+        range(&costs[0]),
+        range(&costs[1])
     );
 }
