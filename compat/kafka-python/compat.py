@@ -275,7 +275,7 @@ def group():
     out('static back', (until(lambda: b2.size == 2), a.size, a.error))
     b3 = Member('b', group_instance_id='b')
     out('static fenced', (until(lambda: b2.error), b2.error, until(lambda: b3.size == 2), b3.error))
-    out('remove members', attempt(lambda: sorted((str(k.group_instance_id), plain(v)) for k, v in admin().remove_group_members(g, [MemberToRemove(group_instance_id='a'), MemberToRemove(group_instance_id='zz')]).items())))
+    out('remove members', attempt(lambda: sorted((str(getattr(k, 'group_instance_id', k)), plain(v)) for k, v in admin().remove_group_members(g, [MemberToRemove(group_instance_id='a'), MemberToRemove(group_instance_id='zz')]).items())))
     for m in (a, b3):
         m.stop = True; m.join(10)
     out('remove members of unknown group', attempt(lambda: list(admin().remove_group_members('no-' + g, [MemberToRemove(group_instance_id='a')]).values())))
