@@ -373,7 +373,16 @@ fn measure(theirs: &Broker, ours: &Broker, (folder, program): (&Path, PathBuf), 
     println!("{pairs} pairs by turns; the broker's CPU seconds for a million records, and records a second: medians");
     println!(
         "{:<46} {:>12} {:>9} {:>7} {:>7} {:>12} {:>9} {:>7} {:>14} {:>14}",
-        "", "Apache Kafka", "Tidewater", "ratio", "floor", "Apache Kafka", "Tidewater", "ratio", "range, Kafka's", "Tidewater's"
+        "",
+        "Apache Kafka",
+        "Tidewater",
+        "ratio",
+        "floor",
+        "Apache Kafka",
+        "Tidewater",
+        "ratio",
+        "range, Kafka's",
+        "Tidewater's"
     );
     for &row in rows {
         let mut produced = [Vec::new(), Vec::new()];
