@@ -231,12 +231,12 @@ impl<E: Entry> Index<E> {
     }
 
     /// Appends an entry, which is in the file after [`Index::flush`] at the latest. That it cannot be written now, as while no more files
-    /// may be open, is no reason to refuse records: it is tried again with the next.
+    /// may be open, is no reason to refuse records: it is tried again when as many more wait.
     pub fn push(&mut self, entry: E) -> Result<(), LogError> {
         let written = self.written;
         let entries = self.load()?;
         entries.push(entry);
-        if entries.len() - written >= PENDING_ENTRIES
+        if (entries.len() - written).is_multiple_of(PENDING_ENTRIES)
             && let Err(error) = self.flush()
         {
             tracing::warn!(%error, "entries of an index wait to be written");

@@ -16,26 +16,18 @@ pub(crate) fn handle(shared: &Shared, request: &ElectLeadersRequest) -> ElectLea
         let name = |name: &String| ReplicaElectionResult::default().with_topic(topic_name(name));
         return response.with_replica_election_results(shared.topics().keys().map(name).collect());
     };
-    if !KINDS.contains(&request.election_type) {
-        let what = format!("Unknown election type {}", request.election_type);
-        let results = asked.iter().map(|topic| {
-            let partitions = topic.partitions.iter().map(|&number| {
-                PartitionResult::default()
-                    .with_partition_id(number)
-                    .with_error_code(ResponseError::InvalidRequest.code())
-                    .with_error_message(Some(text(what.clone())))
-            });
-            ReplicaElectionResult::default().with_topic(topic.topic.clone()).with_partition_result(partitions.collect())
-        });
-        let results = results.collect();
-        return response.with_error_code(ResponseError::InvalidRequest.code()).with_replica_election_results(results);
-    }
+    let kind = request.election_type;
+    let response = match KINDS.contains(&kind) {
+        true => response,
+        false => response.with_error_code(ResponseError::InvalidRequest.code()),
+    };
     let results = asked.iter().map(|topic| {
         let open = shared.topic(&topic.topic);
         let partitions = topic.partitions.iter().map(|&number| {
             let is_there = open.as_ref().is_some_and(|open| open.partition(number).is_some());
             let name = topic.topic.as_str();
             let (code, message) = match (is_there, &open) {
+                _ if !KINDS.contains(&kind) => (ResponseError::InvalidRequest, format!("Unknown election type {kind}")),
                 (true, _) => {
                     (ResponseError::ElectionNotNeeded, "Leader election not needed for topic partition.".to_owned())
                 }
