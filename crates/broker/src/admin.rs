@@ -66,10 +66,15 @@ impl Shared {
         if !is_legal_name(name) {
             return Err(TopicError::InvalidName);
         }
-        if name == METADATA_TOPIC || is_internal(name) {
-            return Err(if self.topic(name).is_some() { TopicError::Exists } else { TopicError::Internal });
+        if name == METADATA_TOPIC {
+            return Err(TopicError::Internal);
         }
-        self.make_topic(name, partitions, configs, validate_only)
+        let mut settings = coordinators_settings(name);
+        settings.extend(configs);
+        if is_internal(name) && settings.get("cleanup.policy").is_none_or(|policy| policy.trim() != "compact") {
+            return Err(not_compacted(name));
+        }
+        self.make_topic(name, partitions, settings, validate_only)
     }
 
     /// Makes a topic that somebody wants to write to or read.
@@ -145,9 +150,7 @@ impl Shared {
         let topic = topics.get(name).ok_or(TopicError::Unknown)?;
         let mut record = topic.record.clone();
         if is_internal(name) && changes.iter().any(|(setting, _)| setting == "cleanup.policy") {
-            return Err(TopicError::InvalidConfig(format!(
-                "{name} is compacted, or what coordinators know would be lost"
-            )));
+            return Err(not_compacted(name));
         }
         for (setting, change) in changes {
             if matches!(change, SettingChange::Delete) {
@@ -222,7 +225,7 @@ impl Shared {
         if validate_only {
             return Ok(());
         }
-        let config = self.topic_config(&topic.record.configs).map_err(storage)?;
+        let config = self.topic_config_now(&topic.record.configs).map_err(storage)?;
         for folder in (has..count).map(|number| self.folder.path.join(format!("{name}-{number}"))) {
             if self.folder.disk.exists(&folder) {
                 self.remove_unfinished(&folder).map_err(storage)?;
@@ -300,9 +303,11 @@ impl Shared {
             log.retire();
             let (folder, away) =
                 (log.folder().to_owned(), deleted_folder(&self.folder.path, topic.record.id, number as Partition));
-            self.folder.disk.rename(&folder, &away).map_err(BrokerError::io("rename", folder))?;
+            self.folder.disk.move_file(&folder, &away).map_err(BrokerError::io("rename", folder))?;
             renamed.push(away);
         }
+        // Once for all: each takes a disk's time, and nobody finds a topic meanwhile.
+        self.folder.disk.sync_folder(&self.folder.path).map_err(BrokerError::io("sync", &self.folder.path))?;
         self.folder.forget_points(name)?;
         self.metadata.lock().unwrap_or_else(PoisonError::into_inner).write(name, None, self.now())?;
         if let Some(offsets) = topics.get(OFFSETS_TOPIC).cloned() {
@@ -322,31 +327,38 @@ impl Shared {
 
     /// The topic of groups, made for the first one.
     pub fn offsets_topic(&self) -> Result<Arc<OpenTopic>, TopicError> {
-        self.coordinators_topic(OFFSETS_TOPIC, self.settings.offsets_partitions, &[("compression.type", "producer")])
+        self.coordinators_topic(OFFSETS_TOPIC, self.settings.offsets_partitions)
     }
 
     /// The topic of transactions, made for the first one.
     pub fn transactions_topic(&self) -> Result<Arc<OpenTopic>, TopicError> {
-        let configs = [("compression.type", "uncompressed"), ("unclean.leader.election.enable", "false")];
-        self.coordinators_topic(TRANSACTIONS_TOPIC, self.settings.transactions_partitions, &configs)
+        self.coordinators_topic(TRANSACTIONS_TOPIC, self.settings.transactions_partitions)
     }
 
-    fn coordinators_topic(
-        &self,
-        name: &str,
-        partitions: Partition,
-        configs: &[(&str, &str)],
-    ) -> Result<Arc<OpenTopic>, TopicError> {
+    fn coordinators_topic(&self, name: &str, partitions: Partition) -> Result<Arc<OpenTopic>, TopicError> {
         if let Some(topic) = self.topic(name) {
             return Ok(topic);
         }
-        let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")].iter().chain(configs);
-        let configs = configs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        match self.make_topic(name, partitions, configs.collect(), false) {
+        match self.make_topic(name, partitions, coordinators_settings(name), false) {
             Err(TopicError::Exists) => self.topic(name).ok_or(TopicError::Exists),
             other => other,
         }
     }
+}
+
+/// The settings that a topic of coordinators is made with, if it is given no others; none for any other topic.
+fn coordinators_settings(name: &str) -> BTreeMap<String, String> {
+    let compacted = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")];
+    let others: &[(&str, &str)] = match name {
+        OFFSETS_TOPIC => &[("compression.type", "producer")],
+        TRANSACTIONS_TOPIC => &[("compression.type", "uncompressed"), ("unclean.leader.election.enable", "false")],
+        _ => return BTreeMap::new(),
+    };
+    compacted.iter().chain(others).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn not_compacted(name: &str) -> TopicError {
+    TopicError::InvalidConfig(format!("{name} is compacted, or what coordinators know would be lost"))
 }
 
 fn check_partitions(count: Partition) -> Result<(), TopicError> {

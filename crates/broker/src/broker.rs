@@ -55,6 +55,12 @@ pub struct BrokerSettings {
     pub maintenance_interval: Option<Duration>,
     /// `log.retention.check.interval.ms`: how often retention looks for work. Default 5 minutes.
     pub retention_interval: Duration,
+    /// `log.initial.task.delay.ms`: when it does so first. Default 30 s.
+    pub initial_delay: Duration,
+    /// `producer.id.expiration.ms`: a producer that has written nothing for so long is forgotten. Default 1 day.
+    pub producer_expiration: Duration,
+    /// `producer.id.expiration.check.interval.ms`: how often idle producers are looked for. Default 10 minutes.
+    pub producer_check_interval: Duration,
     /// `log.cleaner.dedupe.buffer.size`: memory of compaction. Default 32 MiB.
     pub compaction_memory_bytes: usize,
     /// Where files are.
@@ -78,6 +84,9 @@ impl Default for BrokerSettings {
             transactions: TransactionSettings::default(),
             maintenance_interval: Some(Duration::from_secs(15)),
             retention_interval: Duration::from_secs(300),
+            initial_delay: Duration::from_secs(30),
+            producer_expiration: Duration::from_secs(24 * 3600),
+            producer_check_interval: Duration::from_secs(600),
             compaction_memory_bytes: 32 << 20,
             disk: Disk::new(),
             clock: Arc::new(SystemClock::new()),
@@ -142,7 +151,7 @@ impl Broker {
         settings.disk.allow_many_files();
         settings.properties.entry("log.dirs".to_owned()).or_insert_with(|| path.display().to_string());
         let folder = DataFolder::open(settings.disk.clone(), path)?;
-        let (mut metadata, stored) = MetadataLog::open(&folder.disk, path)?;
+        let (mut metadata, stored) = MetadataLog::open(&folder.disk, path, folder.was_clean)?;
         let (mut records, mut dynamic) = (stored.topics, stored.settings);
         if metadata.end() == Offset::ZERO {
             // A new cluster of Apache Kafka says this of all brokers, which its tools show.

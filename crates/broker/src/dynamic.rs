@@ -12,7 +12,9 @@ use tidewater_types::nearest_name;
 use crate::BrokerError;
 use crate::admin::{SettingChange, apply};
 use crate::broker::{NODE, Shared};
-use crate::config::{OWN_SETTINGS, TopicSetting, check_topic_settings, topic_config, topic_settings};
+use crate::config::{
+    OWN_SETTINGS, TopicSetting, check_topic_settings, topic_config, topic_config_as_is, topic_settings,
+};
 use crate::groups::{GROUP_SETTINGS, GroupSetting, OwnSettings};
 use crate::metadata::SettingsOwner;
 use crate::properties::{Known, LISTENERS, find_known, idle_at_run_time, known_names, topic_defaults};
@@ -106,6 +108,12 @@ impl Shared {
     pub fn topic_config(&self, own: &Settings) -> Result<LogConfig, BrokerError> {
         let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
         topic_config(&defaults_of_topics(&self.settings.properties, &dynamic), own)
+    }
+
+    /// The same of a topic that is there, whether or not its settings go with the broker's.
+    pub fn topic_config_now(&self, own: &Settings) -> Result<LogConfig, BrokerError> {
+        let dynamic = self.dynamic.read().unwrap_or_else(PoisonError::into_inner);
+        config_now(&defaults_of_topics(&self.settings.properties, &dynamic), own)
     }
 
     /// The values that a setting of the broker is given.
@@ -230,6 +238,7 @@ impl Shared {
                 return refuse(what);
             }
         }
+        let mut defaults = None;
         let mut changed = dynamic.clone();
         changed.insert(owner.clone(), settings.clone());
         if matches!(owner, SettingsOwner::Group(_)) {
@@ -239,15 +248,21 @@ impl Shared {
         } else if matches!(owner, SettingsOwner::Metrics(_)) {
             check_metrics(&settings)?;
         } else {
-            let defaults = defaults_of_topics(&self.settings.properties, &changed);
-            if let Err(error) = check_topic_settings(&defaults) {
+            let before = defaults_of_topics(&self.settings.properties, &dynamic);
+            let after = defaults_of_topics(&self.settings.properties, &changed);
+            if let Err(error) = check_topic_settings(&after) {
                 return refuse(error.words());
             }
             for (name, topic) in topics.iter() {
-                if let Err(error) = topic_config(&defaults, &topic.record.configs) {
+                let own = &topic.record.configs;
+                // What did not go together before is not this one's fault.
+                if let Err(error) = topic_config(&after, own)
+                    && topic_config(&before, own).is_ok()
+                {
                     return refuse(format!("topic {name} has settings that do not go with this: {}", error.words()));
                 }
             }
+            defaults = Some(after);
             if let Err(what) = self.settings.groups.check_brokers(&settings_of_groups(&changed)) {
                 return refuse(what);
             }
@@ -266,19 +281,16 @@ impl Shared {
             changed.remove(&owner);
         }
         *dynamic = changed;
-        drop(dynamic);
-        match owner {
-            SettingsOwner::Group(_) | SettingsOwner::Metrics(_) => {}
-            SettingsOwner::Brokers | SettingsOwner::Broker => {
-                self.refresh_topics(&topics);
-                for (setting, reason) in idle {
-                    self.complain("settings", |left_out| {
-                        tracing::warn!(setting, reason, left_out, "a setting of brokers was changed without effect");
-                    });
-                }
+        if let Some(defaults) = defaults {
+            // While nobody else changes them: what a log acts on is what is said last.
+            refresh_topics(&topics, &defaults);
+            for (setting, reason) in idle {
+                self.complain("settings", |left_out| {
+                    tracing::warn!(setting, reason, left_out, "a setting of brokers was changed without effect");
+                });
             }
         }
-        drop(topics);
+        drop((dynamic, topics));
         self.refresh_groups();
         Ok(())
     }
@@ -291,21 +303,26 @@ impl Shared {
         value.and_then(|value| value.trim().parse().ok())
     }
 
-    /// Has all logs act on what the broker gives topics now.
-    fn refresh_topics(&self, topics: &BTreeMap<String, Arc<OpenTopic>>) {
-        for (name, topic) in topics {
-            match self.topic_config(&topic.record.configs) {
-                Ok(config) => topic.partitions.iter().for_each(|partition| partition.lock().set_config(config.clone())),
-                Err(error) => tracing::error!(topic = name, %error, "the broker's settings do not fit the topic's own"),
-            }
-        }
-    }
-
     /// Has the groups act on what was changed for them.
     fn refresh_groups(&self) {
         // Taken before it is read what there is, so that of two changes the later one is what stays.
         let mut settings = self.group_settings.write().unwrap_or_else(PoisonError::into_inner);
         *settings = settings_of_groups(&self.dynamic.read().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn config_now(defaults: &Settings, own: &Settings) -> Result<LogConfig, BrokerError> {
+    topic_config(defaults, own).or_else(|_| topic_config_as_is(defaults, own))
+}
+
+/// Has all logs act on what the broker gives topics now.
+fn refresh_topics(topics: &BTreeMap<String, Arc<OpenTopic>>, defaults: &Settings) {
+    for (name, topic) in topics {
+        let own = &topic.record.configs;
+        match config_now(defaults, own) {
+            Ok(config) => topic.partitions.iter().for_each(|partition| partition.lock().set_config(config.clone())),
+            Err(error) => tracing::error!(topic = name, %error, "the broker's settings do not fit the topic's own"),
+        }
     }
 }
 

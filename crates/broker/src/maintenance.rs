@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tidewater_env::spawn;
 use tidewater_log::{Compactor, LogError};
@@ -12,18 +13,35 @@ use uuid::Uuid;
 use crate::BrokerError;
 use crate::broker::Shared;
 use crate::folder::{CLEANER_POINTS, RECOVERY_POINTS};
-use crate::properties::find_known;
 use crate::topics::SharedPartition;
 
-/// A producer that has written nothing for so long is forgotten.
+/// A producer that has written nothing for so long is forgotten; may be changed while the broker runs.
 const PRODUCER_EXPIRATION: &str = "producer.id.expiration.ms";
 
-/// What is done to each partition, and when it is.
+/// What is done to each partition besides compaction, and when it is.
 struct Round {
     now: Timestamp,
     /// Whether it is time for retention.
     retains: bool,
-    producer_expiration_ms: i64,
+    /// Producers that have written nothing since are forgotten, if it is time for that.
+    forgets_before: Option<Timestamp>,
+}
+
+/// When something that is done again and again is done next, by the monotonic clock.
+struct Turn {
+    next: Duration,
+    interval: Duration,
+}
+
+impl Turn {
+    /// Whether it is done now; if so, the next time is an interval later.
+    fn is_due(&mut self, now: Duration) -> bool {
+        let is_due = now >= self.next;
+        if is_due {
+            self.next = now + self.interval;
+        }
+        is_due
+    }
 }
 
 /// Starts the thread, if the settings want one.
@@ -32,17 +50,21 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, Brok
     let shared = shared.clone();
     let path = shared.folder.path.clone();
     let thread = spawn("tidewater-maintenance", move || {
-        let mut retained = shared.settings.clock.monotonic();
+        let settings = &shared.settings;
+        let start = settings.clock.monotonic();
+        let mut compaction = Turn { next: start + interval, interval };
+        let mut retention = Turn { next: start + settings.initial_delay, interval: settings.retention_interval };
+        let mut producers =
+            Turn { next: start + settings.producer_check_interval, interval: settings.producer_check_interval };
         while !shared.stopping.load(Ordering::SeqCst) {
-            std::thread::park_timeout(interval.min(shared.settings.retention_interval));
-            let now = shared.settings.clock.monotonic();
-            let retains = now.saturating_sub(retained) >= shared.settings.retention_interval;
-            if retains {
-                retained = now;
+            let next = compaction.next.min(retention.next).min(producers.next);
+            std::thread::park_timeout(next.saturating_sub(settings.clock.monotonic()));
+            let now = settings.clock.monotonic();
+            if shared.stopping.load(Ordering::SeqCst) || now < next {
+                continue;
             }
-            if !shared.stopping.load(Ordering::SeqCst) {
-                run_once(&shared, retains);
-            }
+            compaction.is_due(now);
+            run_once(&shared, retention.is_due(now), producers.is_due(now));
         }
     });
     thread.map(Some).map_err(BrokerError::io("start a thread for", path))
@@ -58,8 +80,10 @@ fn maintain(
 ) -> Result<Option<Offset>, LogError> {
     let plan = {
         let mut log = partition.lock();
+        if let Some(before) = round.forgets_before {
+            log.expire_producers(before);
+        }
         if round.retains {
-            log.expire_producers(Timestamp(round.now.0.saturating_sub(round.producer_expiration_ms)));
             log.expire(round.now)?;
             log.trim()?;
         }
@@ -92,22 +116,22 @@ fn note(shared: &Shared, file: &str, reached: Vec<Reached>) {
 }
 
 /// One round over all partitions.
-pub(crate) fn run_once(shared: &Shared, retains: bool) {
+pub(crate) fn run_once(shared: &Shared, retains: bool, forgets: bool) {
+    let now = shared.now();
+    let forgets_before = forgets.then(|| {
+        let expiration = shared.dynamic_number(PRODUCER_EXPIRATION).map(Duration::from_millis);
+        let expiration = expiration.unwrap_or(shared.settings.producer_expiration);
+        Timestamp(now.0.saturating_sub(i64::try_from(expiration.as_millis()).unwrap_or(i64::MAX)))
+    });
     let mut durable = Vec::new();
-    maintain_all(shared, retains, &mut durable);
+    maintain_all(shared, &Round { now, retains, forgets_before }, &mut durable);
     note(shared, RECOVERY_POINTS, durable);
 }
 
-fn maintain_all(shared: &Shared, retains: bool, durable: &mut Vec<Reached>) {
+fn maintain_all(shared: &Shared, round: &Round, durable: &mut Vec<Reached>) {
     let points = shared.folder.read_points(CLEANER_POINTS);
     let mut compactor = Compactor::new(shared.settings.compaction_memory_bytes);
     let stops = || shared.stopping.load(Ordering::SeqCst);
-    let expiration = find_known(PRODUCER_EXPIRATION).and_then(|known| shared.given_to_broker(known).into_iter().next());
-    let round = Round {
-        now: shared.now(),
-        retains,
-        producer_expiration_ms: expiration.and_then(|given| given.value.trim().parse().ok()).unwrap_or(i64::MAX),
-    };
     let topics: Vec<_> = shared.topics().iter().map(|(name, topic)| (name.clone(), topic.clone())).collect();
     for (name, topic) in topics {
         for (number, partition) in topic.partitions.iter().enumerate() {
@@ -116,7 +140,7 @@ fn maintain_all(shared: &Shared, retains: bool, durable: &mut Vec<Reached>) {
             }
             let place = TopicPartition::new(name.as_str(), number as i32);
             let clean_to = points.get(&place).copied().unwrap_or_default();
-            match maintain(partition, &mut compactor, clean_to, &round, &stops) {
+            match maintain(partition, &mut compactor, clean_to, round, &stops) {
                 Ok(None) => {}
                 Ok(Some(clean_to)) => {
                     note(shared, CLEANER_POINTS, vec![(topic.record.id, place.clone(), clean_to)]);

@@ -145,10 +145,10 @@ pub(crate) struct MetadataLog {
 }
 
 impl MetadataLog {
-    /// Opens the log, and gives what stands in it.
-    pub fn open(disk: &Disk, folder: &Path) -> Result<(Self, Stored), BrokerError> {
+    /// Opens the log, and gives what stands in it. All of it is read and checked, also if it was closed in good order.
+    pub fn open(disk: &Disk, folder: &Path, was_clean: bool) -> Result<(Self, Stored), BrokerError> {
         let config = LogConfig { retention: None, flush_messages: Some(1), ..LogConfig::default() };
-        let recovery_point = OpenOptions::ALL_DURABLE;
+        let recovery_point = if was_clean { OpenOptions::WHOLE } else { OpenOptions::ALL_DURABLE };
         let options = OpenOptions { config, clean_shutdown: false, recovery_point, log_start: Offset::ZERO };
         let (mut log, recovered) = PartitionLog::open(disk, &folder.join(METADATA_FOLDER), options)?;
         if let Some(reason) = recovered.reason {

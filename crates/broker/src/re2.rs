@@ -8,7 +8,9 @@
 use regex::{Regex, RegexBuilder};
 
 /// The largest program that an expression may become.
-const PROGRAM_LIMIT_BYTES: usize = 1 << 20;
+const PROGRAM_LIMIT_BYTES: usize = 10 << 20;
+/// How deep groups may be in one another.
+const NEST_LIMIT: u32 = 1000;
 /// The largest number in `x{2,1000}`.
 const REPEAT_LIMIT: u32 = 1000;
 const POSIX_CLASSES: [&str; 14] = [
@@ -21,10 +23,27 @@ const POSIX_CLASSES: [&str; 14] = [
 /// # Errors
 /// Why RE2/J would not take it, or that it is too large.
 pub(crate) fn compile(expression: &str) -> Result<Regex, String> {
-    let translated = Translation { rest: expression, out: String::new(), flags: String::new() }.run()?;
+    compile_for(expression, Texts::Any)
+}
+
+/// The same for names of topics, which are ASCII: a much smaller program where the expression has all letters of the world.
+pub(crate) fn compile_for_topics(expression: &str) -> Result<Regex, String> {
+    compile_for(expression, Texts::Ascii)
+}
+
+/// What an expression is for.
+#[derive(Clone, Copy, PartialEq)]
+enum Texts {
+    Any,
+    Ascii,
+}
+
+fn compile_for(expression: &str, texts: Texts) -> Result<Regex, String> {
+    let translated = Translation { rest: expression, out: String::new(), flags: String::new(), texts }.run()?;
     // By itself first: a group that is closed too often must not be that around it.
     let build = |expression: &str| {
-        RegexBuilder::new(expression).size_limit(PROGRAM_LIMIT_BYTES).build().map_err(|error| error.to_string())
+        let mut builder = RegexBuilder::new(expression);
+        builder.size_limit(PROGRAM_LIMIT_BYTES).nest_limit(NEST_LIMIT).build().map_err(|error| error.to_string())
     };
     build(&translated)?;
     build(&format!("^(?:{translated})$"))
@@ -35,6 +54,7 @@ struct Translation<'a> {
     out: String,
     /// Flags that hold from here on, and are to be written: what repeats behind them repeats what is before them.
     flags: String,
+    texts: Texts,
 }
 
 impl<'a> Translation<'a> {
@@ -197,7 +217,7 @@ impl<'a> Translation<'a> {
                 };
                 let (name, is_negated) = name.strip_prefix('^').map_or((&*name, false), |name| (name, true));
                 let is_other = (sign == 'P') != is_negated;
-                self.out.push_str(if is_other { r"\P" } else { r"\p" });
+                let letter = if is_other { 'P' } else { 'p' };
                 // Of categories and scripts alone, by the names that they have.
                 let is_proper = name.starts_with(|first: char| first.is_ascii_uppercase());
                 let property = match name {
@@ -208,7 +228,10 @@ impl<'a> Translation<'a> {
                     category if category.len() <= 2 => format!("{{gc={category}}}"),
                     script => format!("{{sc={script}}}"),
                 };
-                self.out.push_str(&property);
+                self.out.push_str(&match self.texts {
+                    Texts::Any => format!(r"\{letter}{property}"),
+                    Texts::Ascii => format!(r"[\{letter}{property}&&[\x00-\x7F]]"),
+                });
             }
             _ => return Ok(false),
         }
@@ -325,6 +348,26 @@ mod tests {
             };
             let found = compile(expression).map_or("!".to_owned(), fit);
             assert_eq!(found, expected, "line {}: {expression:?} is {:?}", at + 1, compile(expression));
+            // The same of what can be a topic's name.
+            let (any, of_topics) = (compile(expression), compile_for_topics(expression));
+            assert_eq!(any.is_ok(), of_topics.is_ok(), "{expression:?}");
+            if let (Ok(any), Ok(of_topics)) = (any, of_topics) {
+                let ascii = TEXTS.iter().filter(|text| text.is_ascii());
+                ascii
+                    .for_each(|text| assert_eq!(any.is_match(text), of_topics.is_match(text), "{expression:?} {text}"));
+            }
+        }
+    }
+
+    #[test]
+    fn expressions_may_be_large() {
+        let names: Vec<String> = (0..1300).map(|number| format!("topic-name-number-{number:06}")).collect();
+        assert!(compile_for_topics(&names.join("|")).unwrap().is_match("topic-name-number-001299"));
+        let nested = format!("{}a{}", "(".repeat(400), ")".repeat(400));
+        assert!(compile_for_topics(&nested).unwrap().is_match("a"));
+        for letters in [r"[\p{L}\p{N}._-]{1,249}", r"\p{L}{1,249}", r"\PN{1,249}"] {
+            let regex = compile_for_topics(letters).unwrap();
+            assert!(regex.is_match("news") && !regex.is_match("news!9"), "{letters}");
         }
     }
 

@@ -5,7 +5,7 @@
 mod wire;
 
 use bytes::Bytes;
-use tidewater_broker::BrokerSettings;
+use tidewater_broker::{BrokerSettings, ServerSettings};
 use tidewater_protocol::messages::*;
 use tidewater_protocol::{ResponseError, StrBytes};
 use wire::{Connection, Running, TopicPlace, fetch, name, produce};
@@ -158,5 +158,168 @@ async fn how_many_connections_there_are_may_change() {
     assert_eq!(set("max.connections", "9").await, 0);
     running.connect().await.topic("news").await;
     assert_eq!(set("listeners", "PLAINTEXT://127.0.0.1:1").await, ResponseError::InvalidRequest.code());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_coordinators_topics_can_be_made_by_an_administrator() {
+    use create_topics_request::{CreatableTopic, CreatableTopicConfig};
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let setting =
+        |value| CreatableTopicConfig::default().with_name(text("cleanup.policy")).with_value(Some(text(value)));
+    let topic = |topic: &str| CreatableTopic::default().with_name(name(topic)).with_replication_factor(1);
+    let deleting = topic("__transaction_state").with_num_partitions(1).with_configs(vec![setting("delete")]);
+    for (asked, code) in [
+        (topic("__consumer_offsets").with_num_partitions(3), 0),
+        (topic("__consumer_offsets").with_num_partitions(3), ResponseError::TopicAlreadyExists.code()),
+        (topic("__cluster_metadata").with_num_partitions(1), ResponseError::InvalidRequest.code()),
+        // Apache Kafka makes it, and forgets transactions after a week.
+        (deleting, ResponseError::InvalidConfig.code()),
+    ] {
+        let request = CreateTopicsRequest::default().with_topics(vec![asked.clone()]).with_timeout_ms(1000);
+        let response: CreateTopicsResponse = connection.call(ApiKey::CreateTopics, 7, request).await;
+        let [made] = &response.topics[..] else { panic!("{response:?}") };
+        assert_eq!(made.error_code, code, "{asked:?}");
+        if code == 0 {
+            let made = made.configs.as_ref().unwrap();
+            let policy = made.iter().find(|config| *config.name == *"cleanup.policy").unwrap();
+            assert_eq!(policy.value.as_deref(), Some("compact"));
+        }
+    }
+    // Groups are in it.
+    let partition = offset_commit_request::OffsetCommitRequestPartition::default().with_committed_offset(1);
+    connection.topic("news").await;
+    let request = OffsetCommitRequest::default()
+        .with_group_id(GroupId(text("g")))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![
+            offset_commit_request::OffsetCommitRequestTopic::default()
+                .with_name(name("news"))
+                .with_partitions(vec![partition]),
+        ]);
+    let response: OffsetCommitResponse = connection.call(ApiKey::OffsetCommit, 8, request).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, 0, "{response:?}");
+    // "g" is 103 for Java, which is 1 of 3.
+    let log = running.folder.path().join("__consumer_offsets-1/00000000000000000000.log");
+    assert!(std::fs::metadata(log).unwrap().len() > 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn protocols_of_groups_can_be_left_out() {
+    let mut settings = BrokerSettings::default();
+    (settings.groups.has_consumer_protocol, settings.groups.has_streams_protocol) = (false, false);
+    let running = Running::start_over(settings, ServerSettings::default()).await;
+    let mut connection = running.connect().await;
+    let code = ResponseError::UnsupportedVersion.code();
+    let group = || GroupId(text("g"));
+
+    let request = ConsumerGroupHeartbeatRequest::default().with_group_id(group()).with_member_id(text("m"));
+    let response: ConsumerGroupHeartbeatResponse = connection.call(ApiKey::ConsumerGroupHeartbeat, 1, request).await;
+    assert_eq!(response, ConsumerGroupHeartbeatResponse::default().with_error_code(code));
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group()]);
+    let response: ConsumerGroupDescribeResponse = connection.call(ApiKey::ConsumerGroupDescribe, 1, request).await;
+    assert_eq!(response.groups[0].error_code, code);
+    let request = StreamsGroupHeartbeatRequest::default().with_group_id(group()).with_member_id(text("m"));
+    let response: StreamsGroupHeartbeatResponse = connection.call(ApiKey::StreamsGroupHeartbeat, 0, request).await;
+    assert_eq!(response.error_code, code);
+    let request = StreamsGroupDescribeRequest::default().with_group_ids(vec![group()]);
+    let response: StreamsGroupDescribeResponse = connection.call(ApiKey::StreamsGroupDescribe, 0, request).await;
+    assert_eq!(response.groups[0].error_code, code);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_named_often_is_told_once() {
+    use offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    let often = OffsetFetchRequestTopics::default().with_name(name("news")).with_partition_indexes(vec![0, 1, 0]);
+    let group = OffsetFetchRequestGroup::default()
+        .with_group_id(GroupId(text("g")))
+        .with_topics(Some(vec![often.clone(), often]));
+    let request = OffsetFetchRequest::default().with_groups(vec![group; 3]);
+    let response: OffsetFetchResponse = connection.call(ApiKey::OffsetFetch, 9, request).await;
+    let [group] = &response.groups[..] else { panic!("{response:?}") };
+    assert_eq!(group.topics.iter().map(|topic| topic.partitions.len()).collect::<Vec<_>>(), [2, 0]);
+
+    let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text("t")); 3]);
+    let response: DescribeTransactionsResponse = connection.call(ApiKey::DescribeTransactions, 0, request).await;
+    assert_eq!(response.transaction_states.len(), 1);
+
+    let often =
+        describe_producers_request::TopicRequest::default().with_name(name("news")).with_partition_indexes(vec![0, 0]);
+    let request = DescribeProducersRequest::default().with_topics(vec![often; 2]);
+    let response: DescribeProducersResponse = connection.call(ApiKey::DescribeProducers, 0, request).await;
+    assert_eq!(response.topics.iter().map(|topic| topic.partitions.len()).collect::<Vec<_>>(), [1, 0]);
+
+    // Of records for one partition the last, as with Apache Kafka.
+    let (mut request, last) = (produce(9, &topic, &["first"], -1), produce(9, &topic, &["second"], -1));
+    request.topic_data.extend(last.topic_data);
+    let response: ProduceResponse = connection.call(ApiKey::Produce, 9, request).await;
+    let told: Vec<_> = response.responses.iter().map(|topic| topic.partition_responses.len()).collect();
+    assert_eq!(told, [0, 1]);
+    let response: FetchResponse = connection.call(ApiKey::Fetch, 12, fetch(12, &topic, 0)).await;
+    assert_eq!(wire::values(&response), ["second"]);
+    running.stop().await;
+}
+
+/// A producer sends the parts of a batch that is too large for that code, and gives up for any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_a_batch_is_too_large_comes_before_what_else_is_wrong_with_it() {
+    let mut settings = BrokerSettings::default();
+    for (name, value) in [("log.message.timestamp.before.max.ms", "1000"), ("log.segment.bytes", "1048576")] {
+        settings.properties.insert(name.to_owned(), value.to_owned());
+    }
+    let running = Running::start_over(settings, ServerSettings::default()).await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    let large = "x".repeat(1_100_000);
+    assert_eq!(connection.produce(9, &topic, &[&large]).await, ResponseError::MessageTooLarge.code());
+    assert_eq!(connection.produce(9, &topic, &["x"]).await, ResponseError::InvalidTimestamp.code());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_whose_settings_do_not_go_with_the_brokers_keeps_nobody_from_other_changes() {
+    use create_partitions_request::CreatePartitionsTopic;
+    use create_topics_request::{CreatableTopic, CreatableTopicConfig};
+    use incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let lag = CreatableTopicConfig::default().with_name(text("min.compaction.lag.ms")).with_value(Some(text("10000")));
+    let lagged = CreatableTopic::default().with_name(name("lagged")).with_num_partitions(1).with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_topics(vec![lagged.with_configs(vec![lag])]);
+    let response: CreateTopicsResponse = connection.call(ApiKey::CreateTopics, 7, request).await;
+    assert_eq!(response.topics[0].error_code, 0);
+
+    // The broker's file has been changed.
+    let Running { broker, server, folder } = running;
+    server.stop().await;
+    broker.close().unwrap();
+    let mut settings = BrokerSettings::default();
+    settings.properties.insert("log.cleaner.max.compaction.lag.ms".to_owned(), "5000".to_owned());
+    let running = Running::over(folder, settings, ServerSettings::default()).await;
+    let mut connection = running.connect().await;
+    for (setting, value, code) in [
+        ("max.connections", "100", 0),
+        ("log.retention.ms", "1000000", 0),
+        ("log.cleaner.max.compaction.lag.ms", "20000", 0),
+        // Now they go together, and shall stay so.
+        ("log.cleaner.max.compaction.lag.ms", "4000", ResponseError::InvalidRequest.code()),
+    ] {
+        let config = AlterableConfig::default().with_name(text(setting)).with_value(Some(text(value)));
+        let brokers = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![brokers]);
+        let response: IncrementalAlterConfigsResponse =
+            connection.call(ApiKey::IncrementalAlterConfigs, 1, request).await;
+        assert_eq!(response.responses[0].error_code, code, "{setting}={value}: {response:?}");
+    }
+    let more = CreatePartitionsTopic::default().with_name(name("lagged")).with_count(2).with_assignments(None);
+    let request = CreatePartitionsRequest::default().with_topics(vec![more]).with_timeout_ms(1000);
+    let response: CreatePartitionsResponse = connection.call(ApiKey::CreatePartitions, 3, request).await;
+    assert_eq!(response.results[0].error_code, 0, "{response:?}");
     running.stop().await;
 }

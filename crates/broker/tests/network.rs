@@ -4,8 +4,8 @@
 
 mod wire;
 
-use bytes::Bytes;
-use kafka_protocol::protocol::Decodable;
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::{Decodable, Encodable};
 use tidewater_broker::{Broker, BrokerSettings, Listener, Server, ServerSettings};
 use tidewater_protocol::messages::*;
 use tidewater_protocol::{Batch, BatchBuilder, Compression, ProducerStamp, ResponseError, StrBytes};
@@ -199,6 +199,36 @@ async fn who_does_not_read_small_responses_keeps_nobody_waiting() {
         assert_eq!(response.topics[0].partitions.len(), 250);
     }
     drop(silent);
+    running.stop().await;
+}
+
+/// Who reads or writes slowly, and does, is not idle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_or_a_response_may_take_longer_than_a_connection_may_be_idle() {
+    let max_idle = std::time::Duration::from_millis(1500);
+    let running = Running::start_with(ServerSettings { max_idle, ..ServerSettings::default() }).await;
+    let mut connection = running.connect().await;
+    let topic = connection.topic("news").await;
+    let mut frame = BytesMut::new();
+    RequestHeader::default()
+        .with_request_api_key(ApiKey::Produce as i16)
+        .with_request_api_version(9)
+        .encode(&mut frame, 2)
+        .unwrap();
+    produce(9, &topic, &[&"x".repeat(200_000)], -1).encode(&mut frame, 9).unwrap();
+    let mut whole = BytesMut::new();
+    whole.put_u32(frame.len() as u32);
+    whole.put_slice(&frame);
+    let started = std::time::Instant::now();
+    for piece in whole.chunks(20_000) {
+        connection.stream.write_all(piece).await.unwrap();
+        tokio::time::sleep(max_idle / 6).await;
+    }
+    assert!(started.elapsed() > max_idle);
+    assert!(connection.read().await.is_some());
+    // Who does nothing is.
+    let ended = connection.read().await;
+    assert!(ended.is_none());
     running.stop().await;
 }
 

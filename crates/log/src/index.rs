@@ -286,15 +286,15 @@ impl<E: Entry> Index<E> {
 }
 
 impl Index<AbortedTransaction> {
-    /// Opens a file that is made with its first entry, and reads all of it. From the first entry on that cannot be right, as a power cut
-    /// leaves it, the file is cut: what stands before was durable, and nothing else tells of it.
-    pub fn open_or_make_later(disk: &Disk, path: PathBuf) -> Result<Self, LogError> {
+    /// Opens a file that is made with its first entry, and reads all of it up to the first entry that cannot be right, as a power cut
+    /// leaves it: what stands before was durable. Says whether there is such an entry; the file is as it was until [`Index::cut`].
+    pub fn open_or_make_later(disk: &Disk, path: PathBuf) -> Result<(Self, bool), LogError> {
         let index = |entries: Vec<_>| {
             let written = entries.len();
             Index { path: path.clone(), disk: disk.clone(), entries: Entries::InMemory(entries), written }
         };
         let file = match disk.open_to_read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(index(Vec::new())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((index(Vec::new()), false)),
             file => file.map_err(LogError::io("open", &path))?,
         };
         let length = file.len().map_err(LogError::io("measure", &path))?;
@@ -306,12 +306,14 @@ impl Index<AbortedTransaction> {
             |entry: &AbortedTransaction| entry.first < entry.last && before.replace(entry.last) < Some(entry.last);
         let whole = entries.iter().copied().take_while(is_right).count();
         entries.truncate(whole);
-        let index = index(entries);
-        let whole = (whole * AbortedTransaction::LENGTH) as u64;
-        if whole < length {
-            index.file()?.set_len(whole).map_err(LogError::io("cut", &path))?;
-        }
-        Ok(index)
+        let is_torn = ((whole * AbortedTransaction::LENGTH) as u64) < length;
+        Ok((index(entries), is_torn))
+    }
+
+    /// Cuts the file behind the entries that are in it.
+    pub fn cut(&self) -> Result<(), LogError> {
+        let length = (self.written * AbortedTransaction::LENGTH) as u64;
+        self.file()?.set_len(length).map_err(LogError::io("cut", &self.path))
     }
 }
 
@@ -378,13 +380,15 @@ mod tests {
         for (at, tail) in tails.into_iter().enumerate() {
             let path = folder.path().join(format!("{at}.txnindex"));
             Disk::new().write_atomically(&path, &[&whole[..], tail].concat()).unwrap();
-            let index = Index::open_or_make_later(&Disk::new(), path.clone()).unwrap();
-            assert_eq!(index.entries(), two);
+            let (index, is_torn) = Index::open_or_make_later(&Disk::new(), path.clone()).unwrap();
+            assert_eq!((index.entries(), is_torn), (&two[..], !tail.is_empty()));
+            index.cut().unwrap();
             assert_eq!(Disk::new().read(&path).unwrap(), whole);
         }
         let path = folder.path().join("zeros.txnindex");
         Disk::new().write_atomically(&path, &[0; AbortedTransaction::LENGTH]).unwrap();
-        assert!(Index::open_or_make_later(&Disk::new(), path).unwrap().entries().is_empty());
+        let (index, is_torn) = Index::open_or_make_later(&Disk::new(), path).unwrap();
+        assert!(index.entries().is_empty() && is_torn);
     }
 
     #[test]

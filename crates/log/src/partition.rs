@@ -43,6 +43,8 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// A recovery point behind all that there is: each write was made durable before the next, so that the last one alone can be torn.
     pub const ALL_DURABLE: Offset = Offset(i64::MAX);
+    /// The same of a log whose last write is whole, too.
+    pub const WHOLE: Offset = Offset(i64::MAX - 1);
 }
 
 /// Where appended records ended up.

@@ -56,8 +56,8 @@ pub(crate) fn open_segments(
         recovered.scanned_bytes += segment.size;
         // No empty segment is ever closed: what it had did not reach the disk.
         let is_lost = segment.size == 0 && next_base.is_some();
-        let nothing = || Bad { bytes: 0, source: BatchError::Cut { have: 0, need: HEADER_LENGTH }, is_followed: false };
-        let Some(Bad { bytes, source, is_followed }) = bad.or_else(|| is_lost.then(nothing)) else {
+        let nothing = || Bad { bytes: 0, source: BatchError::Cut { have: 0, need: HEADER_LENGTH } };
+        let Some(Bad { bytes, source }) = bad.or_else(|| is_lost.then(nothing)) else {
             // The room behind its end that a killed process had asked for.
             segment.cut()?;
             segments.push(segment);
@@ -70,7 +70,8 @@ pub(crate) fn open_segments(
         for files in &later {
             later_bytes += length_of(disk, files)?;
         }
-        let is_last_write = options.recovery_point == OpenOptions::ALL_DURABLE && later_bytes == 0 && !is_followed;
+        let is_last_write =
+            options.recovery_point == OpenOptions::ALL_DURABLE && later_bytes == 0 && !segment.is_followed(bytes)?;
         if segment.next_offset < options.recovery_point && !is_last_write {
             return Err(LogError::Damaged { path, position: segment.size, source });
         }
@@ -223,6 +224,14 @@ pub(crate) fn read_producers(
     options: &OpenOptions,
 ) -> Result<(Producers, bool), LogError> {
     let end = active.next_offset;
+    // What was durable is damaged. All is read anew, also by whoever is killed meanwhile: no snapshot counts from now on.
+    if closed.iter().any(|segment| segment.aborted_is_torn) || options.clean_shutdown && active.aborted_is_torn {
+        tracing::warn!(folder = %folder.display(), "what was known of aborted transactions is damaged, and made anew from the log");
+        let known = snapshots(disk, folder)?.into_iter().map(|(_, path)| path).chain([snapshot_of(folder, end)]);
+        for path in known {
+            disk.write_atomically(&path, &[]).map_err(LogError::io("write", path))?;
+        }
+    }
     let mut from = if options.clean_shutdown { end } else { active.base };
     let (mut producers, mut has_snapshot, mut stale) = (Producers::default(), false, Vec::new());
     for (offset, path) in snapshots(disk, folder)? {

@@ -96,6 +96,8 @@ pub(crate) struct Segment {
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
     aborted: Index<AbortedTransaction>,
+    /// The file of those has entries behind them that cannot be right.
+    pub aborted_is_torn: bool,
     bytes_since_entry: u64,
     /// Where the room ends that was asked for before it was written to.
     reserved: u64,
@@ -117,6 +119,7 @@ impl Segment {
         log.set_len(0).map_err(LogError::io("empty", &path))?;
         let [offsets, times, aborted, _] = files.all();
         disk.remove_file(&aborted).map_err(LogError::io("remove", &aborted))?;
+        let (aborted, aborted_is_torn) = Index::open_or_make_later(disk, aborted)?;
         Ok(Segment {
             base: files.base,
             log: Arc::new(log),
@@ -127,7 +130,8 @@ impl Segment {
             first_timestamp: None,
             offsets: Index::create(disk, offsets)?,
             times: Index::create(disk, times)?,
-            aborted: Index::open_or_make_later(disk, aborted)?,
+            aborted,
+            aborted_is_torn,
             bytes_since_entry: 0,
             reserved: 0,
             size_seen: 0,
@@ -145,6 +149,7 @@ impl Segment {
             return Segment::rebuild(disk, files, index_interval);
         };
         let base = files.base;
+        let (aborted, aborted_is_torn) = Index::open_or_make_later(disk, aborted_path)?;
         let mut segment = Segment {
             base,
             log: Arc::new(log),
@@ -155,7 +160,8 @@ impl Segment {
             first_timestamp: None,
             offsets,
             times,
-            aborted: Index::open_or_make_later(disk, aborted_path)?,
+            aborted,
+            aborted_is_torn,
             bytes_since_entry: 0,
             reserved: 0,
             size_seen: 0,
@@ -220,6 +226,7 @@ impl Segment {
         let log = disk.open(&path).map_err(LogError::io("open", &path))?;
         let length = log.len().map_err(LogError::io("measure", &path))?;
         let [offsets, times, aborted, _] = files.all();
+        let (aborted, aborted_is_torn) = Index::open_or_make_later(disk, aborted)?;
         let mut segment = Segment {
             base: files.base,
             log: Arc::new(log),
@@ -230,7 +237,8 @@ impl Segment {
             first_timestamp: None,
             offsets: Index::create(disk, offsets)?,
             times: Index::create(disk, times)?,
-            aborted: Index::open_or_make_later(disk, aborted)?,
+            aborted,
+            aborted_is_torn,
             bytes_since_entry: 0,
             reserved: 0,
             size_seen: 0,
@@ -254,8 +262,15 @@ impl Segment {
             }
         }
         let bytes = length - segment.size;
-        let is_followed = bad.is_some() && matches!(scan.next_batch()?, Some(Ok(batch)) if batch.check_crc().is_ok());
-        Ok((segment, bad.map(|source| Bad { bytes, source, is_followed })))
+        Ok((segment, bad.map(|source| Bad { bytes, source })))
+    }
+
+    /// Whether a good batch begins anywhere behind the end of the good ones, in so many bytes that are there.
+    pub fn is_followed(&self, bytes: u64) -> Result<bool, LogError> {
+        let behind = self.log.read_at(bytes as usize, self.size).map_err(LogError::io("read", self.files.log()))?;
+        let behind = Bytes::from(behind);
+        let is_batch = |from: usize| Batch::parse(&behind.slice(from..)).is_ok_and(|batch| batch.check_crc().is_ok());
+        Ok((1..behind.len()).any(is_batch))
     }
 
     /// Writes a batch, as a leader of some epoch does.
@@ -343,6 +358,9 @@ impl Segment {
 
     /// Forgets the transactions that were aborted by markers from an offset on.
     pub fn forget_aborted_from(&mut self, offset: Offset) -> Result<(), LogError> {
+        if std::mem::take(&mut self.aborted_is_torn) {
+            self.aborted.cut()?;
+        }
         self.aborted.truncate(|aborted| aborted.last < offset)
     }
 
@@ -573,8 +591,6 @@ pub(crate) struct Bad {
     pub bytes: u64,
     /// What is wrong with it.
     pub source: BatchError,
-    /// A good batch follows it, so that it is not where a write was interrupted.
-    pub is_followed: bool,
 }
 
 /// Reads a stretch of a segment batch by batch, in large chunks.

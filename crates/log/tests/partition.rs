@@ -328,8 +328,13 @@ fn what_is_durable_of_the_last_segment_is_not_taken_for_a_torn_tail() {
         (sizes[1], Offset(1), Some(Offset(1))),
         (sizes[1], Offset(2), None),
         (sizes[1], OpenOptions::ALL_DURABLE, None),
+        // A length, or a magic number, from which nobody finds the next batch.
+        (sizes[0] + 10, OpenOptions::ALL_DURABLE, None),
+        (sizes[0] + 17, OpenOptions::ALL_DURABLE, None),
         // The last write is torn where the power was cut.
         (sizes[2], OpenOptions::ALL_DURABLE, Some(Offset(2))),
+        (sizes[1] + 10, OpenOptions::ALL_DURABLE, Some(Offset(2))),
+        (sizes[2], OpenOptions::WHOLE, None),
         (sizes[2], Offset(3), None),
     ] {
         let opened = open_damaged(at, recovery_point);

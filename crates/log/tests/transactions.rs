@@ -421,3 +421,48 @@ fn an_abort_that_cannot_be_noted_ends_no_transaction() {
     assert_eq!((log.last_stable(), log.log_end()), (Offset(0), Offset(1)));
     assert!(log.slice_committed(Offset(0), LIMIT).unwrap().0.read(LIMIT).unwrap().is_empty());
 }
+
+/// Each time the machine may go down while what was damaged is made anew.
+#[test]
+fn what_is_known_of_aborted_transactions_is_made_anew_if_it_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig::default();
+    let mut log = open(folder.path(), &config, false);
+    for number in 0..6 {
+        write(&mut log, stamp(number, 0, 0, true), &[("key", "value")]).unwrap();
+        end(&mut log, number, 0, ControlKind::Abort);
+        if number % 2 == 1 {
+            log.roll().unwrap();
+        }
+    }
+    let whole = log.aborted_between(Offset::ZERO, log.log_end());
+    assert_eq!(whole.len(), 6);
+    log.close().unwrap();
+    drop(log);
+    let index = folder.path().join("00000000000000000000.txnindex");
+    let mut bytes = std::fs::read(&index).unwrap();
+    // The first entry says that it begins behind its end.
+    bytes[10] ^= 1;
+    for left in 0..40 {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        std::fs::write(copy.path().join(index.file_name().unwrap()), &bytes).unwrap();
+        let options = OpenOptions {
+            config: config.clone(),
+            clean_shutdown: true,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
+        let killed = PartitionLog::open(&Disk::with_changes(left), copy.path(), options);
+        assert!(left > 10 || killed.is_err());
+        drop(killed);
+        // Whoever comes next, after a kill, or with the mark of the clean close that was there still.
+        for clean in [true, false] {
+            let log = open(copy.path(), &config, clean);
+            assert_eq!(log.aborted_between(Offset::ZERO, log.log_end()), whole, "{left} {clean}");
+        }
+    }
+}

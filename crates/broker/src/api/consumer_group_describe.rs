@@ -12,6 +12,13 @@ pub(crate) fn handle(shared: &Shared, request: &ConsumerGroupDescribeRequest) ->
     let topics = shared.topics();
     let groups = shared.groups();
     let described = each_once(&request.group_ids).map(|name| {
+        if !shared.settings.groups.has_consumer_protocol {
+            let code = ResponseError::UnsupportedVersion.code();
+            return DescribedGroup::default()
+                .with_group_id(name.clone())
+                .with_error_code(code)
+                .with_error_message(None);
+        }
         if name.is_empty() {
             let code = ResponseError::InvalidGroupId.code();
             return DescribedGroup::default()

@@ -15,6 +15,9 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: &ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
+    if !shared.settings.groups.has_consumer_protocol {
+        return ConsumerGroupHeartbeatResponse::default().with_error_code(ResponseError::UnsupportedVersion.code());
+    }
     if context.version >= OWN_IDS && request.member_id.trim().is_empty() {
         return ConsumerGroupHeartbeatResponse::default()
             .with_error_code(ResponseError::InvalidRequest.code())

@@ -16,7 +16,7 @@ use crate::config::topic_settings;
 use crate::dynamic::{Given, Kind, METRICS_SETTINGS, Source, broker_owner};
 use crate::groups::GROUP_SETTINGS;
 use crate::metadata::SettingsOwner;
-use crate::properties::{KNOWN, find_known};
+use crate::properties::{INTERNAL, KNOWN, find_known};
 use crate::topics::is_legal_name;
 
 /// From this version on, kinds of settings are told.
@@ -130,7 +130,8 @@ fn describe(
             Ok(settings.collect())
         }
         BROKER_RESOURCE => {
-            let settings = KNOWN.iter().filter(|known| is_wanted(known.name)).map(|known| Setting {
+            let set = INTERNAL.iter().filter(|known| shared.settings.properties.contains_key(known.name));
+            let settings = KNOWN.iter().chain(set).filter(|known| is_wanted(known.name)).map(|known| Setting {
                 name: known.name.to_owned(),
                 kind: known.kind,
                 read_only: !known.dynamic,

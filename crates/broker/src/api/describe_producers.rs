@@ -1,16 +1,19 @@
 //! DescribeProducers: who has written to a partition with numbers.
 
+use std::collections::BTreeSet;
+
 use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use tidewater_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
-use super::each_once;
 use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &DescribeProducersRequest) -> DescribeProducersResponse {
+    let mut told = BTreeSet::new();
     let topics = request.topics.iter().map(|topic| {
         let open = shared.topic(&topic.name);
-        let partitions = each_once(&topic.partition_indexes).map(|&number| {
+        let wanted = topic.partition_indexes.iter().filter(|number| told.insert((&topic.name, **number)));
+        let partitions = wanted.map(|&number| {
             let response = PartitionResponse::default().with_partition_index(number);
             let Some(partition) = open.as_ref().and_then(|open| open.partition(number)) else {
                 return response.with_error_code(ResponseError::UnknownTopicOrPartition.code());

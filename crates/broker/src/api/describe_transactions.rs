@@ -6,12 +6,12 @@ use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::describe_transactions_response::{TopicData, TransactionState};
 use tidewater_protocol::messages::{DescribeTransactionsRequest, DescribeTransactionsResponse, ProducerId};
 
-use super::{text, topic_name};
+use super::{each_once, text, topic_name};
 use crate::broker::Shared;
 
 pub(crate) fn handle(shared: &Shared, request: &DescribeTransactionsRequest) -> DescribeTransactionsResponse {
     let transactions = shared.transactions();
-    let states = request.transactional_ids.iter().map(|id| {
+    let states = each_once(&request.transactional_ids).map(|id| {
         let state = TransactionState::default().with_transactional_id(id.clone());
         if id.is_empty() {
             return state.with_error_code(ResponseError::InvalidRequest.code());

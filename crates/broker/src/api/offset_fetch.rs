@@ -1,6 +1,6 @@
 //! OffsetFetch: what groups have committed. Up to version 7 a request has one group, and the response its topics at the top.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidewater_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use tidewater_protocol::messages::offset_fetch_response::{
@@ -22,7 +22,9 @@ const BY_ID: i16 = 10;
 
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &OffsetFetchRequest) -> OffsetFetchResponse {
     if context.version >= SEVERAL_GROUPS {
-        let groups = request.groups.iter().map(|group| of_group(shared, context, group, request.require_stable));
+        let mut told = BTreeSet::new();
+        let groups = request.groups.iter().filter(|group| told.insert(&group.group_id));
+        let groups = groups.map(|group| of_group(shared, context, group, request.require_stable));
         return OffsetFetchResponse::default().with_groups(groups.collect());
     }
     let topics = request.topics.as_ref().map(|topics| {
@@ -86,10 +88,13 @@ fn of_group(
             }
         }
         Some(wanted) => {
+            let mut told = BTreeSet::new();
             for (topic, known) in wanted.iter().zip(known_topics) {
                 let found = OffsetFetchResponseTopics::default();
                 let found = found.with_name(topic.name.clone()).with_topic_id(topic.topic_id);
-                let partitions = topic.partition_indexes.iter().map(|&partition| match &known {
+                let of_topic = (&topic.name, topic.topic_id);
+                let partitions = topic.partition_indexes.iter().filter(|number| told.insert((of_topic, **number)));
+                let partitions = partitions.map(|&partition| match &known {
                     Some(topic) => {
                         let place = TopicPartition::new(&**topic, partition);
                         match stable && offsets.is_open(&name, &place) {

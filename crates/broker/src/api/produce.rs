@@ -36,6 +36,8 @@ const ZSTD: i16 = 7;
 const ADMINISTRATION: &str = "__admin_client";
 
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: ProduceRequest) -> ProduceResponse {
+    let mut request = request;
+    keep_last(&mut request.topic_data);
     let mut appended_any = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     let acks_are_known = matches!(request.acks, -1..=1);
@@ -89,6 +91,20 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
     ProduceResponse::default().with_responses(responses)
 }
 
+/// Of a partition that is named several times, what is said last counts, as in Apache Kafka, and it is told once.
+fn keep_last(topics: &mut Vec<TopicProduceData>) {
+    if topics.iter().map(|topic| topic.partition_data.len()).sum::<usize>() < 2 {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for topic in topics.iter_mut().rev() {
+        let of_topic = (topic.name.clone(), topic.topic_id);
+        topic.partition_data.reverse();
+        topic.partition_data.retain(|data| seen.insert((of_topic.clone(), data.index)));
+        topic.partition_data.reverse();
+    }
+}
+
 /// Why a partition's records are refused.
 struct Refusal {
     code: i16,
@@ -124,7 +140,11 @@ impl Writer<'_> {
         if !self.acks_are_known {
             return Err(refusal(ResponseError::InvalidRequiredAcks, "acks are -1, 0 or 1"));
         }
-        let checked = self.checked(name, &records).inspect_err(|refused| {
+        let (config, log_start) = {
+            let log = partition.lock();
+            (log.config().clone(), log.log_start())
+        };
+        let checked = self.checked(name, &records, config.max_message_bytes).inspect_err(|refused| {
             self.shared.complain("produce", |left_out| {
                 let (peer, client) = (self.context.caller.peer, self.context.client_id.as_deref());
                 let (partition, code, message) = (data.index, refused.code, &refused.message);
@@ -142,10 +162,6 @@ impl Writer<'_> {
             }
         };
         let now = self.shared.now();
-        let (config, log_start) = {
-            let log = partition.lock();
-            (log.config().clone(), log.log_start())
-        };
         if let Some(checked) = &checked {
             check_for(checked, &config, now)?;
         }
@@ -170,7 +186,7 @@ impl Writer<'_> {
     }
 
     /// The batch of a client, which is what its header says, and may be written there; nothing of one in the process.
-    fn checked(&self, name: &str, records: &Bytes) -> Result<Option<Checked>, Refusal> {
+    fn checked(&self, name: &str, records: &Bytes, most_bytes: usize) -> Result<Option<Checked>, Refusal> {
         if !self.is_remote {
             return Ok(None);
         }
@@ -182,7 +198,7 @@ impl Writer<'_> {
             let what = format!("Cannot append to internal topic {name}");
             return Err(refusal(ResponseError::InvalidTopicException, what));
         }
-        check(records, self.context.version).map(Some)
+        check(records, self.context.version, most_bytes).map(Some)
     }
 }
 
@@ -335,7 +351,7 @@ struct Checked {
 /// Checks what a client sent: one batch, whole, as its header says; gives the batch. Bytes behind it that are no batch are left
 /// out. The codes are those that Apache Kafka was seen to answer. A header that is wrong about the newest timestamp is put
 /// right, as there, and so are offsets within the batch, which Apache Kafka does only for one that is packed.
-fn check(records: &Bytes, version: i16) -> Result<Checked, Refusal> {
+fn check(records: &Bytes, version: i16, most_bytes: usize) -> Result<Checked, Refusal> {
     let invalid = |what: &str| Err(refusal(ResponseError::InvalidRecord, what));
     let batch = match Batch::parse(records) {
         Ok(batch) => batch,
@@ -345,6 +361,10 @@ fn check(records: &Bytes, version: i16) -> Result<Checked, Refusal> {
     let behind = records.slice(batch.len()..);
     if matches!(Batch::parse(&behind), Ok(_) | Err(BatchError::BadMagic(_))) {
         return invalid("a request has one batch for a partition, not several");
+    }
+    if batch.len() > most_bytes {
+        let what = format!("a batch has {} bytes; the topic takes max.message.bytes = {most_bytes}", batch.len());
+        return Err(refusal(ResponseError::MessageTooLarge, what));
     }
     batch.check_crc().map_err(|error| refusal(ResponseError::CorruptMessage, error.to_string()))?;
     if batch.base_offset().0 != 0 {

@@ -11,6 +11,9 @@ pub(crate) fn handle(shared: &Shared, request: &StreamsGroupDescribeRequest) -> 
     let groups = shared.groups();
     let described = each_once(&request.group_ids).map(|name| {
         let refused = DescribedGroup::default().with_group_id(name.clone());
+        if !shared.settings.groups.has_streams_protocol {
+            return refused.with_error_code(ResponseError::UnsupportedVersion.code());
+        }
         if name.is_empty() {
             return refused.with_error_code(ResponseError::InvalidGroupId.code());
         }

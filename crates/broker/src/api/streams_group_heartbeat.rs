@@ -20,6 +20,9 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: &StreamsGroupHeartbeatRequest,
 ) -> StreamsGroupHeartbeatResponse {
+    if !shared.settings.groups.has_streams_protocol {
+        return StreamsGroupHeartbeatResponse::default().with_error_code(ResponseError::UnsupportedVersion.code());
+    }
     let heard = request.topology.as_ref().map_or(Ok(()), check_names).and_then(|()| {
         let client = client_of(context);
         let heard = shared.change_groups(|groups, outside, _| groups.streams_heartbeat(outside, request, client));

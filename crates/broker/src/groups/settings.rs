@@ -20,6 +20,10 @@ pub struct GroupSettings {
     pub initial_rebalance_delay: Duration,
     /// `group.max.size`: members of a group. Default as many as there are.
     pub max_size: usize,
+    /// `group.coordinator.rebalance.protocols`: whether it has `consumer`. Default yes.
+    pub has_consumer_protocol: bool,
+    /// Whether it has `streams`. Default yes.
+    pub has_streams_protocol: bool,
     /// `group.consumer.session.timeout.ms`: of the consumer protocol. Default 45 s.
     pub consumer_session_timeout: Duration,
     /// `group.consumer.heartbeat.interval.ms`. Default 5 s.
@@ -55,6 +59,8 @@ impl Default for GroupSettings {
             max_session_timeout: Duration::from_secs(1800),
             initial_rebalance_delay: Duration::from_secs(3),
             max_size: i32::MAX as usize,
+            has_consumer_protocol: true,
+            has_streams_protocol: true,
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
             consumer_session_bounds: Duration::from_secs(45)..=Duration::from_secs(60),

@@ -386,3 +386,31 @@ pub(crate) const KNOWN: [Known; 343] = [
     fixed("transactional.id.expiration.ms", Int, Some("604800000")),
     dynamic("unclean.leader.election.enable", Boolean, Some("false")),
 ];
+
+/// Those that Apache Kafka keeps to itself, and shows only to whoever has set them. In the order of the alphabet.
+pub(crate) const INTERNAL: [Known; 20] = [
+    fixed("controller.performance.always.log.threshold.ms", Long, Some("2000")),
+    fixed("controller.performance.sample.period.ms", Long, Some("60000")),
+    fixed("group.consumer.regex.refresh.interval.ms", Int, Some("600000")),
+    fixed("group.share.initialize.retry.interval.ms", Int, Some("30000")),
+    fixed(
+        "group.share.persister.class.name",
+        Text,
+        Some("org.apache.kafka.server.share.persister.DefaultStatePersister"),
+    ),
+    fixed("internal.metadata.delete.delay.millis", Long, Some("60000")),
+    fixed("internal.metadata.log.segment.bytes", Int, None),
+    fixed("internal.metadata.max.batch.size.in.bytes", Int, Some("8388608")),
+    fixed("log.initial.task.delay.ms", Long, Some("30000")),
+    fixed("producer.id.expiration.check.interval.ms", Int, Some("600000")),
+    fixed("remote.log.index.file.cache.ttl.ms", Long, Some("900000")),
+    fixed("remote.log.manager.task.retry.backoff.max.ms", Long, Some("30000")),
+    fixed("remote.log.manager.task.retry.backoff.ms", Long, Some("500")),
+    fixed("remote.log.manager.task.retry.jitter", Double, Some("0.2")),
+    fixed("server.max.startup.time.ms", Long, Some("9223372036854775807")),
+    fixed("share.coordinator.cold.partition.snapshot.interval.ms", Int, Some("300000")),
+    fixed("share.coordinator.state.topic.prune.interval.ms", Int, Some("300000")),
+    fixed("unclean.leader.election.interval.ms", Long, Some("300000")),
+    fixed("unstable.api.versions.enable", Boolean, Some("false")),
+    fixed("unstable.feature.versions.enable", Boolean, Some("false")),
+];

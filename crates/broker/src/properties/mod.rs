@@ -14,7 +14,7 @@ use tidewater_types::{nearest_name, property_lines};
 use crate::config::check_topic_settings;
 use crate::dynamic::Settings;
 use crate::{BrokerError, BrokerSettings, Listener, ServerSettings};
-pub(crate) use known::{KNOWN, Known};
+pub(crate) use known::{INTERNAL, KNOWN, Known};
 
 /// Settings of a broker that give the default of a topic's setting, with the factor that makes milliseconds of a time.
 const TOPIC_DEFAULTS: [(&str, &str, i64); 21] = [
@@ -46,13 +46,16 @@ const TOPIC_DEFAULTS: [(&str, &str, i64); 21] = [
 const IDLE_DEFAULTS: [&str; 2] = ["log.index.size.max.bytes", "log.segment.delete.delay.ms"];
 
 /// Why settings that Kafka knows are without effect here, by the beginnings of their names; the first that fits counts.
-const WITHOUT_EFFECT: [(&str, &str); 75] = [
+const WITHOUT_EFFECT: [(&str, &str); 78] = [
     ("log.index.size.max.bytes", "an index is as large as its segment makes it"),
     ("node.id", "the one node is 1"),
     ("broker.", "the one node is 1, and in no rack"),
     ("process.roles", "the one node is broker and controller"),
     ("controller.", "there is one node, and no quorum of controllers"),
     ("metadata.", "there is one node, and no quorum of controllers"),
+    ("internal.metadata.", "there is one node, and no quorum of controllers"),
+    ("server.max.startup.time.ms", "there is one node, which waits for no other"),
+    ("group.consumer.regex.refresh.interval.ms", "patterns are looked up when topics come and go"),
     ("inter.broker.", "there is one node"),
     ("replica.", "one node has no replicas"),
     ("replication.", "one node has no replicas"),
@@ -73,7 +76,7 @@ const WITHOUT_EFFECT: [(&str, &str); 75] = [
     ("compression.", "codecs work at the levels that are their defaults"),
     ("leader.replication.", "one node has no replicas"),
     ("follower.replication.", "one node has no replicas"),
-    ("group.coordinator.", "all protocols of groups are there"),
+    ("group.coordinator.", "a coordinator writes as it is told, and its threads follow the machine's cores"),
     ("transaction.partition.verification.enable", "the coordinator is this node, and is always asked"),
     ("log.flush.", "records are on disk once their segment is closed, or at once with flush.messages=1"),
     ("socket.", "the system chooses its buffers"),
@@ -127,8 +130,8 @@ const WITHOUT_EFFECT: [(&str, &str); 75] = [
 const JAVA: &str = "classes of Java are not loaded";
 
 /// Beginnings of names that belong to a listener or a plugin, and that are not in the list of settings.
-const OTHERS_KNOWN: [&str; 5] =
-    ["listener.name.", "config.providers.", "super.users", "allow.everyone.if.no.acl.found", "unstable."];
+const OTHERS_KNOWN: [&str; 4] =
+    ["listener.name.", "config.providers.", "super.users", "allow.everyone.if.no.acl.found"];
 
 /// Settings besides topics' defaults that hold at once when they are changed while the broker runs.
 const AT_ONCE: [&str; 4] = [
@@ -152,12 +155,12 @@ fn is_topic_default(name: &str) -> bool {
 
 /// A setting of a broker, by its name.
 pub(crate) fn find_known(name: &str) -> Option<&'static Known> {
-    KNOWN.iter().find(|known| known.name == name)
+    KNOWN.iter().chain(&INTERNAL).find(|known| known.name == name)
 }
 
 /// The names of all settings of a broker.
 pub(crate) fn known_names() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().map(|known| known.name)
+    KNOWN.iter().chain(&INTERNAL).map(|known| known.name)
 }
 
 /// What a broker's settings make of topics' defaults, by the topics' names for them. Of several layers a later one counts more.
@@ -166,7 +169,7 @@ pub(crate) fn topic_defaults<'a>(layers: impl IntoIterator<Item = &'a Settings>)
     for layer in layers {
         for (name, topic_name, factor) in TOPIC_DEFAULTS {
             let Some(value) = layer.get(name) else { continue };
-            let value = match value.parse::<i64>() {
+            let value = match value.trim().parse::<i64>() {
                 Ok(number) if factor > 1 && number >= 0 => number.saturating_mul(factor).to_string(),
                 _ => value.clone(),
             };
@@ -254,6 +257,7 @@ impl BrokerConfig {
             "max.request.partition.size.limit" => self.broker.described_partitions = number(name, value, 1)?,
             "offset.metadata.max.bytes" => self.broker.groups.offset_note_max = number(name, value, 0)?,
             "max.incremental.fetch.session.cache.slots" => self.server.fetch_sessions = number(name, value, 0)?,
+            "group.coordinator.rebalance.protocols" => self.set_protocols(name, value)?,
             "group.consumer.assignors" => {
                 self.broker.groups.set_assignors(value).map_err(|what| BrokerError::setting(name, what))?;
             }
@@ -355,8 +359,11 @@ impl BrokerConfig {
                 self.broker.transactions_partitions = number(name, value, 1)?;
             }
             "auto.create.topics.enable" => self.broker.auto_create_topics = boolean(name, value)?,
-            // Looked up each time, since it may change.
-            "producer.id.expiration.ms" => drop(number::<i64>(name, value, 1)?),
+            "producer.id.expiration.ms" => self.broker.producer_expiration = millis(name, value)?,
+            "producer.id.expiration.check.interval.ms" => {
+                self.broker.producer_check_interval = millis(name, value)?;
+            }
+            "log.initial.task.delay.ms" => self.broker.initial_delay = Duration::from_millis(number(name, value, 0)?),
             "log.retention.check.interval.ms" => self.broker.retention_interval = millis(name, value)?,
             "log.cleaner.backoff.ms" => self.broker.maintenance_interval = Some(millis(name, value)?),
             "log.cleaner.dedupe.buffer.size" => self.broker.compaction_memory_bytes = number(name, value, 1 << 20)?,
@@ -379,6 +386,27 @@ impl BrokerConfig {
                 return Err(BrokerError::setting(name, format!("is unknown; did you mean {nearest}?")));
             }
         }
+        Ok(())
+    }
+
+    /// Which protocols groups may have: the classic one always, of the others those that are named.
+    fn set_protocols(&mut self, name: &str, value: &str) -> Result<(), BrokerError> {
+        let named: Vec<String> = value.split(',').map(|one| one.trim().to_ascii_lowercase()).collect();
+        if let Some(other) =
+            named.iter().find(|one| !["classic", "consumer", "share", "streams"].contains(&one.as_str()))
+        {
+            let what = format!("{other:?} is none of classic, consumer, share, streams");
+            return Err(BrokerError::setting(name, what));
+        }
+        let has = |protocol: &str| named.iter().any(|one| one == protocol);
+        if !has("classic") {
+            return Err(BrokerError::setting(name, "Disabling the 'classic' protocol is not supported."));
+        }
+        if has("share") {
+            self.warnings.push(format!("setting {name}: share has no effect: there are no share groups"));
+        }
+        self.broker.groups.has_consumer_protocol = has("consumer");
+        self.broker.groups.has_streams_protocol = has("streams");
         Ok(())
     }
 
@@ -612,20 +640,29 @@ mod tests {
     #[test]
     fn toml_says_the_same() {
         let text =
-            "num.partitions = 3\nlisteners = [\"127.0.0.1:0\", \"INSIDE://:9093\"]\n[log]\nretention.hours = 1\n";
+            "num.partitions = 3\nlisteners = [\"127.0.0.1:0\", \"INSIDE://:9093\"]\n[log]\nretention.hours = \"1 \"\n";
         let config = read("broker.toml", text).unwrap();
         assert_eq!((config.broker.default_partitions, config.listeners.len()), (3, 2));
         assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "3600000");
     }
 
     #[test]
+    fn protocols_of_groups_are_those_that_are_named() {
+        let groups = |text| read("server.properties", text).unwrap().broker.groups;
+        let of = |text| (groups(text).has_consumer_protocol, groups(text).has_streams_protocol);
+        assert_eq!(of(""), (true, true));
+        assert_eq!(of("group.coordinator.rebalance.protocols=classic, Streams"), (false, true));
+        assert_eq!(of("group.coordinator.rebalance.protocols=classic,consumer"), (true, false));
+    }
+
+    #[test]
     fn what_has_no_effect_has_a_reason() {
         let mut config = BrokerConfig::default();
-        for known in KNOWN.iter().filter(|known| known.name != LISTENERS) {
+        for known in KNOWN.iter().chain(&INTERNAL).filter(|known| known.name != LISTENERS) {
             let value = known.default.filter(|value| !value.is_empty()).unwrap_or("1");
             let _ = config.set(known.name, value);
         }
-        for plugins in ["super.users", "config.providers.file.class", "unstable.api.versions.enable"] {
+        for plugins in ["super.users", "config.providers.file.class"] {
             config.set(plugins, "x").unwrap();
         }
         assert!(config.warnings.len() > 200);
@@ -654,5 +691,7 @@ mod tests {
                 .contains("cannot connect to")
         );
         assert!(error("listeners=9092").contains("HOST:PORT"));
+        assert!(error("group.coordinator.rebalance.protocols=consumer").contains("Disabling the 'classic' protocol"));
+        assert!(error("group.coordinator.rebalance.protocols=classic,other").contains("\"other\" is none of"));
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tidewater_log::Extent;
 use tidewater_protocol::messages::{FetchResponse, ProduceResponse};
@@ -45,6 +45,9 @@ pub(super) enum Closed {
     Slow { length: usize },
     #[error("a response is read so slowly that others wait for the memory that it holds; {left} bytes were left")]
     Unread { left: usize },
+    /// Which is no fault.
+    #[error("nothing came or went for too long")]
+    Idle,
     #[error("a request with acks=0 failed, which cannot be told")]
     Unacknowledged,
     #[error("another request took the place of one that waited")]
@@ -65,11 +68,23 @@ struct Incoming {
 /// A frame, and its share of the memory of all.
 struct Frame {
     bytes: Bytes,
-    _memory: Option<OwnedSemaphorePermit>,
+    memory: Option<OwnedSemaphorePermit>,
 }
 
 /// Serves a connection until the client closes it, it is idle for too long, or the server stops.
 pub(super) async fn serve(
+    state: &State,
+    stream: TcpStream,
+    caller: Caller,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), Closed> {
+    match serve_requests(state, stream, caller, stopped).await {
+        Err(Closed::Idle) => Ok(()),
+        other => other,
+    }
+}
+
+async fn serve_requests(
     state: &State,
     stream: TcpStream,
     caller: Caller,
@@ -80,11 +95,10 @@ pub(super) async fn serve(
     let mut incoming = Incoming { stream, buffer: BytesMut::new() };
     loop {
         let frame = tokio::select! {
-            frame = timeout(state.settings.max_idle, incoming.next(state)) => frame,
+            frame = incoming.next(state) => frame?,
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         };
-        let Ok(frame) = frame else { return Ok(()) };
-        let Some(frame) = frame? else { return Ok(()) };
+        let Some(frame) = frame else { return Ok(()) };
         let (parts, turn) = match read_request(frame.bytes.clone()) {
             Ok((mut head, request)) => {
                 // Of its own, so that it does not keep the frame of one who waits.
@@ -105,15 +119,12 @@ pub(super) async fn serve(
             }
             Err(error) => return Err(error.into()),
         };
-        // Who does not read is as idle as who does not ask.
-        let written = tokio::select! {
+        tokio::select! {
             // Most are written at once.
             biased;
-            written = timeout(state.settings.max_idle, incoming.write(state, parts, turn)) => written,
+            written = incoming.write(state, parts, turn) => written?,
             () = overdue(&mut stopped) => return Ok(()),
-        };
-        let Ok(written) = written else { return Ok(()) };
-        written?;
+        }
     }
 }
 
@@ -147,9 +158,10 @@ async fn answer<'a>(
     match request {
         Request::Fetch(request) => {
             let request = fetch::detached(&request);
-            drop(frame);
-            let found = fetch::answer(state, context, request, stopped).await;
-            let turn = state.turn_for(aborted_bytes(&found.response)).await;
+            let Frame { bytes, mut memory } = frame;
+            drop(bytes);
+            let found = fetch::answer(state, context, request, &mut memory, stopped).await;
+            let turn = state.turn_for(header_bytes(&found.response)).await;
             Ok((write_fetch_response(head, found.response, found.bodies)?, turn))
         }
         Request::Produce(request) if request.acks == 0 => {
@@ -179,7 +191,10 @@ async fn answer<'a>(
             Ok((whole(write_response(head, &Response::SyncGroup(synced))?), turn))
         }
         request => {
-            let turn = if has_small_response(head.key) { None } else { state.turn().await };
+            let turn = match response_bytes(&request, frame.bytes.len()) {
+                Some(length) => state.turn_for(length).await,
+                None => state.turn().await,
+            };
             let unknown = || FrameError::UnknownKey { key: head.key as i16 };
             let response = dispatch(&state.shared, context, request).ok_or_else(unknown)?;
             Ok((whole(write_response(head, &response)?), turn))
@@ -187,34 +202,36 @@ async fn answer<'a>(
     }
 }
 
-/// What a response takes to name aborted transactions, which may be many: producer and first offset of each.
-fn aborted_bytes(response: &FetchResponse) -> usize {
+/// What a response takes for all but its records: its partitions, and the aborted transactions of each, by producer and first offset.
+fn header_bytes(response: &FetchResponse) -> usize {
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-    partitions.flat_map(|partition| &partition.aborted_transactions).map(Vec::len).sum::<usize>() * 16
+    partitions.map(|partition| 64 + 16 * partition.aborted_transactions.as_ref().map_or(0, Vec::len)).sum()
 }
 
-/// Of what keeps records flowing and members in their groups nothing waits for those who do not read.
-fn has_small_response(key: ApiKey) -> bool {
-    use ApiKey::{
-        AddOffsetsToTxn, AddPartitionsToTxn, ApiVersions, ConsumerGroupHeartbeat, EndTxn, FindCoordinator, Heartbeat,
-        InitProducerId, LeaveGroup, OffsetCommit, Produce, StreamsGroupHeartbeat, TxnOffsetCommit,
-    };
-    matches!(
-        key,
-        AddOffsetsToTxn
-            | AddPartitionsToTxn
-            | ApiVersions
-            | ConsumerGroupHeartbeat
-            | EndTxn
-            | FindCoordinator
-            | Heartbeat
-            | InitProducerId
-            | LeaveGroup
-            | OffsetCommit
-            | Produce
-            | StreamsGroupHeartbeat
-            | TxnOffsetCommit
-    )
+/// What the response takes at most to a request of so many bytes, of those that keep records flowing and members in their groups: if that
+/// is little, it does not wait for those who do not read. Nothing of others, whose responses may be large whatever is asked.
+fn response_bytes(request: &Request, length: usize) -> Option<usize> {
+    /// What one partition, or one key, is told: offsets, an address or a message.
+    const EACH_BYTES: usize = 128;
+    match request {
+        Request::Produce(request) => {
+            let partitions = request.topic_data.iter().map(|topic| topic.partition_data.len());
+            Some(EACH_BYTES * partitions.sum::<usize>())
+        }
+        Request::FindCoordinator(request) => Some(EACH_BYTES * request.coordinator_keys.len() + length),
+        Request::ApiVersions(_) => Some(0),
+        Request::AddOffsetsToTxn(_)
+        | Request::AddPartitionsToTxn(_)
+        | Request::ConsumerGroupHeartbeat(_)
+        | Request::EndTxn(_)
+        | Request::Heartbeat(_)
+        | Request::InitProducerId(_)
+        | Request::LeaveGroup(_)
+        | Request::OffsetCommit(_)
+        | Request::StreamsGroupHeartbeat(_)
+        | Request::TxnOffsetCommit(_) => Some(2 * length),
+        _ => None,
+    }
 }
 
 fn has_error(response: &ProduceResponse) -> bool {
@@ -224,14 +241,15 @@ fn has_error(response: &ProduceResponse) -> bool {
 impl Incoming {
     /// The next frame, without its length; `None` when the client has closed.
     async fn next(&mut self, state: &State) -> Result<Option<Frame>, Closed> {
+        let idle = state.settings.max_idle;
         while self.buffer.len() < LENGTH_BYTES {
             if self.buffer.is_empty() {
                 // A connection that waits holds no memory.
                 self.buffer = BytesMut::new();
-                self.stream.readable().await?;
+                timeout(idle, self.stream.readable()).await.map_err(|_| Closed::Idle)??;
             }
             self.buffer.reserve(READ_BYTES);
-            if self.read().await? == 0 {
+            if timeout(idle, self.read(usize::MAX)).await.map_err(|_| Closed::Idle)?? == 0 {
                 return Ok(None);
             }
         }
@@ -241,8 +259,8 @@ impl Incoming {
         let length = length.ok_or(Closed::TooLarge { length: claimed.into(), limit })?;
         let end = LENGTH_BYTES + length;
         let mut memory: Option<OwnedSemaphorePermit> = None;
-        let mut progress_is_due = pin!(sleep(PROGRESS_TIME));
-        let mut had = self.buffer.len();
+        let mut progress = Progress::of(self.buffer.len(), idle);
+        let mut progress_is_due = pin!(sleep(progress.time));
         while self.buffer.len() < end {
             let missing = end - self.buffer.len();
             tokio::select! {
@@ -250,17 +268,17 @@ impl Incoming {
                     return Ok(None);
                 },
                 () = &mut progress_is_due => {
-                    if memory.is_some() && self.buffer.len() - had < PROGRESS_BYTES && state.memory_is_short() {
+                    let more = progress.since(self.buffer.len())?;
+                    if memory.is_some() && more < PROGRESS_BYTES && state.memory_is_short() {
                         return Err(Closed::Slow { length });
                     }
-                    had = self.buffer.len();
-                    progress_is_due.as_mut().reset(Instant::now() + PROGRESS_TIME);
+                    progress_is_due.as_mut().reset(Instant::now() + progress.time);
                 }
             }
         }
         let mut frame = self.buffer.split_to(end).freeze();
         let bytes = frame.split_off(LENGTH_BYTES);
-        Ok(Some(Frame { bytes, _memory: memory }))
+        Ok(Some(Frame { bytes, memory }))
     }
 
     /// Reads more of a request, and takes memory for as much as may come, not for what is claimed. Nothing is lost if it is not waited for.
@@ -283,11 +301,13 @@ impl Incoming {
             }
             self.buffer.reserve(grow);
         }
-        self.read().await
+        // What follows a large request does not keep its room.
+        let most = if length > SMALL_REQUEST_BYTES { missing } else { usize::MAX };
+        self.read(most).await
     }
 
-    async fn read(&mut self) -> io::Result<usize> {
-        match self.stream.read_buf(&mut self.buffer).await {
+    async fn read(&mut self, most: usize) -> io::Result<usize> {
+        match self.stream.read_buf(&mut (&mut self.buffer).limit(most)).await {
             // A client that goes away need not say so.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
             other => other,
@@ -302,9 +322,10 @@ impl Incoming {
                 }
                 Part::Bytes(bytes) => {
                     turn = None;
-                    self.stream.write_all(&bytes).await?;
+                    let written = timeout(state.settings.max_idle, self.stream.write_all(&bytes)).await;
+                    written.map_err(|_| Closed::Idle)??;
                 }
-                Part::Body(extent) => send(&self.stream, &extent).await?,
+                Part::Body(extent) => send(&self.stream, &extent, state.settings.max_idle).await?,
             }
         }
         Ok(())
@@ -314,8 +335,9 @@ impl Incoming {
     async fn write_large(&mut self, state: &State, mut bytes: Bytes, turn: Turn<'_>) -> Result<(), Closed> {
         let _memory = state.count_response(bytes.len()).await;
         drop(turn);
-        let mut progress_is_due = pin!(sleep(PROGRESS_TIME));
-        let mut had = bytes.len();
+        let length = bytes.len();
+        let mut progress = Progress::of(0, state.settings.max_idle);
+        let mut progress_is_due = pin!(sleep(progress.time));
         while !bytes.is_empty() {
             tokio::select! {
                 biased;
@@ -323,11 +345,10 @@ impl Incoming {
                     written?;
                 }
                 () = &mut progress_is_due => {
-                    if had - bytes.len() < PROGRESS_BYTES && state.others_wait_for_room() {
+                    if progress.since(length - bytes.len())? < PROGRESS_BYTES && state.others_wait_for_room() {
                         return Err(Closed::Unread { left: bytes.len() });
                     }
-                    had = bytes.len();
-                    progress_is_due.as_mut().reset(Instant::now() + PROGRESS_TIME);
+                    progress_is_due.as_mut().reset(Instant::now() + progress.time);
                 }
             }
         }
@@ -335,12 +356,35 @@ impl Incoming {
     }
 }
 
+/// How what comes or goes in parts gets on. It is looked at every `time`.
+struct Progress {
+    time: Duration,
+    had: usize,
+    /// How long nothing came or went.
+    idle: Duration,
+    max_idle: Duration,
+}
+
+impl Progress {
+    fn of(had: usize, max_idle: Duration) -> Self {
+        Progress { time: PROGRESS_TIME.min(max_idle), had, idle: Duration::ZERO, max_idle }
+    }
+
+    /// How much there is more than the last time.
+    fn since(&mut self, has: usize) -> Result<usize, Closed> {
+        let more = has - std::mem::replace(&mut self.had, has);
+        self.idle = if more == 0 { self.idle + self.time } else { Duration::ZERO };
+        if self.idle >= self.max_idle { Err(Closed::Idle) } else { Ok(more) }
+    }
+}
+
 /// Sends records from their file.
-async fn send(stream: &TcpStream, extent: &Extent) -> io::Result<()> {
+async fn send(stream: &TcpStream, extent: &Extent, max_idle: Duration) -> Result<(), Closed> {
     let mut sent = 0;
     while sent < extent.length() {
-        match stream.async_io(Interest::WRITABLE, || extent.send(stream, sent)).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+        let more = timeout(max_idle, stream.async_io(Interest::WRITABLE, || extent.send(stream, sent))).await;
+        match more.map_err(|_| Closed::Idle)?? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             more => sent += more,
         }
     }

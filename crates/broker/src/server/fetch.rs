@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidewater_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
 use tidewater_protocol::messages::{FetchRequest, TopicName};
 use tidewater_protocol::{RequestContext, StrBytes};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -61,7 +61,9 @@ pub(super) fn detached(request: &FetchRequest) -> FetchRequest {
                 None => partitions.push(wanted),
             }
         }
-        topics.push(new);
+        if !new.partitions.is_empty() {
+            topics.push(new);
+        }
     }
     let forgotten = |topic: &ForgottenTopic| {
         ForgottenTopic::default()
@@ -81,11 +83,12 @@ pub(super) fn detached(request: &FetchRequest) -> FetchRequest {
         .with_forgotten_topics_data(request.forgotten_topics_data.iter().map(forgotten).collect())
 }
 
-/// What a fetch finds, within its session if it has one.
+/// What a fetch finds, within its session if it has one. While it waits, it holds no memory of a large request.
 pub(super) async fn answer(
     state: &State,
     context: &RequestContext,
     mut request: FetchRequest,
+    memory: &mut Option<OwnedSemaphorePermit>,
     stopped: &mut watch::Receiver<bool>,
 ) -> Found {
     let is_by_id = context.version >= BY_ID;
@@ -96,7 +99,8 @@ pub(super) async fn answer(
         Ok(role) => role,
         Err(error) => return refused(error),
     };
-    let mut found = wait(&state.shared, context, &request, stopped).await;
+    request.forgotten_topics_data = Vec::new();
+    let mut found = wait(&state.shared, context, &request, memory, stopped).await;
     sessions().end(role, &request, is_by_id, now(), &mut found);
     found
 }
@@ -106,6 +110,7 @@ async fn wait(
     shared: &Shared,
     context: &RequestContext,
     request: &FetchRequest,
+    memory: &mut Option<OwnedSemaphorePermit>,
     stopped: &mut watch::Receiver<bool>,
 ) -> Found {
     // More than it may have is not waited for.
@@ -117,6 +122,8 @@ async fn wait(
     if is_enough(&found) || wait.is_zero() || found.bodies.is_empty() {
         return found;
     }
+    // All that it names is there, which has its bounds.
+    *memory = None;
     let deadline = Instant::now() + wait;
     let watch = Watch::of(partitions(shared, context, request));
     loop {
@@ -155,6 +162,7 @@ mod tests {
         let request = FetchRequest::default().with_topics(vec![
             topic("a", &[(0, 1), (1, 2), (0, 3)]),
             topic("b", &[(0, 4)]),
+            topic("of no partition", &[]),
             topic("a", &[(1, 5), (2, 6)]),
         ]);
         let expected = [topic("a", &[(0, 3), (1, 5)]), topic("b", &[(0, 4)]), topic("a", &[(2, 6)])];

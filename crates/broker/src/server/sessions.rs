@@ -14,8 +14,10 @@ use uuid::Uuid;
 
 use crate::api::fetch::Found;
 
-/// Partitions of all sessions together.
+/// Partitions of all sessions together. One of a topic whose name is longer than Kafka allows counts as several.
 const PARTITIONS: usize = 200_000;
+/// The longest name that a topic can have.
+const NAME_BYTES: usize = 249;
 /// A session that nobody has used for so long may give way to a new one.
 const EVICTION_TIME: Duration = Duration::from_secs(120);
 /// The epoch of a fetch that wants a session.
@@ -49,6 +51,8 @@ struct Session {
     partitions: BTreeMap<u64, Cached>,
     places: HashMap<Place, u64>,
     next: u64,
+    /// What its partitions count.
+    weight: usize,
 }
 
 /// All sessions.
@@ -58,6 +62,7 @@ pub(super) struct FetchSessions {
     /// How many there may be.
     slots: usize,
     last_id: i32,
+    /// What the partitions of all count.
     partitions: usize,
 }
 
@@ -85,17 +90,20 @@ fn next_epoch(epoch: i32) -> i32 {
 
 impl Session {
     fn new(is_by_id: bool, used: Duration) -> Self {
-        Session { epoch: 1, is_by_id, used, partitions: BTreeMap::new(), places: HashMap::new(), next: 0 }
+        Session { epoch: 1, is_by_id, used, partitions: BTreeMap::new(), places: HashMap::new(), next: 0, weight: 0 }
     }
 
     fn put(&mut self, cached: Cached) {
+        self.weight += weight(&cached.place);
         self.places.insert(cached.place.clone(), self.next);
         self.partitions.insert(self.next, cached);
         self.next += 1;
     }
 
     fn take(&mut self, place: &Place) -> Option<Cached> {
-        self.partitions.remove(&self.places.remove(place)?)
+        let at = self.places.remove(place)?;
+        self.weight -= weight(place);
+        self.partitions.remove(&at)
     }
 
     /// Takes in what the client wants to read, or no longer.
@@ -151,6 +159,11 @@ impl Session {
     }
 }
 
+/// What a partition counts in its session.
+fn weight((_, name, _): &Place) -> usize {
+    name.len().div_ceil(NAME_BYTES).max(1)
+}
+
 fn place(id: Uuid, name: &TopicName, partition: i32) -> Place {
     (id, name.0.clone(), partition)
 }
@@ -173,10 +186,10 @@ impl FetchSessions {
         if session.is_by_id != is_by_id {
             return Err(ResponseError::FetchSessionTopicIdError);
         }
-        let before = session.partitions.len();
+        let before = session.weight;
         session.update(request);
         (session.epoch, session.used) = (next_epoch(epoch), now);
-        self.partitions = self.partitions - before + session.partitions.len();
+        self.partitions = self.partitions - before + session.weight;
         request.topics = session.topics();
         if self.partitions > PARTITIONS {
             // The client begins another one, if there is room.
@@ -235,7 +248,7 @@ impl FetchSessions {
             }
             self.end_session(oldest);
         }
-        if self.partitions + session.partitions.len() > PARTITIONS {
+        if self.partitions + session.weight > PARTITIONS {
             return None;
         }
         let mut id = next_epoch(self.last_id);
@@ -243,14 +256,14 @@ impl FetchSessions {
             id = next_epoch(id);
         }
         self.last_id = id;
-        self.partitions += session.partitions.len();
+        self.partitions += session.weight;
         self.sessions.insert(id, session);
         Some(id)
     }
 
     fn end_session(&mut self, id: i32) {
         if let Some(session) = self.sessions.remove(&id) {
-            self.partitions -= session.partitions.len();
+            self.partitions -= session.weight;
         }
     }
 }
@@ -338,6 +351,22 @@ mod tests {
         assert_eq!(fetch(&mut sessions, more, 6), Ok((id, places(&[("b", 7)]))));
         assert_eq!(fetch(&mut sessions, request(id, 4, vec![]), 7), Ok((id, places(&[("a", 1), ("b", 7)]))));
         assert_eq!(sessions.partitions, 2);
+    }
+
+    #[test]
+    fn names_that_no_topic_can_have_count_by_their_length() {
+        let mut sessions = FetchSessions::behind(0, SLOTS);
+        let long = "x".repeat(32_000);
+        let wanted = |sessions: &mut FetchSessions| {
+            let partitions: Vec<(i32, i64)> = (0..200).map(|partition| (partition, 0)).collect();
+            fetch(sessions, request(0, INITIAL, vec![topic(&long, &partitions)]), 5).unwrap().0
+        };
+        let begun = (0..SLOTS).take_while(|_| wanted(&mut sessions) != NONE).count();
+        assert_eq!(begun, PARTITIONS / (200 * 129));
+        while let Some(id) = sessions.sessions.keys().next().copied() {
+            sessions.end_session(id);
+        }
+        assert_eq!(sessions.partitions, 0);
     }
 
     #[test]

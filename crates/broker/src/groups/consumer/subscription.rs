@@ -10,7 +10,7 @@ use crate::re2;
 
 /// The topics whose whole names a regular expression fits.
 pub(super) fn matches(regex: &str, topics: &dyn Topics) -> Result<BTreeSet<String>, Refusal> {
-    let compiled = re2::compile(regex).map_err(|error| {
+    let compiled = re2::compile_for_topics(regex).map_err(|error| {
         let text = format!("SubscribedTopicRegex `{regex}` is not a valid regular expression: {error}");
         (ResponseError::InvalidRegularExpression, text)
     })?;
