@@ -319,6 +319,7 @@ impl Shared {
             }
         }
         drop(topics);
+        topic.partitions.iter().for_each(|partition| partition.wake());
         for folder in renamed {
             self.folder.disk.remove_folder(&folder).map_err(BrokerError::io("remove", folder))?;
         }

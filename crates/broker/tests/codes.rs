@@ -323,3 +323,60 @@ async fn a_topic_whose_settings_do_not_go_with_the_brokers_keeps_nobody_from_oth
     assert_eq!(response.results[0].error_code, 0, "{response:?}");
     running.stop().await;
 }
+
+/// What is not there does not keep a fetch of what is from waiting, or its client would ask again at once, for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_waits_for_what_is_there() {
+    use fetch_request::{FetchPartition, FetchTopic};
+    let running = Running::start().await;
+    let (mut reader, mut writer) = (running.connect().await, running.connect().await);
+    let (news, gone) = (writer.topic("news").await, writer.topic("gone").await);
+    let of = |id: uuid::Uuid, partitions: &[i32]| {
+        let partition =
+            |&partition: &i32| FetchPartition::default().with_partition(partition).with_partition_max_bytes(1 << 20);
+        FetchTopic::default().with_topic_id(id).with_partitions(partitions.iter().map(partition).collect())
+    };
+    let wanted = |topics: Vec<FetchTopic>| {
+        let request = FetchRequest::default().with_max_bytes(1 << 20).with_min_bytes(1).with_max_wait_ms(600_000);
+        request.with_session_epoch(-1).with_topics(topics)
+    };
+    let codes = |response: &FetchResponse| {
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|partition| (partition.partition_index, partition.error_code)).collect::<Vec<_>>()
+    };
+    let (unknown_id, unknown) = (ResponseError::UnknownTopicId.code(), ResponseError::UnknownTopicOrPartition.code());
+
+    // The records that it is answered with were not there when it came: it has waited.
+    let request = wanted(vec![of(news.id, &[0, 7]), of(uuid::Uuid::from_u128(7), &[0])]);
+    let number = reader.send(ApiKey::Fetch, 16, &request).await;
+    assert_eq!(writer.produce(9, &news, &["hello"]).await, 0);
+    let response: FetchResponse = reader.receive(ApiKey::Fetch, 16, number).await;
+    assert_eq!(codes(&response), [(0, 0), (7, unknown), (0, unknown_id)]);
+    assert_eq!(wire::values(&response), ["hello"]);
+    assert_eq!(response.responses[1].partitions[0].aborted_transactions, Some(Vec::new()));
+    // If nothing is there, there is nothing to wait for.
+    let request = wanted(vec![of(news.id, &[7]), of(uuid::Uuid::from_u128(7), &[0])]);
+    let response: FetchResponse = reader.call(ApiKey::Fetch, 16, request).await;
+    assert_eq!(codes(&response), [(7, unknown), (0, unknown_id)]);
+
+    // A deletion is told to those who wait, and afterwards within a session, which knows what the topic was called.
+    let mut session = wanted(vec![of(gone.id, &[0])]).with_session_epoch(0).with_max_wait_ms(0);
+    let response: FetchResponse = reader.call(ApiKey::Fetch, 16, session.clone()).await;
+    assert_eq!(codes(&response), [(0, 0)]);
+    (session.session_id, session.session_epoch, session.topics) = (response.session_id, 1, Vec::new());
+    let number = reader.send(ApiKey::Fetch, 16, &session.clone().with_max_wait_ms(600_000)).await;
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![name("gone")]).with_timeout_ms(1000);
+    let _: DeleteTopicsResponse = writer.call(ApiKey::DeleteTopics, 5, request).await;
+    let response: FetchResponse = reader.receive(ApiKey::Fetch, 16, number).await;
+    assert_eq!(codes(&response), [(0, unknown)]);
+    session.session_epoch = 2;
+    let response: FetchResponse = reader.call(ApiKey::Fetch, 16, session.clone()).await;
+    assert_eq!(codes(&response), [(0, unknown)]);
+    writer.topic("gone").await;
+    session.session_epoch = 3;
+    let response: FetchResponse = reader.call(ApiKey::Fetch, 16, session.with_max_wait_ms(600_000)).await;
+    assert_eq!(codes(&response), [(0, ResponseError::InconsistentTopicId.code())]);
+    let response: FetchResponse = reader.call(ApiKey::Fetch, 16, wanted(vec![of(gone.id, &[0])])).await;
+    assert_eq!(codes(&response), [(0, unknown_id)]);
+    running.stop().await;
+}

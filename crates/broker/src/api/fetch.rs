@@ -29,8 +29,10 @@ pub(crate) struct Found {
     pub bodies: Vec<Option<Extent>>,
     /// How many bytes these are.
     pub bytes: usize,
-    /// Whether there is something to say at once.
+    /// Whether there is something to say at once. That a partition is not there can wait, if another one is.
     pub has_error: bool,
+    /// How many partitions are not there.
+    pub missing: usize,
 }
 
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &FetchRequest) -> FetchResponse {
@@ -73,7 +75,8 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
     let asked = usize::try_from(request.max_bytes).unwrap_or(0);
     let most = shared.settings.fetch_max_bytes;
     let limit = if context.version >= LIMITED { asked.min(most) } else { most };
-    let mut found = Found { response: FetchResponse::default(), bodies: Vec::new(), bytes: 0, has_error: false };
+    let mut found =
+        Found { response: FetchResponse::default(), bodies: Vec::new(), bytes: 0, has_error: false, missing: 0 };
     // Nobody follows this node.
     let follows = request.replica_id.0 >= 0;
     let isolation = isolation(request.isolation_level);
@@ -91,17 +94,21 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
                 .with_log_start_offset(-1)
                 .with_aborted_transactions(None)
                 .with_records(Some(Bytes::new()));
-            let result = match open.as_ref().map(|open| open.partition(wanted.partition)) {
-                Some(Some(_)) if follows => Err(ResponseError::NotLeaderOrFollower.code()),
-                Some(Some(partition)) => {
+            let result = match find_partition(open.as_deref(), topic, wanted.partition) {
+                Ok(_) if follows => Err(ResponseError::NotLeaderOrFollower.code()),
+                Ok(partition) => {
                     let (left, is_first) = (limit.saturating_sub(found.bytes), found.bytes == 0);
                     isolation
                         .map_err(|error| error.code())
                         .and_then(|isolation| look(partition, wanted, isolation, left, is_first))
                 }
-                Some(None) => Err(ResponseError::UnknownTopicOrPartition.code()),
-                None if topic.topic.is_empty() => Err(ResponseError::UnknownTopicId.code()),
-                None => Err(ResponseError::UnknownTopicOrPartition.code()),
+                Err(ResponseError::InconsistentTopicId) => Err(ResponseError::InconsistentTopicId.code()),
+                Err(missing) => {
+                    found.missing += 1;
+                    found.bodies.push(None);
+                    partitions.push(data.with_error_code(missing.code()).with_aborted_transactions(Some(Vec::new())));
+                    continue;
+                }
             };
             match result {
                 Ok((ends, extent)) => {
@@ -127,7 +134,27 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
             .with_partitions(partitions);
         found.response.responses.push(topic);
     }
+    found.has_error |= found.missing == found.bodies.len();
     found
+}
+
+/// A partition, or how it is missing. A topic that is asked for by an id and a name was known once: by now there may be another one of its
+/// name, or none.
+fn find_partition<'a>(
+    open: Option<&'a OpenTopic>,
+    topic: &FetchTopic,
+    partition: i32,
+) -> Result<&'a Arc<SharedPartition>, ResponseError> {
+    let Some(open) = open else {
+        return Err(match topic.topic.is_empty() {
+            true => ResponseError::UnknownTopicId,
+            false => ResponseError::UnknownTopicOrPartition,
+        });
+    };
+    if !topic.topic_id.is_nil() && open.record.id != topic.topic_id {
+        return Err(ResponseError::InconsistentTopicId);
+    }
+    open.partition(partition).ok_or(ResponseError::UnknownTopicOrPartition)
 }
 
 struct Ends {

@@ -174,13 +174,9 @@ impl Writer<'_> {
             }
             None => log.append(records, now),
         });
-        let appended = appended.map_err(|error| Refusal {
-            code: error_code(&error),
-            message: error.to_string(),
-            records: match &error {
-                LogError::KeysRequired { records } => without_key(records),
-                _ => Vec::new(),
-            },
+        let appended = appended.map_err(|error| match &error {
+            LogError::KeysRequired { records } => without_key(records, &TopicPartition::new(name, data.index)),
+            _ => Refusal { code: error_code(&error), message: error.to_string(), records: Vec::new() },
         })?;
         Ok((appended, log_start))
     }
@@ -303,13 +299,22 @@ fn has_transactional(request: &ProduceRequest) -> bool {
     batches.any(|batch| batch.is_transactional())
 }
 
-/// What is told of records without a key, by their places in the batch.
-fn without_key(records: &[i32]) -> Vec<BatchIndexAndErrorMessage> {
+/// What is told of records without a key, by their places in the batch, in Apache Kafka's words.
+fn without_key(records: &[i32], place: &TopicPartition) -> Refusal {
+    /// So many are named in the message.
+    const NAMED: usize = 3;
+    let each = format!("Compacted topic cannot accept message without key in topic partition {place}");
+    let named = records.iter().take(NAMED).map(|index| format!("RecordError(batchIndex={index}, message='{each}')"));
+    let message = format!(
+        "One or more records have been rejected due to {} record errors in total, and only showing the first three errors at most: [{}]",
+        records.len(),
+        named.collect::<Vec<_>>().join(", ")
+    );
     let error = |&index: &i32| {
-        let message = "Compacted topic cannot accept message without key.";
-        BatchIndexAndErrorMessage::default().with_batch_index(index).with_batch_index_error_message(Some(text(message)))
+        let error = BatchIndexAndErrorMessage::default().with_batch_index(index);
+        error.with_batch_index_error_message(Some(text(each.as_str())))
     };
-    records.iter().map(error).collect()
+    Refusal { records: records.iter().map(error).collect(), ..refusal(ResponseError::InvalidRecord, message) }
 }
 
 /// The records whose timestamps a topic does not take.

@@ -21,7 +21,7 @@ pub(crate) fn handle(
     request: &StreamsGroupHeartbeatRequest,
 ) -> StreamsGroupHeartbeatResponse {
     if !shared.settings.groups.has_streams_protocol {
-        return StreamsGroupHeartbeatResponse::default().with_error_code(ResponseError::UnsupportedVersion.code());
+        return refused(ResponseError::UnsupportedVersion);
     }
     let heard = request.topology.as_ref().map_or(Ok(()), check_names).and_then(|()| {
         let client = client_of(context);
@@ -30,10 +30,12 @@ pub(crate) fn handle(
     });
     match heard {
         Ok((response, to_make)) => with_failures(response, &make(shared, to_make)),
-        Err((error, message)) => StreamsGroupHeartbeatResponse::default()
-            .with_error_code(error.code())
-            .with_error_message(Some(text(message))),
+        Err((error, message)) => refused(error).with_error_message(Some(text(message))),
     }
+}
+
+fn refused(error: ResponseError) -> StreamsGroupHeartbeatResponse {
+    StreamsGroupHeartbeatResponse::default().with_error_code(error.code()).with_status(Some(Vec::new()))
 }
 
 /// Whether an application may use the topics that it names.

@@ -367,11 +367,11 @@ pub(super) fn due(last: i64, interval: Duration, now: i64) -> i64 {
     }
 }
 
-/// After how many milliseconds a member's next heartbeat is wanted: as the interval says, but no later than what is put off is due.
-pub(super) fn heartbeat_within(interval: Duration, put_off: Option<i64>, now: i64) -> i32 {
-    let interval = millis(interval);
-    let wanted = put_off.map_or(interval, |due| interval.min(due.saturating_sub(now).max(1)));
-    i32::try_from(wanted).unwrap_or(i32::MAX)
+/// After how many milliseconds a member's next heartbeat is wanted: as the interval says, but if an assignment is put off, when that is due
+/// for sure. It is the same until then, so that who asks twice is answered alike.
+pub(super) fn heartbeat_within(interval: Duration, assignment_interval: Duration, is_put_off: bool) -> i32 {
+    let wanted = if is_put_off { interval.min(assignment_interval) } else { interval };
+    i32::try_from(millis(wanted).max(1)).unwrap_or(i32::MAX)
 }
 
 /// How long members of a group may be silent, how often they should not be, and how often they get something else to do.
@@ -490,9 +490,9 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!((due(0, second, 5500), due(5000, second, 5500), due(5000, Duration::ZERO, 5500)), (0, 6000, 5000));
         assert_eq!(due(5000, second, 4999), 4999);
-        assert_eq!(heartbeat_within(5 * second, None, 5000), 5000);
-        assert_eq!(heartbeat_within(5 * second, Some(6000), 5400), 600);
-        assert_eq!(heartbeat_within(5 * second, Some(60_000), 5400), 5000);
-        assert_eq!(heartbeat_within(5 * second, Some(6000), 6000), 1);
+        assert_eq!(heartbeat_within(5 * second, second, false), 5000);
+        assert_eq!(heartbeat_within(5 * second, second, true), 1000);
+        assert_eq!(heartbeat_within(5 * second, 60 * second, true), 5000);
+        assert_eq!(heartbeat_within(5 * second, Duration::ZERO, true), 1);
     }
 }

@@ -80,6 +80,12 @@ pub(super) async fn serve(
 ) -> Result<(), Closed> {
     match serve_requests(state, stream, caller, stopped).await {
         Err(Closed::Idle) => Ok(()),
+        // A client that goes away need not say so, nor read what it has asked for.
+        Err(Closed::Io(error))
+            if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }

@@ -100,9 +100,21 @@ pub(super) async fn answer(
         Err(error) => return refused(error),
     };
     request.forgotten_topics_data = Vec::new();
+    if is_by_id {
+        name_topics(&state.shared, &mut request);
+    }
     let mut found = wait(&state.shared, context, &request, memory, stopped).await;
     sessions().end(role, &request, is_by_id, now(), &mut found);
     found
+}
+
+/// Says what topics are called that are asked for by their ids, so that those that are deleted from now on are told from those that never were.
+fn name_topics(shared: &Shared, request: &mut FetchRequest) {
+    for topic in request.topics.iter_mut().filter(|topic| topic.topic.is_empty()) {
+        if let Some((name, _)) = shared.topic_by_id(topic.topic_id) {
+            topic.topic = TopicName(StrBytes::from_string(name));
+        }
+    }
 }
 
 /// What a fetch finds, at the latest when it has waited for as long as it wants to.
@@ -116,8 +128,10 @@ async fn wait(
     // More than it may have is not waited for.
     let least = usize::try_from(request.min_bytes.min(request.max_bytes)).unwrap_or(0);
     let least = least.min(shared.settings.fetch_max_bytes);
-    let is_enough = |found: &Found| found.has_error || found.bytes >= least;
     let found = find(shared, context, request);
+    let missing = found.missing;
+    // A deletion is told at once, too.
+    let is_enough = |found: &Found| found.has_error || found.bytes >= least || found.missing > missing;
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_LIMIT);
     if is_enough(&found) || wait.is_zero() || found.bodies.is_empty() {
         return found;

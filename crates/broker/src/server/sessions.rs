@@ -34,6 +34,8 @@ type Place = (Uuid, StrBytes, i32);
 #[derive(Debug)]
 struct Cached {
     place: Place,
+    /// Of a topic that is asked for by its id, what it was called when it was seen first; empty before.
+    name: StrBytes,
     wanted: FetchPartition,
     /// What the client was told last; −1 for nothing.
     high_watermark: i64,
@@ -114,7 +116,10 @@ impl Session {
                 let wanted = wanted.clone();
                 match self.places.get(&place).and_then(|at| self.partitions.get_mut(at)) {
                     Some(cached) => cached.wanted = wanted,
-                    None => self.put(Cached { place, wanted, high_watermark: -1, log_start: -1 }),
+                    None => {
+                        let name = topic.topic.0.clone();
+                        self.put(Cached { place, name, wanted, high_watermark: -1, log_start: -1 });
+                    }
                 }
             }
         }
@@ -128,7 +133,7 @@ impl Session {
     /// All that it reads, as a request has it.
     fn topics(&self) -> Vec<FetchTopic> {
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for Cached { place: (id, name, _), wanted, .. } in self.partitions.values() {
+        for Cached { place: (id, ..), name, wanted, .. } in self.partitions.values() {
             match topics.last_mut() {
                 Some(last) if last.topic_id == *id && *last.topic == *name => last.partitions.push(wanted.clone()),
                 _ => {
@@ -141,8 +146,12 @@ impl Session {
     }
 
     /// Whether the client has to be told of a partition, and notes that it is.
-    fn tells(&mut self, place: &Place, data: &PartitionData, has_records: bool) -> bool {
+    fn tells(&mut self, topic: &FetchableTopicResponse, data: &PartitionData, has_records: bool) -> bool {
+        let place = &place(topic.topic_id, &topic.topic, data.partition_index);
         let Some(cached) = self.places.get(place).and_then(|at| self.partitions.get_mut(at)) else { return true };
+        if cached.name.is_empty() {
+            cached.name = topic.topic.0.clone();
+        }
         let has_news = has_records
             || data.error_code != 0
             || cached.high_watermark != data.high_watermark
@@ -165,7 +174,7 @@ fn weight((_, name, _): &Place) -> usize {
 }
 
 fn place(id: Uuid, name: &TopicName, partition: i32) -> Place {
-    (id, name.0.clone(), partition)
+    (id, if id.is_nil() { name.0.clone() } else { StrBytes::default() }, partition)
 }
 
 impl FetchSessions {
@@ -217,17 +226,17 @@ impl FetchSessions {
         let mut kept = Vec::new();
         let mut responses: Vec<FetchableTopicResponse> = Vec::new();
         for mut topic in std::mem::take(&mut found.response.responses) {
-            topic.partitions.retain(|data| {
+            let mut partitions = std::mem::take(&mut topic.partitions);
+            partitions.retain(|data| {
                 let body = bodies.next().flatten();
-                let place = place(topic.topic_id, &topic.topic, data.partition_index);
-                let tells = session.tells(&place, data, body.is_some()) || is_first;
+                let tells = session.tells(&topic, data, body.is_some()) || is_first;
                 if tells {
                     kept.push(body);
                 }
                 tells
             });
-            if !topic.partitions.is_empty() {
-                responses.push(topic);
+            if !partitions.is_empty() {
+                responses.push(topic.with_partitions(partitions));
             }
         }
         found.response.responses = responses;
@@ -271,7 +280,7 @@ impl FetchSessions {
 /// What a fetch is answered whose session is none.
 pub(super) fn refused(error: ResponseError) -> Found {
     let response = FetchResponse::default().with_error_code(error.code()).with_session_id(NONE);
-    Found { response, bodies: Vec::new(), bytes: 0, has_error: true }
+    Found { response, bodies: Vec::new(), bytes: 0, has_error: true, missing: 0 }
 }
 
 #[cfg(test)]
@@ -310,7 +319,7 @@ mod tests {
         });
         let response = FetchResponse::default().with_responses(topics.collect());
         let bodies = request.topics.iter().flat_map(|topic| &topic.partitions).map(|_| None).collect();
-        Found { response, bodies, bytes: 0, has_error: false }
+        Found { response, bodies, bytes: 0, has_error: false, missing: 0 }
     }
 
     /// A fetch, and what is told of which partitions.

@@ -273,12 +273,12 @@ impl ConsumerGroup {
         }
         let times = outside.times_of(&self.name);
         timers.set(Timer::Heartbeat(self.name.clone(), id.clone()), outside.now + times.session_timeout);
-        let put_off =
-            (self.epoch > self.target_epoch).then(|| due(self.target_at, times.assignment_interval, outside.wall.0));
+        let is_put_off = self.epoch > self.target_epoch;
+        let interval = heartbeat_within(times.heartbeat_interval, times.assignment_interval, is_put_off);
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(text(&id)))
             .with_member_epoch(member.current.epoch)
-            .with_heartbeat_interval_ms(heartbeat_within(times.heartbeat_interval, put_off, outside.wall.0));
+            .with_heartbeat_interval_ms(interval);
         let is_full = request.member_epoch == JOINS
             || request.rebalance_timeout_ms != -1
                 && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())

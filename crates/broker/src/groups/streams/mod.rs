@@ -425,11 +425,11 @@ impl StreamsGroup {
         mut status: Vec<Status>,
     ) -> (StreamsGroupHeartbeatResponse, Vec<InternalTopic>) {
         let is_put_off = self.epoch.epoch > self.target_epoch && self.target_at != 0;
-        let put_off = is_put_off.then(|| due(self.target_at, times.assignment_interval, outside.wall.0));
+        let interval = heartbeat_within(times.heartbeat_interval, times.assignment_interval, is_put_off);
         let mut response = StreamsGroupHeartbeatResponse::default()
             .with_member_id(detached_text(&request.member_id))
             .with_member_epoch(member.current.epoch)
-            .with_heartbeat_interval_ms(heartbeat_within(times.heartbeat_interval, put_off, outside.wall.0));
+            .with_heartbeat_interval_ms(interval);
         let assigned = &member.current.assigned;
         if request.member_epoch == JOINS || *assigned != before.current.assigned {
             response = response

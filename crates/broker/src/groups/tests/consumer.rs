@@ -233,7 +233,7 @@ fn partitions_are_shared_out_anew_after_a_while_and_heartbeats_are_wanted_then()
     assert_eq!((answer.member_epoch, answer.heartbeat_interval_ms), (2, 5000));
     world.around.now += Duration::from_millis(400);
     let answer = world.send(&join(&world, "two")).unwrap();
-    assert_eq!((answer.member_epoch, answer.heartbeat_interval_ms), (2, 600), "the group's epoch is 3 by now");
+    assert_eq!((answer.member_epoch, answer.heartbeat_interval_ms), (2, 1000), "the group's epoch is 3 by now");
     assert!(answer.assignment.unwrap().topic_partitions.is_empty());
     assert_eq!(world.groups.list().next().map(|group| group.state), Some("Assigning"));
     // The log knows when it was.
@@ -241,7 +241,7 @@ fn partitions_are_shared_out_anew_after_a_while_and_heartbeats_are_wanted_then()
     let heartbeat = world.request(0, 2).with_member_id(text("two"));
     let wanted = |answer: &ConsumerGroupHeartbeatResponse| (answer.member_epoch, answer.heartbeat_interval_ms);
     world.around.now += Duration::from_millis(599);
-    assert_eq!(wanted(&world.send(&heartbeat).unwrap()), (2, 1));
+    assert_eq!(wanted(&world.send(&heartbeat).unwrap()), (2, 1000));
     world.around.now += Duration::from_millis(1);
     assert_eq!(wanted(&world.send(&heartbeat).unwrap()), (3, 5000));
 }
