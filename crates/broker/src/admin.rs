@@ -131,7 +131,9 @@ impl Shared {
         })?;
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write(name, Some(&record), self.now()).map_err(storage)?;
-        self.tell_idle(name, &record.configs);
+        if !is_internal(name) {
+            self.tell_idle(name, &record.configs);
+        }
         let topic = Arc::new(topic);
         self.topic_names.write().unwrap_or_else(PoisonError::into_inner).insert(record.id, name.to_owned());
         topics.insert(name.to_owned(), topic.clone());

@@ -21,9 +21,6 @@ use crate::metadata::{MetadataLog, SettingsOwner, TopicRecord};
 use crate::topics::{KnownPoints, OpenTopic};
 use crate::transactions::{TRANSACTIONS_TOPIC, TransactionSettings, Transactions};
 use crate::{BrokerError, api, coordinator, maintenance};
-
-/// The one node.
-pub(crate) const NODE: BrokerId = BrokerId(1);
 /// The least time between two lines about what clients do wrong.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,6 +38,10 @@ pub struct BrokerSettings {
     pub fetch_max_bytes: usize,
     /// `max.request.partition.size.limit`: partitions that one response describes at most. Default 2,000.
     pub described_partitions: i32,
+    /// `node.id`: the broker's number. Default 1.
+    pub node_id: i32,
+    /// `broker.rack`: where clients are told that it stands. Default nowhere.
+    pub rack: Option<String>,
     /// What a file of settings says, by Kafka's names for them: shown to administrators, and the defaults of topics' settings.
     pub properties: BTreeMap<String, String>,
     /// `offsets.topic.num.partitions`. Default 50.
@@ -77,6 +78,8 @@ impl Default for BrokerSettings {
             delete_topics: true,
             fetch_max_bytes: 55 << 20,
             described_partitions: 2000,
+            node_id: 1,
+            rack: None,
             properties: BTreeMap::new(),
             offsets_partitions: 50,
             groups: GroupSettings::default(),
@@ -407,6 +410,11 @@ impl Shared {
         let name = self.topic_names.read().unwrap_or_else(PoisonError::into_inner).get(&id)?.clone();
         let topic = self.topic(&name).filter(|topic| topic.record.id == id)?;
         Some((name, topic))
+    }
+
+    /// The one node.
+    pub fn node(&self) -> BrokerId {
+        BrokerId(self.settings.node_id)
     }
 
     /// Where the next record of the log of topics goes.

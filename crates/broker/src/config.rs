@@ -111,7 +111,7 @@ impl TopicSetting {
 }
 
 /// The settings that a topic's log acts on, with Kafka's defaults.
-const WITH_EFFECT: [TopicSetting; 17] = [
+const WITH_EFFECT: [TopicSetting; 18] = [
     setting(
         "cleanup.policy",
         List,
@@ -248,15 +248,25 @@ const WITH_EFFECT: [TopicSetting; 17] = [
         None,
         "Whether the age of records is counted by the broker's clock, or by the timestamps of later records.",
     ),
+    setting(
+        INTERNAL_SEGMENT_BYTES,
+        Int,
+        AtLeast(1),
+        "1073741824",
+        None,
+        "How large a segment may become before another one begins, if that is less than segment.bytes can be; for tests.",
+    ),
 ];
 
-/// What the names of Tidewater's own settings begin with.
-pub(crate) const OWN_SETTINGS: &str = "tidewater.";
+/// Whether a setting is shown only where it is set: Tidewater's own, of which other tools know nothing, and what Apache Kafka keeps to itself.
+pub(crate) fn is_hidden(name: &str) -> bool {
+    matches!(name, RETENTION_CLOCK | INTERNAL_SEGMENT_BYTES)
+}
 
 /// Tidewater's own: `wall`, or `records` for topics whose event time is not the wall clock's.
 const RETENTION_CLOCK: &str = "tidewater.retention.clock";
 
-/// The size of a segment, down to a byte: for tests, and not described to anybody.
+/// The size of a segment, down to a byte, which counts more than that in `segment.bytes`.
 const INTERNAL_SEGMENT_BYTES: &str = "internal.segment.bytes";
 
 /// Settings that Kafka knows, and that are taken without effect here: one node has no replicas, and the rest is not built.
@@ -397,7 +407,7 @@ pub(crate) fn is_idle(name: &str) -> bool {
 
 /// An error with the nearest name, if there is no setting of this one.
 pub(crate) fn check_setting_name(name: &str) -> Result<(), BrokerError> {
-    if name == INTERNAL_SEGMENT_BYTES || topic_settings().any(|known| known.name == name) {
+    if topic_settings().any(|known| known.name == name) {
         return Ok(());
     }
     let nearest = nearest_name(name, topic_settings().map(|known| known.name)).unwrap_or_default();
@@ -482,9 +492,10 @@ fn parse_each(settings: &Settings) -> Result<LogConfig, BrokerError> {
                     _ => RetentionClock::Wall,
                 };
             }
-            "segment.bytes" => config.segment_bytes = number().unsigned_abs(),
-            // For tests, as in Apache Kafka.
-            INTERNAL_SEGMENT_BYTES => config.segment_bytes = number().unsigned_abs().max(1),
+            INTERNAL_SEGMENT_BYTES => config.segment_bytes = number().unsigned_abs(),
+            "segment.bytes" if !settings.contains_key(INTERNAL_SEGMENT_BYTES) => {
+                config.segment_bytes = number().unsigned_abs();
+            }
             "segment.ms" => config.segment_age = millis(),
             "remote.storage.enable" if value.eq_ignore_ascii_case("true") => {
                 let what = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.";
@@ -523,6 +534,9 @@ mod tests {
     #[test]
     fn settings_have_kafkas_names_and_meaning() {
         assert_eq!(parse("retention.ms", "-1").unwrap().retention, None);
+        let both = [("segment.bytes", "2000000"), (INTERNAL_SEGMENT_BYTES, "100")];
+        let both = both.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(parse_topic_settings(&both.into()).unwrap().segment_bytes, 100);
         let policy = parse("cleanup.policy", "compact,delete").unwrap().cleanup;
         assert_eq!(policy, CleanupPolicy { delete: true, compact: true });
     }

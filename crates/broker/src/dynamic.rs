@@ -11,10 +11,8 @@ use tidewater_types::nearest_name;
 
 use crate::BrokerError;
 use crate::admin::{SettingChange, apply};
-use crate::broker::{NODE, Shared};
-use crate::config::{
-    OWN_SETTINGS, TopicSetting, check_topic_settings, topic_config, topic_config_as_is, topic_settings,
-};
+use crate::broker::Shared;
+use crate::config::{TopicSetting, check_topic_settings, is_hidden, topic_config, topic_config_as_is, topic_settings};
 use crate::groups::{GROUP_SETTINGS, GroupSetting, OwnSettings};
 use crate::metadata::SettingsOwner;
 use crate::properties::{Known, LISTENERS, find_known, idle_at_run_time, known_names, topic_defaults};
@@ -152,7 +150,7 @@ impl Shared {
             let default = defaults.remove(setting.name).unwrap_or_else(|| setting.default.to_owned());
             (setting, default, self.given_to_topic(topic, setting))
         });
-        all.filter(|(setting, _, given)| !setting.name.starts_with(OWN_SETTINGS) || !given.is_empty())
+        all.filter(|(setting, _, given)| !is_hidden(setting.name) || !given.is_empty())
     }
 
     /// The values that a setting of a topic is given: its own, and those of the broker's setting that is its default.
@@ -293,6 +291,19 @@ impl Shared {
         drop((dynamic, topics));
         self.refresh_groups();
         Ok(())
+    }
+
+    /// Whose settings a resource of a request names: of all brokers, if the name is empty.
+    pub fn broker_owner(&self, name: &str) -> Result<SettingsOwner, (ResponseError, String)> {
+        let node = self.node().0;
+        match name {
+            "" => Ok(SettingsOwner::Brokers),
+            name if *name == node.to_string() => Ok(SettingsOwner::Broker),
+            other => {
+                let message = format!("Unexpected broker id, expected {node} or empty string, but received {other}");
+                Err((ResponseError::InvalidRequest, message))
+            }
+        }
     }
 
     /// A number that brokers were given while they ran.
@@ -440,18 +451,6 @@ fn check_metrics(settings: &Settings) -> Result<(), (ResponseError, String)> {
         }
     }
     Ok(())
-}
-
-/// Whose settings a resource of a request names: of all brokers, if the name is empty.
-pub(crate) fn broker_owner(name: &str) -> Result<SettingsOwner, (ResponseError, String)> {
-    match name {
-        "" => Ok(SettingsOwner::Brokers),
-        name if *name == NODE.0.to_string() => Ok(SettingsOwner::Broker),
-        other => {
-            let message = format!("Unexpected broker id, expected {} or empty string, but received {other}", NODE.0);
-            Err((ResponseError::InvalidRequest, message))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -380,3 +380,51 @@ async fn a_fetch_waits_for_what_is_there() {
     assert_eq!(codes(&response), [(0, unknown_id)]);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_told_the_brokers_number_and_rack() {
+    use create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
+    let settings = BrokerSettings { node_id: 7, rack: Some("b".to_owned()), ..BrokerSettings::default() };
+    let running = Running::start_over(settings, ServerSettings::default()).await;
+    let mut connection = running.connect().await;
+    let response: MetadataResponse = connection.call(ApiKey::Metadata, 12, MetadataRequest::default()).await;
+    let [broker] = &response.brokers[..] else { panic!("{response:?}") };
+    assert_eq!((broker.node_id, broker.rack.as_deref(), response.controller_id.0), (BrokerId(7), Some("b"), 7));
+    for (broker, code) in [(7, 0), (1, ResponseError::InvalidReplicaAssignment.code())] {
+        let assigned =
+            CreatableReplicaAssignment::default().with_partition_index(0).with_broker_ids(vec![BrokerId(broker)]);
+        let topic = CreatableTopic::default().with_name(name(&format!("news-{broker}"))).with_num_partitions(-1);
+        let topic = topic.with_replication_factor(-1).with_assignments(vec![assigned]);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+        let response: CreateTopicsResponse = connection.call(ApiKey::CreateTopics, 7, request).await;
+        assert_eq!(response.topics[0].error_code, code, "{response:?}");
+        let resource = describe_configs_request::DescribeConfigsResource::default()
+            .with_resource_type(4)
+            .with_resource_name(StrBytes::from_string(broker.to_string()))
+            .with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let response: DescribeConfigsResponse = connection.call(ApiKey::DescribeConfigs, 4, request).await;
+        assert_eq!(response.results[0].error_code == 0, code == 0, "{response:?}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segments_size_for_tests_is_shown_where_it_is_set() {
+    use create_topics_request::{CreatableTopic, CreatableTopicConfig};
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    for (topic, value) in [("with", Some("2000")), ("without", None)] {
+        let size = |value| {
+            CreatableTopicConfig::default().with_name(text("internal.segment.bytes")).with_value(Some(text(value)))
+        };
+        let topic = CreatableTopic::default().with_name(name(topic)).with_num_partitions(1).with_replication_factor(1);
+        let topic = topic.with_configs(value.map(size).into_iter().collect());
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+        let response: CreateTopicsResponse = connection.call(ApiKey::CreateTopics, 7, request).await;
+        let shown = response.topics[0].configs.as_ref().unwrap();
+        let shown = shown.iter().find(|config| *config.name == *"internal.segment.bytes");
+        assert_eq!(shown.and_then(|config| config.value.as_deref()), value);
+    }
+    running.stop().await;
+}

@@ -10,7 +10,6 @@ use tidewater_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use super::{BROKER_RESOURCE, METRICS_RESOURCE, TOPIC_RESOURCE, alter_settings, fault_of_changes, repeated, text};
 use crate::admin::SettingChange;
 use crate::broker::Shared;
-use crate::dynamic::broker_owner;
 use crate::metadata::SettingsOwner;
 
 pub(crate) fn handle(shared: &Shared, request: &AlterConfigsRequest) -> AlterConfigsResponse {
@@ -35,7 +34,7 @@ fn alter(shared: &Shared, resource: &AlterConfigsResource, validate_only: bool) 
     let name = &*resource.resource_name;
     let own = match resource.resource_type {
         TOPIC_RESOURCE => shared.topic(name).map(|topic| topic.record.configs.clone()).unwrap_or_default(),
-        BROKER_RESOURCE => shared.dynamic(&broker_owner(name)?),
+        BROKER_RESOURCE => shared.dynamic(&shared.broker_owner(name)?),
         METRICS_RESOURCE => shared.dynamic(&SettingsOwner::Metrics(name.to_owned())),
         _ => shared.dynamic(&SettingsOwner::Group(name.to_owned())),
     };

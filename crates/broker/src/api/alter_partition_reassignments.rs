@@ -5,10 +5,10 @@ use tidewater_protocol::messages::alter_partition_reassignments_request::Reassig
 use tidewater_protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
 };
-use tidewater_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
+use tidewater_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, BrokerId};
 
 use super::text;
-use crate::broker::{NODE, Shared};
+use crate::broker::Shared;
 
 pub(crate) fn handle(
     shared: &Shared,
@@ -19,7 +19,7 @@ pub(crate) fn handle(
         let partitions = topic.partitions.iter().map(|wanted| {
             let is_there = open.as_ref().is_some_and(|open| open.partition(wanted.partition_index).is_some());
             let response = ReassignablePartitionResponse::default().with_partition_index(wanted.partition_index);
-            match check(wanted, is_there) {
+            match check(shared.node(), wanted, is_there) {
                 Ok(()) => response,
                 Err((code, message)) => response.with_error_code(code.code()).with_error_message(Some(text(message))),
             }
@@ -31,7 +31,7 @@ pub(crate) fn handle(
         .with_responses(topics.collect())
 }
 
-fn check(wanted: &ReassignablePartition, is_there: bool) -> Result<(), (ResponseError, String)> {
+fn check(node: BrokerId, wanted: &ReassignablePartition, is_there: bool) -> Result<(), (ResponseError, String)> {
     if !is_there {
         return Err((ResponseError::UnknownTopicOrPartition, "The partition does not exist.".to_owned()));
     }
@@ -41,7 +41,7 @@ fn check(wanted: &ReassignablePartition, is_there: bool) -> Result<(), (Response
             let message = "The manual partition assignment includes an empty replica list.";
             Err((ResponseError::InvalidReplicaAssignment, message.to_owned()))
         }
-        Some(replicas) => match replicas.iter().find(|replica| **replica != NODE) {
+        Some(replicas) => match replicas.iter().find(|replica| **replica != node) {
             Some(stranger) => {
                 let message = format!(
                     "The manual partition assignment includes broker {}, but no such broker is registered.",
@@ -50,8 +50,8 @@ fn check(wanted: &ReassignablePartition, is_there: bool) -> Result<(), (Response
                 Err((ResponseError::InvalidReplicaAssignment, message))
             }
             None if replicas.len() > 1 => {
-                let message = "The manual partition assignment includes the broker 1 more than once.";
-                Err((ResponseError::InvalidReplicaAssignment, message.to_owned()))
+                let message = format!("The manual partition assignment includes the broker {} more than once.", node.0);
+                Err((ResponseError::InvalidReplicaAssignment, message))
             }
             None => Ok(()),
         },

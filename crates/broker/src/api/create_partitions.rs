@@ -23,7 +23,7 @@ pub(crate) fn handle(shared: &Shared, request: &CreatePartitionsRequest) -> Crea
             continue;
         }
         let assignments = topic.assignments.as_deref().unwrap_or_default();
-        let fault = assignments.iter().find_map(|assigned| assignment_fault(&assigned.broker_ids));
+        let fault = assignments.iter().find_map(|assigned| assignment_fault(shared.node(), &assigned.broker_ids));
         let assigned = (!assignments.is_empty()).then(|| fault.map_or(Ok(assignments.len()), Err));
         results.push(match shared.add_partitions(&topic.name, topic.count, assigned, request.validate_only) {
             Ok(()) => result,

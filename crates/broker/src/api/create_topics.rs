@@ -10,7 +10,7 @@ use tidewater_protocol::messages::{BrokerId, CreateTopicsRequest, CreateTopicsRe
 
 use super::{explain, repeated, text};
 use crate::admin::{PARTITIONS_LIMIT, TopicError};
-use crate::broker::{NODE, Shared};
+use crate::broker::Shared;
 use crate::config::TopicSetting;
 use crate::dynamic::{Given, Source};
 use crate::topics::OpenTopic;
@@ -92,7 +92,7 @@ fn create(
         let mut numbers: Vec<i32> = topic.assignments.iter().map(|assigned| assigned.partition_index).collect();
         numbers.sort_unstable();
         let are_all = numbers.iter().enumerate().all(|(at, number)| *number == at as i32);
-        let fault = topic.assignments.iter().find_map(|assigned| assignment_fault(&assigned.broker_ids));
+        let fault = topic.assignments.iter().find_map(|assigned| assignment_fault(shared.node(), &assigned.broker_ids));
         let gap = || (!are_all).then(|| "partitions should be a consecutive 0-based integer sequence".to_owned());
         if let Some(message) = fault.or_else(gap) {
             return refused(ResponseError::InvalidReplicaAssignment, message);
@@ -115,15 +115,15 @@ fn create(
 }
 
 /// What is wrong with the brokers that a partition is given to, in Apache Kafka's words.
-pub(super) fn assignment_fault(brokers: &[BrokerId]) -> Option<String> {
+pub(super) fn assignment_fault(node: BrokerId, brokers: &[BrokerId]) -> Option<String> {
     let what = match brokers {
         [] => "an empty replica list.".to_owned(),
-        brokers if brokers.iter().any(|broker| *broker != NODE) => {
-            let other = brokers.iter().find(|broker| **broker != NODE)?;
+        brokers if brokers.iter().any(|broker| *broker != node) => {
+            let other = brokers.iter().find(|broker| **broker != node)?;
             format!("broker {}, but no such broker is registered.", other.0)
         }
         [_] => return None,
-        _ => format!("the broker {} more than once.", NODE.0),
+        _ => format!("the broker {} more than once.", node.0),
     };
     Some(format!("The manual partition assignment includes {what}"))
 }

@@ -5,7 +5,7 @@ use tidewater_protocol::messages::{DescribeClusterRequest, DescribeClusterRespon
 use tidewater_protocol::{RequestContext, ResponseError};
 
 use super::{CLUSTER_OPERATIONS, text};
-use crate::broker::{NODE, Shared};
+use crate::broker::Shared;
 
 /// `EndpointType`.
 const BROKERS: i8 = 1;
@@ -32,9 +32,10 @@ pub(crate) fn handle(
     }
     let brokers = shared.endpoint(context).map(|endpoint| {
         DescribeClusterBroker::default()
-            .with_broker_id(NODE)
+            .with_broker_id(shared.node())
             .with_host(text(endpoint.host))
             .with_port(i32::from(endpoint.port))
+            .with_rack(shared.settings.rack.as_deref().map(text))
     });
     let response = match request.include_cluster_authorized_operations {
         true => response.with_cluster_authorized_operations(CLUSTER_OPERATIONS),
@@ -42,6 +43,6 @@ pub(crate) fn handle(
     };
     response
         .with_cluster_id(text(shared.folder.cluster_id.as_str()))
-        .with_controller_id(NODE)
+        .with_controller_id(shared.node())
         .with_brokers(brokers.into_iter().collect())
 }

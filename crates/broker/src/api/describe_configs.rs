@@ -13,10 +13,10 @@ use super::{BROKER_RESOURCE, GROUP_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, 
 use crate::admin::TopicError;
 use crate::broker::Shared;
 use crate::config::topic_settings;
-use crate::dynamic::{Given, Kind, METRICS_SETTINGS, Source, broker_owner};
+use crate::dynamic::{Given, Kind, METRICS_SETTINGS, Source};
 use crate::groups::GROUP_SETTINGS;
 use crate::metadata::SettingsOwner;
-use crate::properties::{INTERNAL, KNOWN, find_known};
+use crate::properties::{INTERNAL, KNOWN, Known, find_known};
 use crate::topics::is_legal_name;
 
 /// From this version on, kinds of settings are told.
@@ -103,7 +103,7 @@ fn describe(
             if !is_legal_name(name) {
                 return Err(refused(explain(name, TopicError::InvalidName)));
             }
-            let topic = shared.topic(name).ok_or((ResponseError::UnknownTopicOrPartition, None))?;
+            let topic = shared.topic(name).ok_or((ResponseError::UnknownTopicOrPartition, Some(String::new())))?;
             let settings = shared.settings_of_topic(&topic).filter(|(setting, ..)| is_wanted(setting.name));
             let settings = settings.map(|(setting, default, given)| Setting {
                 name: setting.name.to_owned(),
@@ -115,7 +115,7 @@ fn describe(
             });
             Ok(settings.collect())
         }
-        BROKER_RESOURCE if broker_owner(name).map_err(refused)? == SettingsOwner::Brokers => {
+        BROKER_RESOURCE if shared.broker_owner(name).map_err(refused)? == SettingsOwner::Brokers => {
             let settings = shared.given_to_brokers().into_iter().filter(|given| is_wanted(&given.name)).map(|given| {
                 let kind = find_known(&given.name).map_or(Kind::Text, |known| known.kind);
                 Setting {
@@ -130,7 +130,9 @@ fn describe(
             Ok(settings.collect())
         }
         BROKER_RESOURCE => {
-            let set = INTERNAL.iter().filter(|known| shared.settings.properties.contains_key(known.name));
+            let is_set =
+                |known: &&Known| shared.given_to_broker(known).iter().any(|given| given.source != Source::Default);
+            let set = INTERNAL.iter().filter(is_set);
             let settings = KNOWN.iter().chain(set).filter(|known| is_wanted(known.name)).map(|known| Setting {
                 name: known.name.to_owned(),
                 kind: known.kind,
@@ -176,7 +178,7 @@ fn describe(
             Err(refused((ResponseError::InvalidRequest, "Broker id must not be empty".to_owned())))
         }
         // What is logged is chosen by the environment.
-        LOGGER_RESOURCE => broker_owner(name).map(|_| Vec::new()).map_err(refused),
+        LOGGER_RESOURCE => shared.broker_owner(name).map(|_| Vec::new()).map_err(refused),
         other => Err(refused((ResponseError::InvalidRequest, format!("there are no resources of type {other}")))),
     }
 }

@@ -9,7 +9,7 @@ use tidewater_protocol::messages::describe_topic_partitions_response::{
 use tidewater_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
 use super::{TOPIC_OPERATIONS, topic_name};
-use crate::broker::{NODE, Shared};
+use crate::broker::Shared;
 use crate::topics::{is_internal, is_legal_name};
 
 pub(crate) fn handle(shared: &Shared, request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
@@ -49,10 +49,10 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeTopicPartitionsRequest) 
         let partitions = (first..end).map(|number| {
             DescribeTopicPartitionsResponsePartition::default()
                 .with_partition_index(number)
-                .with_leader_id(NODE)
+                .with_leader_id(shared.node())
                 .with_leader_epoch(0)
-                .with_replica_nodes(vec![NODE])
-                .with_isr_nodes(vec![NODE])
+                .with_replica_nodes(vec![shared.node()])
+                .with_isr_nodes(vec![shared.node()])
                 .with_eligible_leader_replicas(Some(vec![]))
                 .with_last_known_elr(Some(vec![]))
         });

@@ -5,7 +5,7 @@ use tidewater_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordin
 use tidewater_protocol::{RequestContext, ResponseError, StrBytes};
 
 use super::text;
-use crate::broker::{NODE, Shared};
+use crate::broker::Shared;
 
 /// `CoordinatorType`.
 const GROUP: i8 = 0;
@@ -48,7 +48,7 @@ fn find(shared: &Shared, context: &RequestContext, key_type: i8, key: &StrBytes)
     };
     match (topic, shared.endpoint(context)) {
         (Ok(_), Some(endpoint)) => {
-            coordinator.with_node_id(NODE).with_host(text(endpoint.host)).with_port(i32::from(endpoint.port))
+            coordinator.with_node_id(shared.node()).with_host(text(endpoint.host)).with_port(i32::from(endpoint.port))
         }
         _ => refused(ResponseError::CoordinatorNotAvailable),
     }

@@ -5,7 +5,7 @@ use tidewater_protocol::messages::{ListConfigResourcesRequest, ListConfigResourc
 use tidewater_protocol::{RequestContext, ResponseError};
 
 use super::{BROKER_RESOURCE, GROUP_RESOURCE, LOGGER_RESOURCE, METRICS_RESOURCE, TOPIC_RESOURCE, text};
-use crate::broker::{NODE, Shared};
+use crate::broker::Shared;
 use crate::metadata::SettingsOwner;
 
 /// From this version on, a request names the types that it wants.
@@ -27,7 +27,7 @@ pub(crate) fn handle(
     }
     let names = |kind: i8| match kind {
         TOPIC_RESOURCE => shared.topics().keys().cloned().collect(),
-        BROKER_RESOURCE | LOGGER_RESOURCE => vec![NODE.0.to_string()],
+        BROKER_RESOURCE | LOGGER_RESOURCE => vec![shared.node().0.to_string()],
         GROUP_RESOURCE => shared.with_settings(|owner| match owner {
             SettingsOwner::Group(name) => Some(name),
             _ => None,

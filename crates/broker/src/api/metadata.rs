@@ -13,7 +13,7 @@ use tidewater_protocol::{RequestContext, ResponseError};
 use uuid::Uuid;
 
 use super::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, text, topic_name};
-use crate::broker::{NODE, Shared};
+use crate::broker::Shared;
 use crate::topics::{OpenTopic, is_internal, is_legal_name};
 
 /// From this version on, a request has a field for a topic's id.
@@ -22,7 +22,7 @@ const ID_FIELD: i16 = 10;
 const BY_ID: i16 = 12;
 
 pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &MetadataRequest) -> MetadataResponse {
-    let all = || shared.topics().iter().map(|(name, topic)| describe(name, topic)).collect();
+    let all = || shared.topics().iter().map(|(name, topic)| describe(shared, name, topic)).collect();
     // Before, a topic could not be asked for by its id, though there was a field for it.
     if (ID_FIELD..BY_ID).contains(&context.version)
         && request.topics.iter().flatten().any(|topic| topic.name.is_none() || !topic.topic_id.is_nil())
@@ -51,9 +51,10 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Metada
     }
     let brokers = shared.endpoint(context).map(|endpoint| {
         MetadataResponseBroker::default()
-            .with_node_id(NODE)
+            .with_node_id(shared.node())
             .with_host(text(endpoint.host))
             .with_port(i32::from(endpoint.port))
+            .with_rack(shared.settings.rack.as_deref().map(text))
     });
     let response = match request.include_cluster_authorized_operations {
         true => MetadataResponse::default().with_cluster_authorized_operations(CLUSTER_OPERATIONS),
@@ -62,7 +63,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: &Metada
     response
         .with_brokers(brokers.into_iter().collect())
         .with_cluster_id(Some(text(shared.folder.cluster_id.as_str())))
-        .with_controller_id(NODE)
+        .with_controller_id(shared.node())
         .with_topics(topics)
 }
 
@@ -85,13 +86,13 @@ fn find(
 ) -> MetadataResponseTopic {
     let Some(name) = &wanted.name else { return find_by_id(shared, wanted.topic_id) };
     if let Some(topic) = shared.topic(name) {
-        return describe(name, &topic);
+        return describe(shared, name, &topic);
     }
     let code = if !is_legal_name(name) {
         ResponseError::InvalidTopicException
     } else if may_make && shared.settings.auto_create_topics {
         match shared.make_wanted(name) {
-            Ok(topic) if context.caller.listener.is_none() => return describe(name, &topic),
+            Ok(topic) if context.caller.listener.is_none() => return describe(shared, name, &topic),
             Ok(_) => ResponseError::UnknownTopicOrPartition,
             Err(_) => ResponseError::UnknownTopicOrPartition,
         }
@@ -106,7 +107,7 @@ fn find(
 
 fn find_by_id(shared: &Shared, id: Uuid) -> MetadataResponseTopic {
     match shared.topic_by_id(id) {
-        Some((name, topic)) => describe(&name, &topic),
+        Some((name, topic)) => describe(shared, &name, &topic),
         None => MetadataResponseTopic::default()
             .with_name(None)
             .with_topic_id(id)
@@ -114,15 +115,15 @@ fn find_by_id(shared: &Shared, id: Uuid) -> MetadataResponseTopic {
     }
 }
 
-fn describe(name: &str, topic: &OpenTopic) -> MetadataResponseTopic {
+fn describe(shared: &Shared, name: &str, topic: &OpenTopic) -> MetadataResponseTopic {
     let partitions = (0..topic.record.partitions)
         .map(|number| {
             MetadataResponsePartition::default()
                 .with_partition_index(number)
-                .with_leader_id(NODE)
+                .with_leader_id(shared.node())
                 .with_leader_epoch(0)
-                .with_replica_nodes(vec![NODE])
-                .with_isr_nodes(vec![NODE])
+                .with_replica_nodes(vec![shared.node()])
+                .with_isr_nodes(vec![shared.node()])
         })
         .collect();
     MetadataResponseTopic::default()

@@ -58,7 +58,6 @@ use tokio::sync::oneshot;
 
 use crate::admin::{SettingChange, TopicError};
 use crate::broker::Shared;
-use crate::dynamic::broker_owner;
 use crate::metadata::SettingsOwner;
 
 /// The error code that Kafka has for a log's failure.
@@ -178,7 +177,7 @@ pub(crate) fn alter_settings(
 ) -> Result<(), (ResponseError, String)> {
     match resource_type {
         TOPIC_RESOURCE => shared.alter_settings(name, changes, validate_only).map_err(|error| explain(name, error)),
-        BROKER_RESOURCE => shared.alter_dynamic(broker_owner(name)?, changes, validate_only),
+        BROKER_RESOURCE => shared.alter_dynamic(shared.broker_owner(name)?, changes, validate_only),
         GROUP_RESOURCE if name.is_empty() => {
             Err((ResponseError::InvalidRequest, "Default group resources are not allowed.".to_owned()))
         }

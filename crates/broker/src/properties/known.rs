@@ -21,7 +21,7 @@ const fn dynamic(name: &'static str, kind: Kind, default: Option<&'static str>) 
 }
 
 /// In the order of the alphabet.
-pub(crate) const KNOWN: [Known; 343] = [
+pub(crate) const KNOWN: [Known; 340] = [
     fixed("add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100")),
     fixed("add.partitions.to.txn.retry.backoff.ms", Int, Some("20")),
     fixed("advertised.listeners", List, None),
@@ -74,7 +74,6 @@ pub(crate) const KNOWN: [Known; 343] = [
     fixed("fetch.max.bytes", Int, Some("57671680")),
     fixed("fetch.purgatory.purge.interval.requests", Int, Some("1000")),
     dynamic("follower.fetch.last.tiered.offset.enable", Boolean, Some("false")),
-    dynamic("follower.replication.throttled.rate", Long, Some("9223372036854775807")),
     dynamic("group.consumer.assignment.interval.ms", Int, Some("1000")),
     fixed("group.consumer.assignors", List, Some("uniform,range")),
     fixed("group.consumer.heartbeat.interval.ms", Int, Some("5000")),
@@ -135,7 +134,6 @@ pub(crate) const KNOWN: [Known; 343] = [
     fixed("kafka.metrics.polling.interval.secs", Int, Some("10")),
     fixed("kafka.metrics.reporters", List, Some("")),
     fixed("leader.imbalance.check.interval.seconds", Long, Some("300")),
-    dynamic("leader.replication.throttled.rate", Long, Some("9223372036854775807")),
     dynamic(
         "listener.security.protocol.map",
         Text,
@@ -258,7 +256,6 @@ pub(crate) const KNOWN: [Known; 343] = [
     fixed("remote.log.storage.manager.class.path", Text, None),
     fixed("remote.log.storage.manager.impl.prefix", Text, Some("rsm.config.")),
     fixed("remote.log.storage.system.enable", Boolean, Some("false")),
-    dynamic("replica.alter.log.dirs.io.max.bytes.per.second", Long, Some("9223372036854775807")),
     fixed("replica.fetch.backoff.ms", Int, Some("1000")),
     fixed("replica.fetch.max.bytes", Int, Some("1048576")),
     fixed("replica.fetch.min.bytes", Int, Some("1")),
@@ -388,9 +385,10 @@ pub(crate) const KNOWN: [Known; 343] = [
 ];
 
 /// Those that Apache Kafka keeps to itself, and shows only to whoever has set them. In the order of the alphabet.
-pub(crate) const INTERNAL: [Known; 20] = [
+pub(crate) const INTERNAL: [Known; 23] = [
     fixed("controller.performance.always.log.threshold.ms", Long, Some("2000")),
     fixed("controller.performance.sample.period.ms", Long, Some("60000")),
+    dynamic("follower.replication.throttled.rate", Long, Some("9223372036854775807")),
     fixed("group.consumer.regex.refresh.interval.ms", Int, Some("600000")),
     fixed("group.share.initialize.retry.interval.ms", Int, Some("30000")),
     fixed(
@@ -401,12 +399,14 @@ pub(crate) const INTERNAL: [Known; 20] = [
     fixed("internal.metadata.delete.delay.millis", Long, Some("60000")),
     fixed("internal.metadata.log.segment.bytes", Int, None),
     fixed("internal.metadata.max.batch.size.in.bytes", Int, Some("8388608")),
+    dynamic("leader.replication.throttled.rate", Long, Some("9223372036854775807")),
     fixed("log.initial.task.delay.ms", Long, Some("30000")),
     fixed("producer.id.expiration.check.interval.ms", Int, Some("600000")),
     fixed("remote.log.index.file.cache.ttl.ms", Long, Some("900000")),
     fixed("remote.log.manager.task.retry.backoff.max.ms", Long, Some("30000")),
     fixed("remote.log.manager.task.retry.backoff.ms", Long, Some("500")),
     fixed("remote.log.manager.task.retry.jitter", Double, Some("0.2")),
+    dynamic("replica.alter.log.dirs.io.max.bytes.per.second", Long, Some("9223372036854775807")),
     fixed("server.max.startup.time.ms", Long, Some("9223372036854775807")),
     fixed("share.coordinator.cold.partition.snapshot.interval.ms", Int, Some("300000")),
     fixed("share.coordinator.state.topic.prune.interval.ms", Int, Some("300000")),

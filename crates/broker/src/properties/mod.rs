@@ -46,10 +46,9 @@ const TOPIC_DEFAULTS: [(&str, &str, i64); 21] = [
 const IDLE_DEFAULTS: [&str; 2] = ["log.index.size.max.bytes", "log.segment.delete.delay.ms"];
 
 /// Why settings that Kafka knows are without effect here, by the beginnings of their names; the first that fits counts.
-const WITHOUT_EFFECT: [(&str, &str); 78] = [
+const WITHOUT_EFFECT: [(&str, &str); 77] = [
     ("log.index.size.max.bytes", "an index is as large as its segment makes it"),
-    ("node.id", "the one node is 1"),
-    ("broker.", "the one node is 1, and in no rack"),
+    ("broker.", "there is one node"),
     ("process.roles", "the one node is broker and controller"),
     ("controller.", "there is one node, and no quorum of controllers"),
     ("metadata.", "there is one node, and no quorum of controllers"),
@@ -170,6 +169,7 @@ pub(crate) fn topic_defaults<'a>(layers: impl IntoIterator<Item = &'a Settings>)
         for (name, topic_name, factor) in TOPIC_DEFAULTS {
             let Some(value) = layer.get(name) else { continue };
             let value = match value.trim().parse::<i64>() {
+                Ok(..0) if topic_name == "retention.ms" => "-1".to_owned(),
                 Ok(number) if factor > 1 && number >= 0 => number.saturating_mul(factor).to_string(),
                 _ => value.clone(),
             };
@@ -178,6 +178,10 @@ pub(crate) fn topic_defaults<'a>(layers: impl IntoIterator<Item = &'a Settings>)
     }
     defaults
 }
+
+/// The two names of the broker's number.
+const NODE_ID: &str = "node.id";
+const BROKER_ID: &str = "broker.id";
 
 /// The listeners that are for controllers, of which there are no others.
 const CONTROLLER_LISTENERS: &str = "controller.listener.names";
@@ -217,7 +221,7 @@ impl BrokerConfig {
     /// # Errors
     /// When a line is no setting, a name is unknown (with the nearest one), or a value is not allowed.
     pub fn parse(file: &Path, text: &str) -> Result<Self, BrokerError> {
-        let settings = match file.extension().is_some_and(|extension| extension == "toml") {
+        let mut settings = match file.extension().is_some_and(|extension| extension == "toml") {
             true => read_toml(file, text)?,
             false => read_properties(file, text)?,
         };
@@ -238,6 +242,11 @@ impl BrokerConfig {
         config.check_protocols(settings.get("listener.security.protocol.map"))?;
         if let Some(advertised) = settings.get("advertised.listeners") {
             config.advertise(advertised, &controllers)?;
+        }
+        for (name, other) in [(NODE_ID, BROKER_ID), (BROKER_ID, NODE_ID)] {
+            if let Some(value) = settings.get(name).cloned() {
+                settings.entry(other.to_owned()).or_insert(value);
+            }
         }
         config.broker.properties = settings;
         Ok(config)
@@ -261,11 +270,15 @@ impl BrokerConfig {
             "group.consumer.assignors" => {
                 self.broker.groups.set_assignors(value).map_err(|what| BrokerError::setting(name, what))?;
             }
+            // −1 is what it is if it is not said.
+            "broker.id" if value == "-1" => {}
+            NODE_ID | BROKER_ID => self.broker.node_id = number(name, value, 0)?,
+            "broker.rack" => self.broker.rack = Some(value.to_owned()),
             "num.partitions" => self.broker.default_partitions = number(name, value, 1)?,
-            "group.min.session.timeout.ms" => self.broker.groups.min_session_timeout = millis(name, value)?,
-            "group.max.session.timeout.ms" => self.broker.groups.max_session_timeout = millis(name, value)?,
+            "group.min.session.timeout.ms" => self.broker.groups.min_session_timeout = millis_from_zero(name, value)?,
+            "group.max.session.timeout.ms" => self.broker.groups.max_session_timeout = millis_from_zero(name, value)?,
             "group.initial.rebalance.delay.ms" => {
-                self.broker.groups.initial_rebalance_delay = Duration::from_millis(number(name, value, 0)?);
+                self.broker.groups.initial_rebalance_delay = millis_from_zero(name, value)?;
             }
             "group.max.size" => self.broker.groups.max_size = number(name, value, 1)?,
             "group.consumer.session.timeout.ms" => {
@@ -365,16 +378,24 @@ impl BrokerConfig {
             }
             "log.initial.task.delay.ms" => self.broker.initial_delay = Duration::from_millis(number(name, value, 0)?),
             "log.retention.check.interval.ms" => self.broker.retention_interval = millis(name, value)?,
-            "log.cleaner.backoff.ms" => self.broker.maintenance_interval = Some(millis(name, value)?),
+            "log.cleaner.backoff.ms" => {
+                let interval = millis_from_zero(name, value)?.max(Duration::from_millis(1));
+                self.broker.maintenance_interval = Some(interval);
+            }
             "log.cleaner.dedupe.buffer.size" => self.broker.compaction_memory_bytes = number(name, value, 1 << 20)?,
             "socket.request.max.bytes" => self.server.max_request_bytes = number(name, value, 1)?,
             "queued.max.request.bytes" => {
-                if number::<i64>(name, value, -1)? > 0 {
+                if number::<i64>(name, value, i64::MIN)? > 0 {
                     self.server.request_memory_bytes = number(name, value, 1)?;
                 }
             }
             "max.connections" => self.server.max_connections = number(name, value, 1)?,
-            "connections.max.idle.ms" => self.server.max_idle = millis(name, value)?,
+            "connections.max.idle.ms" => {
+                self.server.max_idle = match number::<i64>(name, value, i64::MIN)? {
+                    ..0 => FOR_EVER,
+                    _ => millis_from_zero(name, value)?.max(Duration::from_millis(1)),
+                }
+            }
             _ if is_topic_default(name) => {}
             _ if find_known(name).is_some() || OTHERS_KNOWN.iter().any(|beginning| name.starts_with(beginning)) => {
                 let reason = WITHOUT_EFFECT.iter().find(|(beginning, _)| name.starts_with(beginning));
@@ -497,6 +518,14 @@ fn raise(range: &mut RangeInclusive<Duration>, to: Duration) {
     *range = *range.start()..=to;
 }
 
+/// As long as a connection may be idle that is never closed for it.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A time that may be none; less is none, too, as in Apache Kafka.
+fn millis_from_zero(name: &str, value: &str) -> Result<Duration, BrokerError> {
+    Ok(Duration::from_millis(u64::try_from(number(name, value, i64::MIN)?).unwrap_or(0)))
+}
+
 fn millis(name: &str, value: &str) -> Result<Duration, BrokerError> {
     Ok(Duration::from_millis(number(name, value, 1)?))
 }
@@ -570,13 +599,13 @@ mod tests {
         assert_eq!(config.data.as_deref(), Some(Path::new("/tmp/kraft-combined-logs")));
         assert_eq!((config.broker.default_partitions, config.broker.auto_create_topics), (3, false));
         assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "5000", "the finer unit counts");
-        assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+        assert_eq!((config.warnings.len(), config.broker.node_id), (2, 1), "{:?}", config.warnings);
         assert!(
             !config.warnings.iter().any(|warning| warning.contains("it is not built yet")),
             "{:?}",
             config.warnings
         );
-        assert!(config.warnings[2].contains("process.roles"), "{:?}", config.warnings);
+        assert!(config.warnings[1].contains("process.roles"), "{:?}", config.warnings);
     }
 
     /// All settings of the file that Apache Kafka 4.3 comes with.
@@ -647,6 +676,18 @@ mod tests {
     }
 
     #[test]
+    fn a_broker_has_a_number_and_a_rack_and_times_may_be_none() {
+        let text =
+            "node.id=7\nbroker.rack=b\nconnections.max.idle.ms=-1\ngroup.min.session.timeout.ms=0\nlog.retention.ms=-2";
+        let config = read("server.properties", text).unwrap();
+        assert_eq!((config.broker.node_id, config.broker.rack.as_deref()), (7, Some("b")));
+        assert_eq!(config.broker.properties["broker.id"], "7");
+        assert_eq!((config.server.max_idle, config.broker.groups.min_session_timeout), (FOR_EVER, Duration::ZERO));
+        assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "-1");
+        assert_eq!(read("server.properties", "broker.id=3").unwrap().broker.node_id, 3);
+    }
+
+    #[test]
     fn protocols_of_groups_are_those_that_are_named() {
         let groups = |text| read("server.properties", text).unwrap().broker.groups;
         let of = |text| (groups(text).has_consumer_protocol, groups(text).has_streams_protocol);
@@ -682,8 +723,7 @@ mod tests {
         // Of what has no effect too, and by the names that are written there.
         assert!(error("num.io.threads=many").contains("num.io.threads: Not a number of type INT"));
         assert!(
-            error("log.retention.ms=-2")
-                .starts_with("setting log.retention.ms: Invalid value -2 for configuration log.ret")
+            error("log.roll.ms=0").starts_with("setting log.roll.ms: Invalid value 0 for configuration log.roll.ms")
         );
         assert!(error("message.max.bytes=-1").starts_with("setting message.max.bytes: "));
         assert!(
