@@ -440,16 +440,15 @@ fn what_is_known_of_aborted_transactions_is_made_anew_if_it_is_damaged() {
     log.close().unwrap();
     drop(log);
     let index = folder.path().join("00000000000000000000.txnindex");
-    let mut bytes = std::fs::read(&index).unwrap();
+    let mut bytes = Disk::new().read(&index).unwrap();
     // The first entry says that it begins behind its end.
     bytes[10] ^= 1;
     for left in 0..40 {
         let copy = tempfile::tempdir().unwrap();
-        for entry in std::fs::read_dir(folder.path()).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        for path in Disk::new().list(folder.path()).unwrap() {
+            let bytes = if path == index { bytes.clone() } else { Disk::new().read(&path).unwrap() };
+            Disk::new().write_atomically(&copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
         }
-        std::fs::write(copy.path().join(index.file_name().unwrap()), &bytes).unwrap();
         let options = OpenOptions {
             config: config.clone(),
             clean_shutdown: true,

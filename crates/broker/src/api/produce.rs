@@ -92,7 +92,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
 }
 
 /// Of a partition that is named several times, what is said last counts, as in Apache Kafka, and it is told once.
-fn keep_last(topics: &mut Vec<TopicProduceData>) {
+fn keep_last(topics: &mut [TopicProduceData]) {
     if topics.iter().map(|topic| topic.partition_data.len()).sum::<usize>() < 2 {
         return;
     }
