@@ -297,6 +297,8 @@ impl Shared {
         }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = topics.remove(name) else { return Ok(false) };
+        // They look when the topics can be looked at again.
+        topic.partitions.iter().for_each(|partition| partition.wake());
         self.topics_version.fetch_add(1, Ordering::Release);
         self.topic_names.write().unwrap_or_else(PoisonError::into_inner).remove(&topic.record.id);
         let mut renamed = Vec::new();
@@ -321,7 +323,6 @@ impl Shared {
             }
         }
         drop(topics);
-        topic.partitions.iter().for_each(|partition| partition.wake());
         for folder in renamed {
             self.folder.disk.remove_folder(&folder).map_err(BrokerError::io("remove", folder))?;
         }

@@ -153,7 +153,7 @@ impl Broker {
         settings.groups.check()?;
         settings.disk.allow_many_files();
         settings.properties.entry("log.dirs".to_owned()).or_insert_with(|| path.display().to_string());
-        let folder = DataFolder::open(settings.disk.clone(), path)?;
+        let folder = DataFolder::open(settings.disk.clone(), path, settings.node_id)?;
         let (mut metadata, stored) = MetadataLog::open(&folder.disk, path, folder.was_clean)?;
         let (mut records, mut dynamic) = (stored.topics, stored.settings);
         if metadata.end() == Offset::ZERO {
@@ -478,6 +478,10 @@ fn finish_deletions(
         (0..record.partitions).any(|number| deleted.contains(&deleted_folder(&folder.path, record.id, number)))
     };
     let names: Vec<String> = records.iter().filter(|(_, record)| begun(record)).map(|(name, _)| name.clone()).collect();
+    if !names.is_empty() {
+        // What is written now may be torn by a power cut.
+        folder.mark_in_use()?;
+    }
     for name in names {
         let Some(record) = records.remove(&name) else { continue };
         for number in 0..record.partitions {

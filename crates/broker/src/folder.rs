@@ -56,7 +56,7 @@ pub(crate) fn kafka_id(id: Uuid) -> String {
 }
 
 impl DataFolder {
-    pub fn open(disk: Disk, path: &Path) -> Result<Self, BrokerError> {
+    pub fn open(disk: Disk, path: &Path, node_id: i32) -> Result<Self, BrokerError> {
         disk.create_folder(path).map_err(BrokerError::io("create", path))?;
         let lock = disk.lock_folder(path).map_err(BrokerError::io("lock", path))?;
         let lock = lock.ok_or_else(|| BrokerError::InUse(path.to_owned()))?;
@@ -75,6 +75,10 @@ impl DataFolder {
                 Some(_) => {}
                 None => return Err(BrokerError::Foreign(meta)),
             }
+            if let Some(other) = value("node.id").filter(|stored| *stored != node_id.to_string()) {
+                let what = format!("is {node_id}, and the data in {} is that of node {other}", path.display());
+                return Err(BrokerError::setting("node.id", what));
+            }
             value("cluster.id").unwrap_or_default()
         } else {
             // A process that was killed here once left this.
@@ -89,7 +93,7 @@ impl DataFolder {
             }
             let (cluster_id, directory_id) = (kafka_id(random_id()), kafka_id(random_id()));
             let text = format!(
-                "version=1\ncluster.id={cluster_id}\nnode.id=1\ndirectory.id={directory_id}\ntidewater.layout={LAYOUT}\n"
+                "version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\ntidewater.layout={LAYOUT}\n"
             );
             disk.write_atomically(&meta, text.as_bytes()).map_err(BrokerError::io("write", &meta))?;
             cluster_id

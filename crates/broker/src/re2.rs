@@ -8,7 +8,7 @@
 use regex::{Regex, RegexBuilder};
 
 /// The largest program that an expression may become.
-const PROGRAM_LIMIT_BYTES: usize = 10 << 20;
+const PROGRAM_LIMIT_BYTES: usize = 2 << 20;
 /// How deep groups may be in one another.
 const NEST_LIMIT: u32 = 1000;
 /// The largest number in `x{2,1000}`.

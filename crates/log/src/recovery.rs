@@ -236,7 +236,9 @@ pub(crate) fn read_producers(
     let (mut producers, mut has_snapshot, mut stale) = (Producers::default(), false, Vec::new());
     for (offset, path) in snapshots(disk, folder)? {
         let read = disk.read(&path).map_err(LogError::io("read", &path))?;
-        match Producers::from_snapshot(&read).filter(|_| offset <= end) {
+        // What is damaged in the newest segment is made anew from its beginning.
+        let last = if active.aborted_is_torn { active.base } else { end };
+        match Producers::from_snapshot(&read).filter(|_| offset <= last) {
             Some(read) => {
                 (producers, from, has_snapshot) = (read, offset, true);
                 break;

@@ -465,3 +465,34 @@ fn what_is_known_of_aborted_transactions_is_made_anew_if_it_is_damaged() {
         }
     }
 }
+
+#[test]
+fn what_is_damaged_of_it_in_the_newest_segment_is_made_anew_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig::default();
+    let abort = |log: &mut PartitionLog, number: i64| {
+        write(log, stamp(number, 0, 0, true), &[("key", "value")]).unwrap();
+        end(log, number, 0, ControlKind::Abort);
+    };
+    let mut log = open(folder.path(), &config, false);
+    abort(&mut log, 0);
+    log.roll().unwrap();
+    abort(&mut log, 1);
+    abort(&mut log, 2);
+    // The snapshot of a clean close stands in the middle of the segment.
+    log.close().unwrap();
+    drop(log);
+    let mut log = open(folder.path(), &config, true);
+    abort(&mut log, 3);
+    let whole = log.aborted_between(Offset::ZERO, log.log_end());
+    assert_eq!(whole.len(), 4);
+    drop(log);
+    let index = folder.path().join("00000000000000000002.txnindex");
+    let mut bytes = Disk::new().read(&index).unwrap();
+    bytes[10] ^= 1;
+    Disk::new().write_atomically(&index, &bytes).unwrap();
+    for clean in [false, true] {
+        let log = open(folder.path(), &config, clean);
+        assert_eq!(log.aborted_between(Offset::ZERO, log.log_end()), whole, "{clean}");
+    }
+}

@@ -24,6 +24,8 @@ use crate::journal::Producer;
 use crate::topics::{OpenTopic, is_internal};
 use crate::transactions::Transactions;
 
+/// Of so many records of a partition it is told at most what is wrong with each.
+const RECORD_ERRORS_LIMIT: usize = 100;
 /// From this version on, a transaction that has to be aborted is told as such.
 const ABORTABLE: i16 = 11;
 /// From this version on, a partition comes into a transaction by being written to.
@@ -314,7 +316,8 @@ fn without_key(records: &[i32], place: &TopicPartition) -> Refusal {
         let error = BatchIndexAndErrorMessage::default().with_batch_index(index);
         error.with_batch_index_error_message(Some(text(each.as_str())))
     };
-    Refusal { records: records.iter().map(error).collect(), ..refusal(ResponseError::InvalidRecord, message) }
+    let told = records.iter().take(RECORD_ERRORS_LIMIT).map(error);
+    Refusal { records: told.collect(), ..refusal(ResponseError::InvalidRecord, message) }
 }
 
 /// The records whose timestamps a topic does not take.
@@ -341,7 +344,7 @@ fn wrong_timestamps(checked: &Checked, config: &LogConfig, now: Timestamp) -> Ve
         let error = BatchIndexAndErrorMessage::default().with_batch_index(index as i32);
         Some(error.with_batch_index_error_message(Some(text(message))))
     });
-    wrong.collect()
+    wrong.take(RECORD_ERRORS_LIMIT).collect()
 }
 
 /// A batch that is what its header says.

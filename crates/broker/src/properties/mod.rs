@@ -244,7 +244,7 @@ impl BrokerConfig {
             config.advertise(advertised, &controllers)?;
         }
         for (name, other) in [(NODE_ID, BROKER_ID), (BROKER_ID, NODE_ID)] {
-            if let Some(value) = settings.get(name).cloned() {
+            if let Some(value) = settings.get(name).filter(|value| *value != "-1").cloned() {
                 settings.entry(other.to_owned()).or_insert(value);
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tidewater_log::Extent;
+use tidewater_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use tidewater_protocol::messages::{FetchResponse, ProduceResponse};
 use tidewater_protocol::{
     ApiKey, Caller, FrameError, LENGTH_BYTES, Part, Request, RequestContext, RequestHead, Response, StrBytes,
@@ -163,10 +164,10 @@ async fn answer<'a>(
 ) -> Result<(Vec<Part<Extent>>, Turn<'a>), Closed> {
     match request {
         Request::Fetch(request) => {
-            let request = fetch::detached(&request);
+            let wanted = fetch::detached(&request);
             let Frame { bytes, mut memory } = frame;
-            drop(bytes);
-            let found = fetch::answer(state, context, request, &mut memory, stopped).await;
+            drop((request, bytes));
+            let found = fetch::answer(state, context, wanted, &mut memory, stopped).await;
             let turn = state.turn_for(header_bytes(&found.response)).await;
             Ok((write_fetch_response(head, found.response, found.bodies)?, turn))
         }
@@ -203,15 +204,42 @@ async fn answer<'a>(
             };
             let unknown = || FrameError::UnknownKey { key: head.key as i16 };
             let response = dispatch(&state.shared, context, request).ok_or_else(unknown)?;
+            let turn = match turn {
+                None => state.turn_for(assigned_bytes(&response)).await,
+                turn => turn,
+            };
             Ok((whole(write_response(head, &response)?), turn))
         }
     }
 }
 
-/// What a response takes for all but its records: its partitions, and the aborted transactions of each, by producer and first offset.
+/// What a response takes for all but its records: its topics with their partitions, and the aborted transactions of each, by producer and
+/// first offset.
 fn header_bytes(response: &FetchResponse) -> usize {
-    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-    partitions.map(|partition| 64 + 16 * partition.aborted_transactions.as_ref().map_or(0, Vec::len)).sum()
+    let of_partition =
+        |partition: &PartitionData| 64 + 16 * partition.aborted_transactions.as_ref().map_or(0, Vec::len);
+    let of_topic =
+        |topic: &FetchableTopicResponse| topic.topic.len() + topic.partitions.iter().map(of_partition).sum::<usize>();
+    response.responses.iter().map(of_topic).sum()
+}
+
+/// What a response takes for what a member is assigned.
+fn assigned_bytes(response: &Response) -> usize {
+    match response {
+        Response::ConsumerGroupHeartbeat(response) => {
+            let topics = response.assignment.iter().flat_map(|assignment| &assignment.topic_partitions);
+            topics.map(|topic| 20 + 4 * topic.partitions.len()).sum()
+        }
+        Response::StreamsGroupHeartbeat(response) => {
+            let tasks = [&response.active_tasks, &response.standby_tasks, &response.warmup_tasks];
+            let tasks = tasks.into_iter().flatten().flatten().map(|tasks| tasks.partitions.len());
+            let others = response.partitions_by_user_endpoint.iter().flatten();
+            let others = others.flat_map(|other| other.active_partitions.iter().chain(&other.standby_partitions));
+            let others = others.map(|topic| topic.topic.len() / 4 + topic.partitions.len());
+            4 * tasks.chain(others).sum::<usize>()
+        }
+        _ => 0,
+    }
 }
 
 /// What the response takes at most to a request of so many bytes, of those that keep records flowing and members in their groups: if that
@@ -221,8 +249,8 @@ fn response_bytes(request: &Request, length: usize) -> Option<usize> {
     const EACH_BYTES: usize = 128;
     match request {
         Request::Produce(request) => {
-            let partitions = request.topic_data.iter().map(|topic| topic.partition_data.len());
-            Some(EACH_BYTES * partitions.sum::<usize>())
+            let topics = request.topic_data.iter();
+            Some(topics.map(|topic| topic.name.len() + EACH_BYTES * topic.partition_data.len()).sum())
         }
         Request::FindCoordinator(request) => Some(EACH_BYTES * request.coordinator_keys.len() + length),
         Request::ApiVersions(_) => Some(0),
@@ -275,7 +303,7 @@ impl Incoming {
                 },
                 () = &mut progress_is_due => {
                     let more = progress.since(self.buffer.len())?;
-                    if memory.is_some() && more < PROGRESS_BYTES && state.memory_is_short() {
+                    if memory.is_some() && more < progress.least() && state.memory_is_short() {
                         return Err(Closed::Slow { length });
                     }
                     progress_is_due.as_mut().reset(Instant::now() + progress.time);
@@ -351,7 +379,8 @@ impl Incoming {
                     written?;
                 }
                 () = &mut progress_is_due => {
-                    if progress.since(length - bytes.len())? < PROGRESS_BYTES && state.others_wait_for_room() {
+                    let more = progress.since(length - bytes.len())?;
+                    if more < progress.least() && state.others_wait_for_room() {
                         return Err(Closed::Unread { left: bytes.len() });
                     }
                     progress_is_due.as_mut().reset(Instant::now() + progress.time);
@@ -374,6 +403,11 @@ struct Progress {
 impl Progress {
     fn of(had: usize, max_idle: Duration) -> Self {
         Progress { time: PROGRESS_TIME.min(max_idle), had, idle: Duration::ZERO, max_idle }
+    }
+
+    /// How much should come or go in that time.
+    fn least(&self) -> usize {
+        (PROGRESS_BYTES as f64 * self.time.as_secs_f64() / PROGRESS_TIME.as_secs_f64()) as usize
     }
 
     /// How much there is more than the last time.

@@ -1,6 +1,7 @@
 //! Fetches that wait until there is enough: woken by appends, not by a timer.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::topics::SharedPartition;
 
 /// The longest wait, whatever is asked for.
 const WAIT_LIMIT: Duration = Duration::from_secs(3600);
+/// Who names more partitions than so many that are not there does not wait: each that waits is kept.
+const MISSING_LIMIT: usize = 1000;
 
 /// Is woken by appends to some partitions, as long as it lives.
 struct Watch {
@@ -133,26 +136,34 @@ async fn wait(
     // A deletion is told at once, too.
     let is_enough = |found: &Found| found.has_error || found.bytes >= least || found.missing > missing;
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_LIMIT);
-    if is_enough(&found) || wait.is_zero() || found.bodies.is_empty() {
+    if is_enough(&found) || wait.is_zero() || missing > MISSING_LIMIT {
         return found;
     }
-    // All that it names is there, which has its bounds.
+    // What it names is there, which has its bounds.
+    drop(found);
     *memory = None;
     let deadline = Instant::now() + wait;
-    let watch = Watch::of(partitions(shared, context, request));
+    let topics_version = || shared.topics_version.load(Ordering::Acquire);
+    let mut version = topics_version();
+    let mut watch = Watch::of(partitions(shared, context, request));
     loop {
+        if topics_version() != version {
+            // There may be another topic of the same name.
+            version = topics_version();
+            watch = Watch::of(partitions(shared, context, request));
+        }
         // After the watch began: what came before it is found.
         let found = find(shared, context, request);
         if is_enough(&found) {
             return found;
         }
-        tokio::select! {
-            woken = timeout_at(deadline, watch.wake.notified()) => {
-                if woken.is_err() {
-                    return find(shared, context, request);
-                }
-            }
-            _ = stopped.wait_for(|stop| *stop) => return found,
+        drop(found);
+        let is_over = tokio::select! {
+            woken = timeout_at(deadline, watch.wake.notified()) => woken.is_err(),
+            _ = stopped.wait_for(|stop| *stop) => true,
+        };
+        if is_over {
+            return find(shared, context, request);
         }
     }
 }
