@@ -297,9 +297,9 @@ impl Shared {
         }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = topics.remove(name) else { return Ok(false) };
-        // They look when the topics can be looked at again.
-        topic.partitions.iter().for_each(|partition| partition.wake());
         self.topics_version.fetch_add(1, Ordering::Release);
+        // They see that, and look when the topics can be looked at again.
+        topic.partitions.iter().for_each(|partition| partition.wake());
         self.topic_names.write().unwrap_or_else(PoisonError::into_inner).remove(&topic.record.id);
         let mut renamed = Vec::new();
         for (number, partition) in topic.partitions.iter().enumerate() {

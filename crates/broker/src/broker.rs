@@ -157,6 +157,7 @@ impl Broker {
         let (mut metadata, stored) = MetadataLog::open(&folder.disk, path, folder.was_clean)?;
         let (mut records, mut dynamic) = (stored.topics, stored.settings);
         if metadata.end() == Offset::ZERO {
+            folder.mark_in_use()?;
             // A new cluster of Apache Kafka says this of all brokers, which its tools show.
             let least = Settings::from([("min.insync.replicas".to_owned(), "1".to_owned())]);
             metadata.write_settings(&SettingsOwner::Brokers, Some(&least), settings.clock.now())?;

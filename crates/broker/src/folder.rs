@@ -75,10 +75,6 @@ impl DataFolder {
                 Some(_) => {}
                 None => return Err(BrokerError::Foreign(meta)),
             }
-            if let Some(other) = value("node.id").filter(|stored| *stored != node_id.to_string()) {
-                let what = format!("is {node_id}, and the data in {} is that of node {other}", path.display());
-                return Err(BrokerError::setting("node.id", what));
-            }
             value("cluster.id").unwrap_or_default()
         } else {
             // A process that was killed here once left this.

@@ -5,7 +5,7 @@
 mod wire;
 
 use bytes::Bytes;
-use tidewater_broker::{Broker, BrokerSettings, ServerSettings};
+use tidewater_broker::{BrokerSettings, ServerSettings};
 use tidewater_protocol::messages::*;
 use tidewater_protocol::{ResponseError, StrBytes};
 use wire::{Connection, Running, TopicPlace, fetch, name, produce};
@@ -427,14 +427,4 @@ async fn a_segments_size_for_tests_is_shown_where_it_is_set() {
         assert_eq!(shown.and_then(|config| config.value.as_deref()), value);
     }
     running.stop().await;
-}
-
-#[test]
-fn the_data_of_a_node_is_no_other_nodes() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = |node_id| Broker::open(folder.path(), BrokerSettings { node_id, ..BrokerSettings::default() });
-    open(7).unwrap().close().unwrap();
-    let error = open(1).err().unwrap().to_string();
-    assert!(error.contains("node.id") && error.contains("of node 7"), "{error}");
-    open(7).unwrap();
 }

@@ -224,11 +224,18 @@ pub(crate) fn read_producers(
     options: &OpenOptions,
 ) -> Result<(Producers, bool), LogError> {
     let end = active.next_offset;
-    // What was durable is damaged. All is read anew, also by whoever is killed meanwhile: no snapshot counts from now on.
-    if closed.iter().any(|segment| segment.aborted_is_torn) || options.clean_shutdown && active.aborted_is_torn {
+    // What was durable is damaged, and is read anew, also by whoever is killed meanwhile: no snapshot behind this counts from now on.
+    let whole_to =
+        if closed.iter().any(|segment| segment.aborted_is_torn) || options.clean_shutdown && active.aborted_is_torn {
+            Some(Offset(-1))
+        } else {
+            active.aborted_is_torn.then_some(active.base)
+        };
+    if let Some(whole_to) = whole_to {
         tracing::warn!(folder = %folder.display(), "what was known of aborted transactions is damaged, and made anew from the log");
-        let known = snapshots(disk, folder)?.into_iter().map(|(_, path)| path).chain([snapshot_of(folder, end)]);
-        for path in known {
+        let of_end = (whole_to < Offset::ZERO).then(|| (end, snapshot_of(folder, end)));
+        let known = snapshots(disk, folder)?.into_iter().chain(of_end).filter(|(offset, _)| *offset > whole_to);
+        for (_, path) in known {
             disk.write_atomically(&path, &[]).map_err(LogError::io("write", path))?;
         }
     }
@@ -236,9 +243,7 @@ pub(crate) fn read_producers(
     let (mut producers, mut has_snapshot, mut stale) = (Producers::default(), false, Vec::new());
     for (offset, path) in snapshots(disk, folder)? {
         let read = disk.read(&path).map_err(LogError::io("read", &path))?;
-        // What is damaged in the newest segment is made anew from its beginning.
-        let last = if active.aborted_is_torn { active.base } else { end };
-        match Producers::from_snapshot(&read).filter(|_| offset <= last) {
+        match Producers::from_snapshot(&read).filter(|_| offset <= end) {
             Some(read) => {
                 (producers, from, has_snapshot) = (read, offset, true);
                 break;

@@ -490,9 +490,20 @@ fn what_is_damaged_of_it_in_the_newest_segment_is_made_anew_after_a_kill() {
     let index = folder.path().join("00000000000000000002.txnindex");
     let mut bytes = Disk::new().read(&index).unwrap();
     bytes[10] ^= 1;
-    Disk::new().write_atomically(&index, &bytes).unwrap();
-    for clean in [false, true] {
-        let log = open(folder.path(), &config, clean);
-        assert_eq!(log.aborted_between(Offset::ZERO, log.log_end()), whole, "{clean}");
+    for left in 0..40 {
+        let copy = tempfile::tempdir().unwrap();
+        for path in Disk::new().list(folder.path()).unwrap() {
+            let bytes = if path == index { bytes.clone() } else { Disk::new().read(&path).unwrap() };
+            Disk::new().write_atomically(&copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
+        }
+        let options = OpenOptions {
+            config: config.clone(),
+            clean_shutdown: false,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
+        drop(PartitionLog::open(&Disk::with_changes(left), copy.path(), options));
+        let log = open(copy.path(), &config, false);
+        assert_eq!(log.aborted_between(Offset::ZERO, log.log_end()), whole, "{left}");
     }
 }

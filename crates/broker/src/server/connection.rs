@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tidewater_log::Extent;
 use tidewater_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use tidewater_protocol::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse};
 use tidewater_protocol::messages::{FetchResponse, ProduceResponse};
 use tidewater_protocol::{
     ApiKey, Caller, FrameError, LENGTH_BYTES, Part, Request, RequestContext, RequestHead, Response, StrBytes,
@@ -205,7 +206,7 @@ async fn answer<'a>(
             let unknown = || FrameError::UnknownKey { key: head.key as i16 };
             let response = dispatch(&state.shared, context, request).ok_or_else(unknown)?;
             let turn = match turn {
-                None => state.turn_for(assigned_bytes(&response)).await,
+                None => state.turn_for(made_bytes(&response)).await,
                 turn => turn,
             };
             Ok((whole(write_response(head, &response)?), turn))
@@ -223,20 +224,31 @@ fn header_bytes(response: &FetchResponse) -> usize {
     response.responses.iter().map(of_topic).sum()
 }
 
-/// What a response takes for what a member is assigned.
-fn assigned_bytes(response: &Response) -> usize {
+/// What a response takes that was thought to be small, if it is not: by what a member is assigned, and what is wrong with records.
+fn made_bytes(response: &Response) -> usize {
+    let text = |text: &Option<StrBytes>| text.as_ref().map_or(0, |text| text.len());
     match response {
+        Response::Produce(response) => {
+            let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+            let of_record = |error: &BatchIndexAndErrorMessage| 8 + text(&error.batch_index_error_message);
+            let of_partition = |partition: &PartitionProduceResponse| {
+                text(&partition.error_message) + partition.record_errors.iter().map(of_record).sum::<usize>()
+            };
+            partitions.map(of_partition).sum()
+        }
         Response::ConsumerGroupHeartbeat(response) => {
             let topics = response.assignment.iter().flat_map(|assignment| &assignment.topic_partitions);
             topics.map(|topic| 20 + 4 * topic.partitions.len()).sum()
         }
         Response::StreamsGroupHeartbeat(response) => {
             let tasks = [&response.active_tasks, &response.standby_tasks, &response.warmup_tasks];
-            let tasks = tasks.into_iter().flatten().flatten().map(|tasks| tasks.partitions.len());
-            let others = response.partitions_by_user_endpoint.iter().flatten();
-            let others = others.flat_map(|other| other.active_partitions.iter().chain(&other.standby_partitions));
-            let others = others.map(|topic| topic.topic.len() / 4 + topic.partitions.len());
-            4 * tasks.chain(others).sum::<usize>()
+            let tasks = tasks.into_iter().flatten().flatten();
+            let tasks = tasks.map(|tasks| tasks.subtopology_id.len() + 4 * tasks.partitions.len());
+            let others = || response.partitions_by_user_endpoint.iter().flatten();
+            let hosts = others().map(|other| other.user_endpoint.host.len() + 8);
+            let topics = others().flat_map(|other| other.active_partitions.iter().chain(&other.standby_partitions));
+            let topics = topics.map(|topic| topic.topic.len() + 4 * topic.partitions.len());
+            tasks.chain(hosts).chain(topics).sum()
         }
         _ => 0,
     }

@@ -159,7 +159,8 @@ async fn wait(
         }
         drop(found);
         let is_over = tokio::select! {
-            woken = timeout_at(deadline, watch.wake.notified()) => woken.is_err(),
+            // Where there is always something new, too, the time is over at some time.
+            woken = timeout_at(deadline, watch.wake.notified()) => woken.is_err() || Instant::now() >= deadline,
             _ = stopped.wait_for(|stop| *stop) => true,
         };
         if is_over {
