@@ -259,7 +259,9 @@ async def admin_topics():
     out('alter', await attempt(a.alter_configs([C(t('plain'), **{'retention.ms': '5000'})])))
     await asyncio.sleep(0.3)
     d = await attempt(a.describe_configs([C(t('plain'), **{'retention.ms': ''})])); out('altered', d if isinstance(d, str) else [sorted(tuple(c[:5]) for c in r[4]) for r in d[0].resources])
-    out('delete', R(await attempt(a.delete_topics([t('plain'), t('nope')]))))
+    # One by one: Apache Kafka answers several in any order.
+    out('delete', R(await attempt(a.delete_topics([t('plain')]))))
+    out('delete nope', R(await attempt(a.delete_topics([t('nope')]))))
 
 
 @feature

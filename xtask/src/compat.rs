@@ -13,8 +13,12 @@ use std::process::{Command, Stdio};
 use crate::peer::{PORT, start_ours};
 use crate::{Step, kafka, root, run, tidy};
 
-/// What both brokers are set to.
-const SETTINGS: [&str; 2] = ["auto.create.topics.enable=true", "group.initial.rebalance.delay.ms=300"];
+/// What both brokers are set to. Some scripts write records of 1970, which retention would take away whenever it comes by.
+const SETTINGS: [&str; 3] = [
+    "auto.create.topics.enable=true",
+    "group.initial.rebalance.delay.ms=300",
+    "log.retention.check.interval.ms=86400000",
+];
 /// Features that differ, and why they may.
 const KNOWN: &str = "compat/known.txt";
 
