@@ -206,10 +206,13 @@ pub(crate) fn is_internal(name: &str) -> bool {
     name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
 }
 
+/// Bytes of the longest name that a topic can have.
+pub(crate) const NAME_LIMIT: usize = 249;
+
 /// Whether a topic may have that name: Kafka's rule.
 pub(crate) fn is_legal_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.bytes().all(legal)
+    !name.is_empty() && name.len() <= NAME_LIMIT && name != "." && name != ".." && name.bytes().all(legal)
 }
 
 #[cfg(test)]

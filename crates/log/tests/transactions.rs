@@ -422,6 +422,28 @@ fn an_abort_that_cannot_be_noted_ends_no_transaction() {
     assert!(log.slice_committed(Offset(0), LIMIT).unwrap().0.read(LIMIT).unwrap().is_empty());
 }
 
+/// A copy of a log's folder in which the first entry of an index of aborted transactions says that it begins behind its end, opened by a
+/// process that is killed after so many changes to files.
+fn open_damaged(
+    folder: &Path,
+    index: &str,
+    clean_shutdown: bool,
+    changes: u64,
+) -> (tempfile::TempDir, Result<PartitionLog, LogError>) {
+    let copy = tempfile::tempdir().unwrap();
+    for path in Disk::new().list(folder).unwrap() {
+        let mut bytes = Disk::new().read(&path).unwrap();
+        if path.ends_with(index) {
+            bytes[10] ^= 1;
+        }
+        Disk::new().write_atomically(&copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
+    }
+    let (config, recovery_point, log_start) = (LogConfig::default(), Offset::ZERO, Offset::ZERO);
+    let options = OpenOptions { config, clean_shutdown, recovery_point, log_start };
+    let opened = PartitionLog::open(&Disk::with_changes(changes), copy.path(), options);
+    (copy, opened.map(|(log, _)| log))
+}
+
 /// Each time the machine may go down while what was damaged is made anew.
 #[test]
 fn what_is_known_of_aborted_transactions_is_made_anew_if_it_is_damaged() {
@@ -439,25 +461,10 @@ fn what_is_known_of_aborted_transactions_is_made_anew_if_it_is_damaged() {
     assert_eq!(whole.len(), 6);
     log.close().unwrap();
     drop(log);
-    let index = folder.path().join("00000000000000000000.txnindex");
-    let mut bytes = Disk::new().read(&index).unwrap();
-    // The first entry says that it begins behind its end.
-    bytes[10] ^= 1;
     for left in 0..40 {
-        let copy = tempfile::tempdir().unwrap();
-        for path in Disk::new().list(folder.path()).unwrap() {
-            let bytes = if path == index { bytes.clone() } else { Disk::new().read(&path).unwrap() };
-            Disk::new().write_atomically(&copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
-        }
-        let options = OpenOptions {
-            config: config.clone(),
-            clean_shutdown: true,
-            recovery_point: Offset::ZERO,
-            log_start: Offset::ZERO,
-        };
-        let killed = PartitionLog::open(&Disk::with_changes(left), copy.path(), options);
-        assert!(left > 10 || killed.is_err());
-        drop(killed);
+        let (copy, opened) = open_damaged(folder.path(), "00000000000000000000.txnindex", true, left);
+        assert!(left > 10 || opened.is_err());
+        drop(opened);
         // Whoever comes next, after a kill, or with the mark of the clean close that was there still.
         for clean in [true, false] {
             let log = open(copy.path(), &config, clean);
@@ -487,22 +494,9 @@ fn what_is_damaged_of_it_in_the_newest_segment_is_made_anew_after_a_kill() {
     let whole = log.aborted_between(Offset::ZERO, log.log_end());
     assert_eq!(whole.len(), 4);
     drop(log);
-    let index = folder.path().join("00000000000000000002.txnindex");
-    let mut bytes = Disk::new().read(&index).unwrap();
-    bytes[10] ^= 1;
     for left in 0..40 {
-        let copy = tempfile::tempdir().unwrap();
-        for path in Disk::new().list(folder.path()).unwrap() {
-            let bytes = if path == index { bytes.clone() } else { Disk::new().read(&path).unwrap() };
-            Disk::new().write_atomically(&copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
-        }
-        let options = OpenOptions {
-            config: config.clone(),
-            clean_shutdown: false,
-            recovery_point: Offset::ZERO,
-            log_start: Offset::ZERO,
-        };
-        drop(PartitionLog::open(&Disk::with_changes(left), copy.path(), options));
+        let (copy, opened) = open_damaged(folder.path(), "00000000000000000002.txnindex", false, left);
+        drop(opened);
         let log = open(copy.path(), &config, false);
         assert_eq!(log.aborted_between(Offset::ZERO, log.log_end()), whole, "{left}");
     }

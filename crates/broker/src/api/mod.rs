@@ -59,6 +59,7 @@ use tokio::sync::oneshot;
 use crate::admin::{SettingChange, TopicError};
 use crate::broker::Shared;
 use crate::metadata::SettingsOwner;
+use crate::topics::NAME_LIMIT;
 
 /// The error code that Kafka has for a log's failure.
 pub(crate) fn error_code(error: &LogError) -> i16 {
@@ -197,8 +198,8 @@ fn name_error(name: &str) -> String {
     let what = match name {
         "" => "the empty string is not allowed".to_owned(),
         "." | ".." => format!("'{name}' is not allowed"),
-        name if name.len() > 249 => {
-            format!("the length of '{name}' is longer than the max allowed length 249")
+        name if name.len() > NAME_LIMIT => {
+            format!("the length of '{name}' is longer than the max allowed length {NAME_LIMIT}")
         }
         name => format!("'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"),
     };

@@ -13,11 +13,10 @@ use tidewater_protocol::{ResponseError, StrBytes};
 use uuid::Uuid;
 
 use crate::api::fetch::Found;
+use crate::topics::NAME_LIMIT;
 
 /// Partitions of all sessions together. One of a topic whose name is longer than Kafka allows counts as several.
 const PARTITIONS: usize = 200_000;
-/// The longest name that a topic can have.
-const NAME_BYTES: usize = 249;
 /// A session that nobody has used for so long may give way to a new one.
 const EVICTION_TIME: Duration = Duration::from_secs(120);
 /// The epoch of a fetch that wants a session.
@@ -170,7 +169,7 @@ impl Session {
 
 /// What a partition counts in its session.
 fn weight((_, name, _): &Place) -> usize {
-    name.len().div_ceil(NAME_BYTES).max(1)
+    name.len().div_ceil(NAME_LIMIT).max(1)
 }
 
 fn place(id: Uuid, name: &TopicName, partition: i32) -> Place {
