@@ -183,6 +183,8 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
             settings.put("controller.quorum.bootstrap.servers", "localhost:9");
             settings.put("controller.listener.names", "CONTROLLER");
             settings.put("listener.security.protocol.map", "EXTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT");
+            // There may be one already, of another size than the test's settings say.
+            partitionsOf("__consumer_offsets").ifPresent(count -> settings.put("offsets.topic.num.partitions", Integer.toString(count)));
             KafkaConfig known = new KafkaConfig(settings, false);
             SocketServer sockets = Mockito.mock(SocketServer.class);
             Mockito.when(sockets.boundPort(Mockito.any())).thenReturn(PORT);

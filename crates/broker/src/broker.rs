@@ -38,8 +38,8 @@ pub struct BrokerSettings {
     pub fetch_max_bytes: usize,
     /// `max.request.partition.size.limit`: partitions that one response describes at most. Default 2,000.
     pub described_partitions: i32,
-    /// `node.id`: the broker's number. Default 1.
-    pub node_id: i32,
+    /// `node.id`: the broker's number, which that of its data has to be. Default what its data says, 1 if there is none yet.
+    pub node_id: Option<i32>,
     /// `broker.rack`: where clients are told that it stands. Default nowhere.
     pub rack: Option<String>,
     /// What a file of settings says, by Kafka's names for them: shown to administrators, and the defaults of topics' settings.
@@ -78,7 +78,7 @@ impl Default for BrokerSettings {
             delete_topics: true,
             fetch_max_bytes: 55 << 20,
             described_partitions: 2000,
-            node_id: 1,
+            node_id: None,
             rack: None,
             properties: BTreeMap::new(),
             offsets_partitions: 50,
@@ -154,6 +154,7 @@ impl Broker {
         settings.disk.allow_many_files();
         settings.properties.entry("log.dirs".to_owned()).or_insert_with(|| path.display().to_string());
         let folder = DataFolder::open(settings.disk.clone(), path, settings.node_id)?;
+        settings.properties.entry("node.id".to_owned()).or_insert_with(|| folder.node_id.to_string());
         let (mut metadata, stored) = MetadataLog::open(&folder.disk, path, folder.was_clean)?;
         let (mut records, mut dynamic) = (stored.topics, stored.settings);
         if metadata.end() == Offset::ZERO {
@@ -415,7 +416,7 @@ impl Shared {
 
     /// The one node.
     pub fn node(&self) -> BrokerId {
-        BrokerId(self.settings.node_id)
+        BrokerId(self.folder.node_id)
     }
 
     /// Where the next record of the log of topics goes.

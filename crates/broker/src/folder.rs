@@ -19,6 +19,8 @@ use crate::BrokerError;
 
 /// Version of the folder's layout.
 const LAYOUT: u32 = 1;
+/// The number of a node that is given none.
+const FIRST_NODE: i32 = 1;
 const META: &str = "meta.properties";
 /// Ending of a folder that is on its way out.
 const DELETED: &str = "deleted";
@@ -42,6 +44,7 @@ pub(crate) struct DataFolder {
     pub disk: Disk,
     pub path: PathBuf,
     pub cluster_id: String,
+    pub node_id: i32,
     /// Whether the last process closed all logs.
     pub was_clean: bool,
     /// Held while a checkpoint file is changed.
@@ -56,12 +59,13 @@ pub(crate) fn kafka_id(id: Uuid) -> String {
 }
 
 impl DataFolder {
-    pub fn open(disk: Disk, path: &Path, node_id: i32) -> Result<Self, BrokerError> {
+    /// Opens a folder, which is made if it is absent, for a node of that number or of whichever it has been so far: 1 for a new one.
+    pub fn open(disk: Disk, path: &Path, node_id: Option<i32>) -> Result<Self, BrokerError> {
         disk.create_folder(path).map_err(BrokerError::io("create", path))?;
         let lock = disk.lock_folder(path).map_err(BrokerError::io("lock", path))?;
         let lock = lock.ok_or_else(|| BrokerError::InUse(path.to_owned()))?;
         let meta = path.join(META);
-        let cluster_id = if disk.exists(&meta) {
+        let (cluster_id, node_id) = if disk.exists(&meta) {
             let text = disk.read(&meta).map_err(BrokerError::io("read", &meta))?;
             let text = String::from_utf8_lossy(&text).into_owned();
             let value = |name: &str| {
@@ -75,7 +79,14 @@ impl DataFolder {
                 Some(_) => {}
                 None => return Err(BrokerError::Foreign(meta)),
             }
-            value("cluster.id").unwrap_or_default()
+            let stored: Option<i32> = value("node.id").and_then(|stored| stored.parse().ok());
+            if let (Some(stored), Some(wanted)) = (stored, node_id)
+                && stored != wanted
+            {
+                let what = format!("is {wanted}, and the data in {} is that of node {stored}", path.display());
+                return Err(BrokerError::setting("node.id", what));
+            }
+            (value("cluster.id").unwrap_or_default(), stored.or(node_id).unwrap_or(FIRST_NODE))
         } else {
             // A process that was killed here once left this.
             let unfinished = path.join(format!("{META}.tmp"));
@@ -88,19 +99,21 @@ impl DataFolder {
                 return Err(BrokerError::Foreign(foreign));
             }
             let (cluster_id, directory_id) = (kafka_id(random_id()), kafka_id(random_id()));
+            let node_id = node_id.unwrap_or(FIRST_NODE);
             let text = format!(
                 "version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\ntidewater.layout={LAYOUT}\n"
             );
             disk.write_atomically(&meta, text.as_bytes()).map_err(BrokerError::io("write", &meta))?;
-            cluster_id
+            (cluster_id, node_id)
         };
         let clean = path.join(CLEAN);
         let was_clean = disk.exists(&clean);
-        Ok(DataFolder { disk, path: path.to_owned(), cluster_id, was_clean, points: Mutex::default(), _lock: lock })
+        let path = path.to_owned();
+        Ok(DataFolder { disk, path, cluster_id, node_id, was_clean, points: Mutex::default(), _lock: lock })
     }
 
-    /// Removes the mark of a clean close, once all logs are open: from now on they may be written. It does not come back with a power
-    /// cut, after which they are not as it says.
+    /// Removes the mark of a clean close, before the first of the logs is written: a kill amid that leaves what would be damage behind
+    /// the mark. It does not come back with a power cut, after which they are not as it says.
     pub fn mark_in_use(&self) -> Result<(), BrokerError> {
         if !self.was_clean {
             return Ok(());

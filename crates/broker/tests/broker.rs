@@ -226,6 +226,38 @@ fn a_deletion_that_was_killed_is_ended() {
     assert!(!folder.path().join(format!("{id}-0.deleted")).exists());
 }
 
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() { copy_folder(&path, &to) } else { assert!(std::fs::copy(&path, &to).is_ok()) }
+    }
+}
+
+/// As a folder is that was closed in good order before anything stood in its log of topics: the mark says of that log that it is whole.
+#[test]
+fn the_mark_of_a_clean_close_goes_before_the_log_of_topics_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).close().unwrap();
+    let [log, mark] = ["__cluster_metadata-0/00000000000000000000.log", ".kafka_cleanshutdown"];
+    std::fs::write(folder.path().join(log), b"").unwrap();
+    let mut torn = 0;
+    for changes in 0..30 {
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(folder.path(), copy.path());
+        let disk = tidewater_env::Disk::with_changes(changes);
+        drop(Broker::open(copy.path(), BrokerSettings { disk, ..BrokerSettings::default() }));
+        let written = std::fs::read(copy.path().join(log)).unwrap();
+        if !written.is_empty() {
+            assert!(!copy.path().join(mark).exists(), "after {changes}");
+            std::fs::write(copy.path().join(log), &written[..written.len() - 1]).unwrap();
+            torn += 1;
+        }
+        open(copy.path()).close().unwrap();
+    }
+    assert!((1..30).contains(&torn));
+}
+
 #[test]
 fn a_topic_with_the_longest_name_is_deleted() {
     let folder = tempfile::tempdir().unwrap();

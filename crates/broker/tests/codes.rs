@@ -5,9 +5,10 @@
 mod wire;
 
 use bytes::Bytes;
-use tidewater_broker::{BrokerSettings, ServerSettings};
+use tidewater_broker::{Broker, BrokerSettings, ServerSettings};
 use tidewater_protocol::messages::*;
-use tidewater_protocol::{ResponseError, StrBytes};
+use tidewater_protocol::{BatchBuilder, Compression, ResponseError, StrBytes};
+use tidewater_types::{Headers, Timestamp};
 use wire::{Connection, Running, TopicPlace, fetch, name, produce};
 
 fn text(text: &'static str) -> StrBytes {
@@ -354,6 +355,23 @@ async fn a_fetch_waits_for_what_is_there() {
     assert_eq!(codes(&response), [(0, 0), (7, unknown), (0, unknown_id)]);
     assert_eq!(wire::values(&response), ["hello"]);
     assert_eq!(response.responses[1].partitions[0].aborted_transactions, Some(Vec::new()));
+    // Nor does a name that no topic can have, but for one that nobody should keep while he waits.
+    for (other, is_told_before) in [("a b", false), (&*"n".repeat(250), true)] {
+        let partition = FetchPartition::default().with_fetch_offset(1).with_partition_max_bytes(1 << 20);
+        let of = |topic: &str| FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition.clone()]);
+        let number = reader.send(ApiKey::Fetch, 12, &wanted(vec![of("news"), of(other)])).await;
+        if is_told_before {
+            let response: FetchResponse = reader.receive(ApiKey::Fetch, 12, number).await;
+            assert_eq!((codes(&response), wire::values(&response).len()), (vec![(0, 0), (0, unknown)], 1));
+        } else {
+            assert_eq!(writer.produce(9, &news, &["again"]).await, 0);
+            let response: FetchResponse = reader.receive(ApiKey::Fetch, 12, number).await;
+            assert_eq!(
+                (codes(&response), wire::values(&response)),
+                (vec![(0, 0), (0, unknown)], vec!["again".to_owned()])
+            );
+        }
+    }
     // If nothing is there, there is nothing to wait for.
     let request = wanted(vec![of(news.id, &[7]), of(uuid::Uuid::from_u128(7), &[0])]);
     let response: FetchResponse = reader.call(ApiKey::Fetch, 16, request).await;
@@ -381,10 +399,61 @@ async fn a_fetch_waits_for_what_is_there() {
     running.stop().await;
 }
 
+/// A fetch that wants more than there is ends when its time is over, though something new comes all the while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_that_is_woken_all_the_while_ends() {
+    let running = Running::start().await;
+    let (mut reader, mut writer) = (running.connect().await, running.connect().await);
+    let news = writer.topic("news").await;
+    let request = fetch(12, &news, 0).with_min_bytes(1 << 30).with_max_wait_ms(300);
+    let waiting = tokio::spawn(async move {
+        let response: FetchResponse = reader.call(ApiKey::Fetch, 12, request).await;
+        wire::values(&response).len()
+    });
+    let mut written = 0;
+    while !waiting.is_finished() {
+        assert_eq!(writer.produce(9, &news, &["hello"]).await, 0);
+        written += 1;
+        assert!(written < 1_000_000, "it waits on");
+    }
+    assert!((1..=written).contains(&waiting.await.unwrap()));
+    running.stop().await;
+}
+
+/// Of what is wrong with the records of a request so much is told that the response is small.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_records_is_told_of_a_hundred() {
+    use create_topics_request::{CreatableTopic, CreatableTopicConfig};
+    use produce_request::PartitionProduceData;
+    let running = Running::start().await;
+    let mut connection = running.connect().await;
+    let compacted = CreatableTopicConfig::default()
+        .with_name(StrBytes::from_static_str("cleanup.policy"))
+        .with_value(Some(StrBytes::from_static_str("compact")));
+    let topic = CreatableTopic::default().with_name(name("kept")).with_num_partitions(3).with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic.with_configs(vec![compacted])]);
+    let _: CreateTopicsResponse = connection.call(ApiKey::CreateTopics, 7, request).await;
+    let mut builder = BatchBuilder::new(Compression::None);
+    for _ in 0..80 {
+        builder.push(Timestamp(1), None, Some(b"v"), &Headers::EMPTY);
+    }
+    let records = Some(builder.finish().unwrap());
+    let kept = TopicPlace { name: "kept".to_owned(), id: uuid::Uuid::nil() };
+    let mut request = produce(9, &kept, &[], -1);
+    let of = |index| PartitionProduceData::default().with_index(index).with_records(records.clone());
+    request.topic_data[0].partition_data = (0..3).map(of).collect();
+    let response: ProduceResponse = connection.call(ApiKey::Produce, 9, request).await;
+    let partitions = &response.responses[0].partition_responses;
+    let told: Vec<_> = partitions.iter().map(|told| (told.error_code, told.record_errors.len())).collect();
+    let invalid = ResponseError::InvalidRecord.code();
+    assert_eq!(told, [(invalid, 80), (invalid, 20), (invalid, 0)]);
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_are_told_the_brokers_number_and_rack() {
     use create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
-    let settings = BrokerSettings { node_id: 7, rack: Some("b".to_owned()), ..BrokerSettings::default() };
+    let settings = BrokerSettings { node_id: Some(7), rack: Some("b".to_owned()), ..BrokerSettings::default() };
     let running = Running::start_over(settings, ServerSettings::default()).await;
     let mut connection = running.connect().await;
     let response: MetadataResponse = connection.call(ApiKey::Metadata, 12, MetadataRequest::default()).await;
@@ -427,4 +496,15 @@ async fn a_segments_size_for_tests_is_shown_where_it_is_set() {
         assert_eq!(shown.and_then(|config| config.value.as_deref()), value);
     }
     running.stop().await;
+}
+
+#[test]
+fn the_data_of_a_node_is_no_other_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |node_id| Broker::open(folder.path(), BrokerSettings { node_id, ..BrokerSettings::default() });
+    open(Some(7)).unwrap().close().unwrap();
+    let error = open(Some(1)).err().unwrap().to_string();
+    assert!(error.contains("node.id") && error.contains("of node 7"), "{error}");
+    open(None).unwrap().close().unwrap();
+    open(Some(7)).unwrap();
 }

@@ -14,7 +14,7 @@ use tidewater_types::Offset;
 
 use super::{check_epoch, error_code, isolation};
 use crate::broker::Shared;
-use crate::topics::{OpenTopic, SharedPartition, is_legal_name};
+use crate::topics::{NAME_LIMIT, OpenTopic, SharedPartition};
 
 /// From this version on, topics are named by their ids.
 pub(crate) const BY_ID: i16 = 13;
@@ -106,7 +106,7 @@ pub(crate) fn find(shared: &Shared, context: &RequestContext, request: &FetchReq
                 Err(missing) => {
                     found.missing += 1;
                     // Nor will it ever be there; who waits keeps the name.
-                    found.has_error |= !topic.topic.is_empty() && !is_legal_name(&topic.topic);
+                    found.has_error |= topic.topic.len() > NAME_LIMIT;
                     found.bodies.push(None);
                     partitions.push(data.with_error_code(missing.code()).with_aborted_transactions(Some(Vec::new())));
                     continue;

@@ -24,7 +24,7 @@ use crate::journal::Producer;
 use crate::topics::{OpenTopic, is_internal};
 use crate::transactions::Transactions;
 
-/// Of so many records of a partition it is told at most what is wrong with each.
+/// Of so many records of a request it is told at most what is wrong with each.
 const RECORD_ERRORS_LIMIT: usize = 100;
 /// From this version on, a transaction that has to be aborted is told as such.
 const ABORTABLE: i16 = 11;
@@ -53,6 +53,7 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
         lacks_transaction: request.transactional_id.is_none() && has_transactional(&request),
         joined: &joined,
     };
+    let mut errors_left = RECORD_ERRORS_LIMIT;
     for topic in request.topic_data {
         let open = find(shared, context, &topic);
         let unknown = match is_by_id(context, &topic) {
@@ -78,10 +79,14 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                         .with_log_append_time_ms(appended.append_time.map_or(-1, |time| time.0))
                         .with_log_start_offset(log_start.0)
                 }
-                Err(refused) => response
-                    .with_error_code(refused.code)
-                    .with_error_message((!refused.message.is_empty()).then(|| text(refused.message)))
-                    .with_record_errors(refused.records),
+                Err(mut refused) => {
+                    refused.records.truncate(errors_left);
+                    errors_left -= refused.records.len();
+                    response
+                        .with_error_code(refused.code)
+                        .with_error_message((!refused.message.is_empty()).then(|| text(refused.message)))
+                        .with_record_errors(refused.records)
+                }
             });
         }
         let response = TopicProduceResponse::default().with_name(topic.name).with_topic_id(topic.topic_id);

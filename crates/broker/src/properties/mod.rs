@@ -272,7 +272,7 @@ impl BrokerConfig {
             }
             // −1 is what it is if it is not said.
             "broker.id" if value == "-1" => {}
-            NODE_ID | BROKER_ID => self.broker.node_id = number(name, value, 0)?,
+            NODE_ID | BROKER_ID => self.broker.node_id = Some(number(name, value, 0)?),
             "broker.rack" => self.broker.rack = Some(value.to_owned()),
             "num.partitions" => self.broker.default_partitions = number(name, value, 1)?,
             "group.min.session.timeout.ms" => self.broker.groups.min_session_timeout = millis_from_zero(name, value)?,
@@ -599,7 +599,7 @@ mod tests {
         assert_eq!(config.data.as_deref(), Some(Path::new("/tmp/kraft-combined-logs")));
         assert_eq!((config.broker.default_partitions, config.broker.auto_create_topics), (3, false));
         assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "5000", "the finer unit counts");
-        assert_eq!((config.warnings.len(), config.broker.node_id), (2, 1), "{:?}", config.warnings);
+        assert_eq!((config.warnings.len(), config.broker.node_id), (2, Some(1)), "{:?}", config.warnings);
         assert!(
             !config.warnings.iter().any(|warning| warning.contains("it is not built yet")),
             "{:?}",
@@ -680,11 +680,11 @@ mod tests {
         let text =
             "node.id=7\nbroker.rack=b\nconnections.max.idle.ms=-1\ngroup.min.session.timeout.ms=0\nlog.retention.ms=-2";
         let config = read("server.properties", text).unwrap();
-        assert_eq!((config.broker.node_id, config.broker.rack.as_deref()), (7, Some("b")));
+        assert_eq!((config.broker.node_id, config.broker.rack.as_deref()), (Some(7), Some("b")));
         assert_eq!(config.broker.properties["broker.id"], "7");
         assert_eq!((config.server.max_idle, config.broker.groups.min_session_timeout), (FOR_EVER, Duration::ZERO));
         assert_eq!(topic_defaults([&config.broker.properties])["retention.ms"], "-1");
-        assert_eq!(read("server.properties", "broker.id=3").unwrap().broker.node_id, 3);
+        assert_eq!(read("server.properties", "broker.id=3").unwrap().broker.node_id, Some(3));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tidewater_log::Extent;
 use tidewater_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-use tidewater_protocol::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse};
 use tidewater_protocol::messages::{FetchResponse, ProduceResponse};
 use tidewater_protocol::{
     ApiKey, Caller, FrameError, LENGTH_BYTES, Part, Request, RequestContext, RequestHead, Response, StrBytes,
@@ -154,7 +153,8 @@ fn whole(response: BytesMut) -> Vec<Part<Extent>> {
     vec![Part::Bytes(response.freeze())]
 }
 
-/// The response to a request; nothing for one that wants none. The request's frame is let go before anybody waits.
+/// The response to a request; nothing for one that wants none. The request's frame is let go before
+/// anybody waits, but for a turn to make what may be large.
 async fn answer<'a>(
     state: &'a State,
     context: &RequestContext,
@@ -205,11 +205,14 @@ async fn answer<'a>(
             };
             let unknown = || FrameError::UnknownKey { key: head.key as i16 };
             let response = dispatch(&state.shared, context, request).ok_or_else(unknown)?;
+            let written = write_response(head, &response)?;
+            // It may be larger than was thought.
+            drop((response, frame));
             let turn = match turn {
-                None => state.turn_for(made_bytes(&response)).await,
+                None => state.turn_for(written.len()).await,
                 turn => turn,
             };
-            Ok((whole(write_response(head, &response)?), turn))
+            Ok((whole(written), turn))
         }
     }
 }
@@ -222,36 +225,6 @@ fn header_bytes(response: &FetchResponse) -> usize {
     let of_topic =
         |topic: &FetchableTopicResponse| topic.topic.len() + topic.partitions.iter().map(of_partition).sum::<usize>();
     response.responses.iter().map(of_topic).sum()
-}
-
-/// What a response takes that was thought to be small, if it is not: by what a member is assigned, and what is wrong with records.
-fn made_bytes(response: &Response) -> usize {
-    let text = |text: &Option<StrBytes>| text.as_ref().map_or(0, |text| text.len());
-    match response {
-        Response::Produce(response) => {
-            let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-            let of_record = |error: &BatchIndexAndErrorMessage| 8 + text(&error.batch_index_error_message);
-            let of_partition = |partition: &PartitionProduceResponse| {
-                text(&partition.error_message) + partition.record_errors.iter().map(of_record).sum::<usize>()
-            };
-            partitions.map(of_partition).sum()
-        }
-        Response::ConsumerGroupHeartbeat(response) => {
-            let topics = response.assignment.iter().flat_map(|assignment| &assignment.topic_partitions);
-            topics.map(|topic| 20 + 4 * topic.partitions.len()).sum()
-        }
-        Response::StreamsGroupHeartbeat(response) => {
-            let tasks = [&response.active_tasks, &response.standby_tasks, &response.warmup_tasks];
-            let tasks = tasks.into_iter().flatten().flatten();
-            let tasks = tasks.map(|tasks| tasks.subtopology_id.len() + 4 * tasks.partitions.len());
-            let others = || response.partitions_by_user_endpoint.iter().flatten();
-            let hosts = others().map(|other| other.user_endpoint.host.len() + 8);
-            let topics = others().flat_map(|other| other.active_partitions.iter().chain(&other.standby_partitions));
-            let topics = topics.map(|topic| topic.topic.len() + 4 * topic.partitions.len());
-            tasks.chain(hosts).chain(topics).sum()
-        }
-        _ => 0,
-    }
 }
 
 /// What the response takes at most to a request of so many bytes, of those that keep records flowing and members in their groups: if that

@@ -91,7 +91,8 @@ impl State {
         self.memory.available_permits() < needed
     }
 
-    /// Waits for one's turn to make a response, of which there are few at once: each is counted before the next is made.
+    /// Waits for one's turn to make a response, of which there are few at once: each is counted before the next is made. One that has
+    /// become larger than was thought waits when it is made.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turns.acquire().await.ok()
     }
