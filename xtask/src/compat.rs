@@ -29,12 +29,14 @@ const KNOWN: &str = "compat/known.txt";
 /// What a client saw, by feature.
 type Seen = BTreeMap<String, String>;
 
-fn see(client: &Path, address: &str, home: &Path) -> Result<Seen, String> {
+/// Runs a client's script; what it says of its own doings goes to a file.
+fn see(client: &Path, address: &str, home: &Path, said: &Path) -> Result<Seen, String> {
+    let file = fs::File::create(said).map_err(|error| format!("cannot write {}: {error}", said.display()))?;
     let output = Command::new("bash")
         .arg(client.join("run.sh"))
         .arg(address)
         .env("COMPAT_HOME", home)
-        .stderr(Stdio::null())
+        .stderr(Stdio::from(file))
         .output()
         .map_err(|error| format!("bash cannot be run: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -44,7 +46,13 @@ fn see(client: &Path, address: &str, home: &Path) -> Result<Seen, String> {
             seen.entry(feature.to_owned()).or_default().push_str(&format!("{result}\n"));
         }
     }
-    if seen.is_empty() { Err("it printed nothing; could it be installed?".to_owned()) } else { Ok(seen) }
+    if seen.is_empty() {
+        return Err(format!("it printed nothing; could it be installed? See {}", said.display()));
+    }
+    if !output.status.success() {
+        seen.insert("the script itself FAILED".to_owned(), format!("{}; see {}", output.status, said.display()));
+    }
+    Ok(seen)
 }
 
 /// The features of a client that are known to differ.
@@ -86,13 +94,17 @@ pub fn command(arguments: &[String]) -> Step {
     let mut start = vec!["start", "--port", &port, "--dir", &data];
     SETTINGS.iter().for_each(|setting| start.extend(["--set", setting]));
     let theirs = kafka::command(&start.into_iter().map(str::to_owned).collect::<Vec<_>>());
-    let compared = theirs
-        .and_then(|()| compare(&clients, &format!("127.0.0.1:{PORT}"), &ours.address, &target.join("compat-clients")));
+    let compared = theirs.and_then(|()| {
+        compare(&clients, &format!("127.0.0.1:{PORT}"), &ours.address, &target.join("compat-clients"), &folder)
+    });
     let _ = process.kill();
     let _ = process.wait();
     kafka::command(&["stop".to_owned(), "--dir".to_owned(), data])?;
     compared
 }
+
+/// What stands for a feature of which a script has said nothing.
+const NOTHING: &str = "nothing\n";
 
 /// How a result begins, for a table.
 fn head(result: &str) -> String {
@@ -107,28 +119,28 @@ fn has_failed(feature: &str, result: &str) -> bool {
     feature.ends_with(" FAILED") || result.lines().any(|line| line == "FAIL")
 }
 
-fn compare(clients: &[PathBuf], theirs: &str, ours: &str, home: &Path) -> Step {
-    let (mut unexpected, mut ran) = (0, 0);
+fn compare(clients: &[PathBuf], theirs: &str, ours: &str, home: &Path, folder: &Path) -> Step {
+    let (mut unexpected, mut not_run) = (0, Vec::new());
     println!("{:<16} {:<44} {:<HEAD$}  {:<HEAD$}", "client", "feature", "Apache Kafka", "Tidewater");
     for client in clients {
         let name = client.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         eprintln!("==> {name}");
-        let expected = match see(client, theirs, home) {
+        let expected = match see(client, theirs, home, &folder.join(format!("{name}-kafka.log"))) {
             Ok(expected) => expected,
             Err(error) => {
                 println!("{name:<16} not run: {error}");
+                not_run.push(name);
                 continue;
             }
         };
-        ran += 1;
-        let found = see(client, ours, home).unwrap_or_default();
+        let found = see(client, ours, home, &folder.join(format!("{name}-tidewater.log"))).unwrap_or_default();
         let known = known(&name);
         for (feature, expected) in &expected {
-            let found = found.get(feature).map_or("nothing\n", String::as_str);
+            let found = found.get(feature).map_or(NOTHING, String::as_str);
             let verdict = match found == expected {
                 true if !has_failed(feature, expected) => "the same",
                 true if known.contains(feature) => "fails, as is known",
-                false if known.contains(feature) => "differs, as is known",
+                false if known.contains(feature) && found != NOTHING => "differs, as is known",
                 is_same => {
                     unexpected += 1;
                     if is_same { "FAILS" } else { "DIFFERS" }
@@ -144,8 +156,11 @@ fn compare(clients: &[PathBuf], theirs: &str, ours: &str, home: &Path) -> Step {
             println!("{name:<16} {feature:<44} {:<HEAD$}  {:<HEAD$}  DIFFERS", "nothing", head(&found[feature]));
         }
     }
-    if ran == 0 {
+    if not_run.len() == clients.len() {
         return Err("no client could be run".to_owned());
+    }
+    if !not_run.is_empty() {
+        println!("not run, and so not compared: {}", not_run.join(", "));
     }
     if unexpected > 0 {
         Err(format!("{unexpected} features differ from Apache Kafka, or fail on both sides"))

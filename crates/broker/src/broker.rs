@@ -152,6 +152,8 @@ impl Broker {
     pub fn open(path: &Path, mut settings: BrokerSettings) -> Result<Self, BrokerError> {
         settings.groups.check()?;
         settings.disk.allow_many_files();
+        // As it is shown to whoever administers it from elsewhere.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         settings.properties.entry("log.dirs".to_owned()).or_insert_with(|| path.display().to_string());
         let folder = DataFolder::open(settings.disk.clone(), path, settings.node_id)?;
         settings.properties.entry("node.id".to_owned()).or_insert_with(|| folder.node_id.to_string());

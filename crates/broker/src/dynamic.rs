@@ -271,7 +271,7 @@ impl Shared {
         let written = (!settings.is_empty()).then_some(&settings);
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.write_settings(&owner, written, self.now()).map_err(|error| {
-            tracing::error!(%error, "settings cannot be written");
+            self.complain("storage", |left_out| tracing::error!(%error, left_out, "settings cannot be written"));
             (ResponseError::KafkaStorageError, error.to_string())
         })?;
         drop(metadata);

@@ -43,9 +43,9 @@ pub fn run(command: &Serve, data: Option<&Path>, default: &Path) -> anyhow::Resu
         tracing::warn!("{warning}");
     }
     if !command.listen.is_empty() {
-        config.listeners = with_names_of_their_own(command.listen.clone());
+        config.listen_at(with_names_of_their_own(command.listen.clone()))?;
     } else if config.listeners.is_empty() {
-        config.listeners.push(DEFAULT_LISTENER.parse()?);
+        config.listen_at(vec![DEFAULT_LISTENER.parse()?])?;
     }
     let data = data.map(Path::to_owned).or(config.data.take()).unwrap_or_else(|| default.to_owned());
     let broker = Broker::open(&data.join("log"), config.broker)?;

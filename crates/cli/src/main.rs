@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tidewater::Log;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 /// The bundled log at a shell.
 #[derive(Parser)]
@@ -46,7 +47,7 @@ const DEFAULT_DATA: &str = "tidewater-data";
 
 fn main() -> ExitCode {
     let Arguments { data, json, command } = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
+    write_log(matches!(command, Command::Broker(_)));
     let default = Path::new(DEFAULT_DATA);
     let folder = data.as_deref().unwrap_or(default);
     let result = match command {
@@ -65,6 +66,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has warnings and errors written to the standard error, or what the variable `RUST_LOG` says; with the time where that matters.
+fn write_log(with_time: bool) {
+    let what = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(what);
+    if with_time { log.init() } else { log.without_time().init() }
 }
 
 /// An error with those of its causes that it does not name itself.

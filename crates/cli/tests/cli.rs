@@ -173,6 +173,17 @@ fn a_broker_serves_until_it_is_told_to_end() {
 }
 
 #[test]
+fn a_listener_that_is_meant_to_be_secure_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for listener in ["SSL://127.0.0.1:0", "sasl_ssl://127.0.0.1:0", "SASL_PLAINTEXT://127.0.0.1:0"] {
+        let output = tidewater(&folder.path().join("data"), &["broker", "--listen", listener], "");
+        assert!(!output.status.success());
+        assert!(text(&output.stderr).contains("connections are plain so far"), "{}", text(&output.stderr));
+    }
+    assert!(!folder.path().join("data").exists());
+}
+
+#[test]
 fn a_brokers_setting_that_nobody_knows_is_named_with_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("broker.toml");

@@ -14,6 +14,7 @@ const CLASS_PATH: &str = "KAFKA_TOOLS_CLASS_PATH";
 /// Another broker's address.
 const BROKER: &str = "KAFKA_TOOLS_BROKER";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 /// How often something is asked for until it is so; each time takes a second or more.
 const TRIES: usize = 60;
@@ -24,7 +25,7 @@ struct Tools {
     /// None if it is another one's.
     broker: Option<Child>,
     address: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Tools {
@@ -35,7 +36,7 @@ impl Tools {
         };
         let folder = tempfile::tempdir().unwrap();
         if let Ok(address) = std::env::var(BROKER) {
-            return Some(Tools { class_path, broker: None, address, _folder: folder });
+            return Some(Tools { class_path, broker: None, address, folder });
         }
         let config = folder.path().join("server.properties");
         std::fs::write(&config, "listeners=PLAINTEXT://127.0.0.1:0\ngroup.initial.rebalance.delay.ms=0\n").unwrap();
@@ -48,19 +49,40 @@ impl Tools {
         let mut said = String::new();
         BufReader::new(broker.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
         let address = said.split([' ', ',']).find(|word| word.starts_with("127.0.0.1:")).unwrap().to_owned();
-        Some(Tools { class_path, broker: Some(broker), address, _folder: folder })
+        Some(Tools { class_path, broker: Some(broker), address, folder })
     }
 
     fn java(&self, class: &str, arguments: &[&str]) -> Command {
+        let mut command = self.java_alone(class);
+        command.args(["--bootstrap-server", &self.address]).args(arguments);
+        command
+    }
+
+    /// A tool that talks to no broker.
+    fn java_alone(&self, class: &str) -> Command {
         let mut command = Command::new("java");
         command
             .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", &self.class_path, class])
-            .args(["--bootstrap-server", &self.address])
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// The segments with records of a topic of the broker here, as Apache Kafka's tool reads them.
+    fn dump(&self, topic: &str, arguments: &[&str]) -> String {
+        let log = self.folder.path().join("data/log");
+        let folders = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path());
+        let of_topic = folders.filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.rsplit_once('-').is_some_and(|(name, _)| name == topic)
+        });
+        let segments = of_topic.map(|folder| folder.join("00000000000000000000.log"));
+        let segments = segments.filter(|path| path.metadata().unwrap().len() > 0);
+        let files: Vec<String> = segments.map(|path| path.display().to_string()).collect();
+        let mut command = self.java_alone("org.apache.kafka.tools.DumpLogSegments");
+        let output = command.args(["--files", &files.join(",")]).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// What a tool prints, given its input.
@@ -134,7 +156,7 @@ fn a_group_is_shared(protocol: &str, strategy: &str) {
     let (topic, group) = (&*format!("news-{protocol}"), &*format!("readers-{protocol}"));
     tools.run(TOPICS, &["--create", "--topic", topic, "--partitions", "4"]);
     let lines: String = (0..100).map(|number| format!("line {number}\n")).collect();
-    tools.run_with("org.apache.kafka.tools.ConsoleProducer", &["--topic", topic], &lines);
+    tools.run_with(PRODUCER, &["--topic", topic], &lines);
     let property = format!("group.protocol={protocol}");
     let arguments = ["--topic", topic, "--group", group, "--from-beginning", "--command-property", &property];
     let consumers: Vec<Child> = (0..2)
@@ -228,7 +250,7 @@ fn defaults_of_topics_are_changed_for_all() {
     assert!(refused.contains("Invalid value best for configuration"), "{refused}");
     let per_broker = tools.run(CONFIGS, &[&all[..], &["--alter", "--add-config", "listeners=A://:1"]].concat());
     assert!(per_broker.contains("Cannot update these configs at default cluster level"), "{per_broker}");
-    tools.run_with("org.apache.kafka.tools.ConsoleProducer", &["--topic", "packed"], "a line\n");
+    tools.run_with(PRODUCER, &["--topic", "packed"], "a line\n");
     let topic = ["--describe", "--entity-type", "topics", "--entity-name", "packed", "--all"];
     let described = tools.run(CONFIGS, &topic);
     assert!(
@@ -268,4 +290,129 @@ fn metrics_of_clients_are_subscribed_to() {
     let deleted = run(&["--delete", "--name", "slow"]);
     assert!(deleted.contains("Deleted client metrics config for slow."), "{deleted}");
     assert!(line(&run(&["--list"]), &["slow"]).is_none());
+}
+
+/// A topic of five lines and twenty records of a transaction behind them, all in one partition.
+fn write_lines_and_a_transaction(tools: &Tools, topic: &str, transactional_id: &str) {
+    tools.run(TOPICS, &["--create", "--topic", topic]);
+    tools.run_with(PRODUCER, &["--topic", topic], "line 1\nline 2\nline 3\nline 4\nline 5\n");
+    let records = ["--num-records", "20", "--record-size", "10", "--throughput", "-1"];
+    let transaction = ["--transactional-id", transactional_id, "--transaction-duration-ms", "60000"];
+    let arguments = [&["--topic", topic][..], &records, &transaction].concat();
+    let written = tools.run("org.apache.kafka.tools.ProducerPerformance", &arguments);
+    assert!(written.contains("20 records sent"), "{written}");
+}
+
+#[test]
+fn offsets_and_transactions_are_told_and_records_deleted() {
+    let Some(tools) = Tools::start() else { return };
+    let offset = |time: &str| {
+        let arguments = ["--topic", "told", "--time", time];
+        tools.run("org.apache.kafka.tools.GetOffsetShell", &arguments).trim().to_owned()
+    };
+    write_lines_and_a_transaction(&tools, "told", "told-by");
+    // The end of the transaction has one, too.
+    assert_eq!((offset("earliest"), offset("latest")), ("told:0:0".to_owned(), "told:0:26".to_owned()));
+    let plan = tools.folder.path().join("delete.json");
+    std::fs::write(&plan, r#"{"partitions":[{"topic":"told","partition":0,"offset":3}],"version":1}"#).unwrap();
+    let arguments = ["--offset-json-file", plan.to_str().unwrap()];
+    let deleted = tools.run("org.apache.kafka.tools.DeleteRecordsCommand", &arguments);
+    assert!(deleted.contains("partition: told-0\tlow_watermark: 3"), "{deleted}");
+    assert_eq!(offset("earliest"), "told:0:3");
+
+    let transactions = |arguments: &[&str]| tools.run("org.apache.kafka.tools.TransactionsCommand", arguments);
+    let listed = transactions(&["list"]);
+    let fields = line(&listed, &["told-by", "1"]).unwrap();
+    assert_eq!(fields.last(), Some(&"CompleteCommit"), "{listed}");
+    let described = transactions(&["describe", "--transactional-id", "told-by"]);
+    let fields = line(&described, &["1", "told-by", fields[2]]).unwrap();
+    assert_eq!(fields[3..6], ["1", "CompleteCommit", "60000"], "{described}");
+    let producers = transactions(&["describe-producers", "--topic", "told", "--partition", "0"]);
+    let fields = line(&producers, &[fields[2], "1", "0", "-1"]).unwrap();
+    assert_eq!(fields.last(), Some(&"None"), "{producers}");
+}
+
+#[test]
+fn the_cluster_and_its_folder_are_told() {
+    let Some(tools) = Tools::start() else { return };
+    tools.run(TOPICS, &["--create", "--topic", "lone"]);
+    let folders = tools.run("org.apache.kafka.tools.LogDirsCommand", &["--describe", "--topic-list", "lone"]);
+    let told =
+        r#"{"partitions":[{"partition":"lone-0","size":0,"offsetLag":0,"isFuture":false}],"error":null,"logDir":"/"#;
+    assert!(folders.contains(told), "{folders}");
+    let preferred = ["--election-type", "preferred", "--topic", "lone", "--partition", "0"];
+    let elected = tools.run("org.apache.kafka.tools.LeaderElectionCommand", &preferred);
+    assert!(elected.contains("Valid replica already elected for partitions lone-0"), "{elected}");
+    let quorum = tools.run("org.apache.kafka.tools.MetadataQuorumCommand", &["describe", "--status"]);
+    assert!(
+        line(&quorum, &["LeaderId:", "1"]).is_some() && line(&quorum, &["MaxFollowerLag:", "0"]).is_some(),
+        "{quorum}"
+    );
+    let features = tools.run("org.apache.kafka.tools.FeatureCommand", &["describe"]);
+    for (feature, level) in [("metadata.version", "4.3-IV0"), ("group.version", "1"), ("transaction.version", "2")] {
+        let fields = line(&features, &["Feature:", feature]).unwrap();
+        assert!(fields.windows(2).any(|pair| pair == ["FinalizedVersionLevel:", level]), "{features}");
+    }
+}
+
+/// What is in the files, Apache Kafka was seen to write there. They are read while the broker runs, as a tool may; another one's are not
+/// looked for.
+#[test]
+fn the_files_are_those_of_apache_kafka() {
+    let Some(tools) = Tools::start().filter(|tools| tools.broker.is_some()) else { return };
+    write_lines_and_a_transaction(&tools, "kept", "kept-by");
+    for protocol in ["classic", "consumer"] {
+        let (group, property) = (format!("keepers-{protocol}"), format!("group.protocol={protocol}"));
+        let consumer = ["--topic", "kept", "--from-beginning", "--group", &group, "--command-property", &property];
+        let read = tools.run(
+            "org.apache.kafka.tools.consumer.ConsoleConsumer",
+            &[&consumer[..], &["--max-messages", "3"]].concat(),
+        );
+        assert!(read.contains("line 1\nline 2\nline 3\n"), "{read}");
+    }
+
+    let records = tools.dump("kept", &["--deep-iteration", "--print-data-log"]);
+    for part in [
+        "baseOffset: 0 lastOffset: 4 count: 5 baseSequence: 0 lastSequence: 4 producerId: 0 producerEpoch: 0 partitionLeaderEpoch: 0 isTransactional: false isControl: false",
+        "keySize: -1 valueSize: 6 sequence: 4 headerKeys: [] payload: line 5",
+        "baseOffset: 5 lastOffset: 24 count: 20 baseSequence: 0 lastSequence: 19 producerId: 1 producerEpoch: 0 partitionLeaderEpoch: 0 isTransactional: true isControl: false",
+        "baseOffset: 25 lastOffset: 25 count: 1 baseSequence: -1 lastSequence: -1 producerId: 1 producerEpoch: 1 partitionLeaderEpoch: 0 isTransactional: true isControl: true",
+        "endTxnMarker: COMMIT coordinatorEpoch: 0",
+    ] {
+        assert!(records.contains(part), "{part}\n{records}");
+    }
+    assert!(!records.contains("isvalid: false"), "{records}");
+
+    let groups = tools.dump("__consumer_offsets", &["--offsets-decoder"]);
+    for part in [
+        "count: 1 baseSequence: 0 lastSequence: 0 producerId: -1 producerEpoch: -1 partitionLeaderEpoch: 0 isTransactional: false isControl: false",
+        r#"keySize: 19 valueSize: 24 sequence: 0 headerKeys: [] key: {"type":"2","data":{"group":"keepers-classic"}} payload: {"version":"3","data":{"protocolType":"","generation":0,"protocol":null,"leader":null,"currentStateTimestamp":"#,
+        r#"{"version":"3","data":{"protocolType":"consumer","generation":1,"protocol":"range","leader":"console-consumer-"#,
+        r#"key: {"type":"1","data":{"group":"keepers-classic","topic":"kept","partition":0}} payload: {"version":"4","data":{"offset":3,"#,
+        r#"{"version":"3","data":{"protocolType":"consumer","generation":2,"protocol":null,"leader":null,"currentStateTimestamp":"#,
+        r#"key: {"type":"5","data":{"groupId":"keepers-consumer","memberId":""#,
+        r#"{"version":"0","data":{"instanceId":null,"rackId":null,"clientId":"console-consumer","clientHost":"/127.0.0.1","subscribedTopicNames":["kept"],"subscribedTopicRegex":"","rebalanceTimeoutMs":300000,"#,
+        r#"key: {"type":"3","data":{"groupId":"keepers-consumer"}} payload: {"version":"0","data":{"epoch":2,"metadataHash":"#,
+        r#"key: {"type":"6","data":{"groupId":"keepers-consumer"}} payload: {"version":"0","data":{"assignmentEpoch":2,"assignmentTimestamp":"#,
+        r#"{"version":"0","data":{"memberEpoch":2,"previousMemberEpoch":0,"state":0,"assignedPartitions":[{"topicId":""#,
+        r#""partitions":[0],"assignmentEpochs":[2]}],"partitionsPendingRevocation":["#,
+        r#"key: {"type":"3","data":{"groupId":"keepers-consumer"}} payload: {"version":"0","data":{"epoch":3"#,
+    ] {
+        assert!(groups.contains(part), "{part}\n{groups}");
+    }
+
+    let transactions = tools.dump("__transaction_state", &["--transaction-log-decoder"]);
+    let mut states = transactions.lines().filter(|line| line.contains(r#""transactionalId":"kept-by""#));
+    for (epoch, status, partitions) in [
+        (0, 0, "null"),
+        (0, 1, r#"[{"topic":"kept","partitionIds":[0]}]"#),
+        (1, 2, r#"[{"topic":"kept","partitionIds":[0]}]"#),
+        (1, 4, "[]"),
+    ] {
+        let line = states.next().unwrap();
+        let part = format!(
+            r#""producerId":1,"previousProducerId":1,"producerEpoch":{epoch},"transactionTimeoutMs":60000,"transactionStatus":{status},"transactionPartitions":{partitions},"#
+        );
+        assert!(line.contains(&part) && line.contains("sequence: -1"), "{part}\n{line}");
+    }
 }

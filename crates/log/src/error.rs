@@ -13,8 +13,9 @@ use crate::ProducerError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LogError {
-    /// The disk or the file system refused. A log that could not write takes no more appends until it is opened again.
-    #[error("cannot {action} {path}: {source}. {remedy}, then start again", path = path.display(), remedy = remedy(source))]
+    /// The disk or the file system refused. A log that could not write takes no more appends until it is opened again, unless there was
+    /// only no room: then it does once there is.
+    #[error("cannot {action} {path}: {source}. {remedy}", path = path.display(), remedy = remedy(source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -87,10 +88,11 @@ const TOO_MANY_OPEN_FILES: i32 = 24;
 
 fn remedy(error: &io::Error) -> &'static str {
     match (error.kind(), error.raw_os_error()) {
-        (_, Some(TOO_MANY_OPEN_FILES)) => "Raise the limit of open files (ulimit -n)",
-        (io::ErrorKind::NotFound, _) => "Check the folder's name",
-        (io::ErrorKind::PermissionDenied, _) => "Check whose the folder is",
-        _ => "Check the disk's free space and health",
+        (_, Some(TOO_MANY_OPEN_FILES)) => "Raise the limit of open files (ulimit -n), then start again",
+        (io::ErrorKind::NotFound, _) => "Check the folder's name, then start again",
+        (io::ErrorKind::PermissionDenied, _) => "Check whose the folder is, then start again",
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => "Make room on the disk",
+        _ => "Check the disk's free space and health, then start again",
     }
 }
 
@@ -98,5 +100,12 @@ impl LogError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LogError {
         let path = path.into();
         move |source| LogError::Io { action, path, source }
+    }
+
+    /// Whether a write found no room. Nothing is lost by that, but if it was to make something durable: then it is not known what is.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        let is_full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, LogError::Io { action, source, .. } if *action != "sync" && is_full(source))
     }
 }

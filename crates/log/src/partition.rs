@@ -239,8 +239,8 @@ impl PartitionLog {
     /// [`Appended::sync_is_due`]. Readers see them once the high watermark is raised.
     ///
     /// # Errors
-    /// When a batch is invalid or too large (nothing is written), or the disk refuses: then the log stops, and what was
-    /// half written is cut off again.
+    /// When a batch is invalid or too large (nothing is written), or the disk refuses: then what was half written is cut off again, and
+    /// the log stops, unless there was no room for one batch.
     pub fn append(&mut self, records: Bytes, now: Timestamp) -> Result<Appended, LogError> {
         let batches = split(&records)?;
         batches.iter().try_for_each(Batch::check_crc)?;
@@ -306,16 +306,21 @@ impl PartitionLog {
             placed.push(batch);
         }
         if let Err(error) = self.write(&placed) {
-            self.stopped = Some(error.to_string());
-            // The next start cuts the tail if this fails too, and reads of producers what is left.
-            let _ = self.truncate_to(first);
+            // Of the first batch nothing is noted before it is in the file.
+            let is_as_before = error.is_full_disk() && placed.len() == 1 && self.active.drop_unfinished().is_ok();
+            if !is_as_before {
+                self.stopped = Some(error.to_string());
+                // The next start cuts the tail if this fails too, and reads of producers what is left.
+                let _ = self.truncate_to(first);
+            }
             return Err(error);
         }
         let sync_is_due = self.config.flush_messages.is_some_and(|limit| self.records_since_sync >= limit);
         Ok(Appended { first, next, append_time, sync_is_due })
     }
 
-    pub(crate) fn is_in_service(&self) -> bool {
+    /// Whether the log takes appends: it has not been stopped by a failure.
+    pub fn is_in_service(&self) -> bool {
         self.stopped.is_none()
     }
 
@@ -391,13 +396,17 @@ impl PartitionLog {
     /// Closes the active segment and begins another one. An empty active segment stays.
     ///
     /// # Errors
-    /// When the disk refuses: then the log stops, since what there is of the new segment is not known.
+    /// When the disk refuses: then the log stops, since what there is of the new segment is not known, unless there was no room for it.
     pub fn roll(&mut self) -> Result<(), LogError> {
         self.check_in_service()?;
         if self.active.size == 0 {
             return Ok(());
         }
-        self.try_to_roll().inspect_err(|error| self.stop(error))
+        self.try_to_roll().inspect_err(|error| {
+            if !error.is_full_disk() {
+                self.stop(error);
+            }
+        })
     }
 
     fn try_to_roll(&mut self) -> Result<(), LogError> {

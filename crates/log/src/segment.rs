@@ -217,6 +217,12 @@ impl Segment {
         self.log.set_len(self.size).map_err(LogError::io("cut", self.files.log()))
     }
 
+    /// Forgets a batch that was to be appended and is not in the file whole.
+    pub fn drop_unfinished(&mut self) -> Result<(), LogError> {
+        self.cut()?;
+        self.forget_aborted_from(self.next_offset)
+    }
+
     /// Reads a segment batch by batch up to the first bad one, checks each, and makes the sparse indexes anew. The file stays as it
     /// is, and so does what is known of aborted transactions.
     ///

@@ -83,28 +83,22 @@ fn a_record_is_found_by_time_behind_those_that_were_deleted() {
     assert_eq!([found(0), found(30), found(40), found(41)], [Some(Offset(3)), Some(Offset(3)), Some(Offset(3)), None]);
 }
 
+/// Of several batches at once some may be noted when there is no room for the next.
 #[test]
-fn a_full_disk_stops_the_log_and_loses_nothing() {
+fn a_disk_that_is_full_amid_several_batches_stops_the_log_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Disk::with_space(300);
+    let one = batch(&[(1, "key", Some("some value"))]);
+    let disk = Disk::with_space(one.len() as u64 * 3);
     let mut log = open_with(&disk, folder.path(), LogConfig::default(), false).0;
-    let mut acknowledged = 0;
-    let error = loop {
-        match log.append(batch(&[(1, "key", Some("some value"))]), NOW) {
-            Ok(appended) => {
-                acknowledged += 1;
-                log.raise_high_watermark(appended.next);
-            }
-            Err(error) => break error,
-        }
-    };
-    assert!(acknowledged > 0);
-    assert!(error.to_string().contains("free space"), "{error}");
-    let error = log.append(batch(&[(1, "key", Some("v"))]), NOW).unwrap_err();
-    assert!(matches!(error, LogError::Stopped { .. }));
+    let appended = log.append(one.clone(), NOW).unwrap();
+    log.raise_high_watermark(appended.next);
+    let error = log.append([&one[..], &one, &one].concat().into(), NOW).unwrap_err();
+    assert!(error.to_string().contains("Make room"), "{error}");
+    let error = log.append(one, NOW).unwrap_err();
+    assert!(matches!(error, LogError::Stopped { .. }) && !log.is_in_service());
     drop(log);
     let mut log = open_with(&Disk::new(), folder.path(), LogConfig::default(), false).0;
-    assert_eq!(log.log_end(), Offset(acknowledged));
+    assert_eq!(log.log_end(), Offset(1));
     append(&mut log, &[(1, "key", Some("v"))]);
 }
 

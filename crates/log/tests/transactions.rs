@@ -10,7 +10,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidewater_env::Disk;
 use tidewater_log::{
-    CleanupPolicy, Compactor, Isolation, LogConfig, LogError, OpenOptions, PartitionLog, ProducerError,
+    Appended, CleanupPolicy, Compactor, Isolation, LogConfig, LogError, OpenOptions, PartitionLog, ProducerError,
     TransactionMarker,
 };
 use tidewater_protocol::{Batch, BatchBuilder, Compression, ControlKind, ProducerStamp};
@@ -420,6 +420,58 @@ fn an_abort_that_cannot_be_noted_ends_no_transaction() {
     assert!(log.append_marker(&marker(1, 0, ControlKind::Abort), NOW).is_err());
     assert_eq!((log.last_stable(), log.log_end()), (Offset(0), Offset(1)));
     assert!(log.slice_committed(Offset(0), LIMIT).unwrap().0.read(LIMIT).unwrap().is_empty());
+}
+
+/// Wherever the disk is full, in a batch, an index, a snapshot or a new segment: what is refused leaves nothing, and the same is taken when
+/// there is room.
+#[test]
+fn a_log_goes_on_once_a_full_disk_has_room() {
+    let config = LogConfig { segment_bytes: 400, index_interval_bytes: 1, ..LogConfig::default() };
+    let mut refused = 0;
+    for space in 0..400 {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::with_space(space);
+        let options = OpenOptions {
+            config: config.clone(),
+            clean_shutdown: false,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
+        let Ok((mut log, _)) = PartitionLog::open(&disk, folder.path(), options) else { continue };
+        let mut acknowledged = Vec::new();
+        for number in 0..12 {
+            let kind = if number % 3 == 0 { ControlKind::Commit } else { ControlKind::Abort };
+            let value = number.to_string();
+            let stamp = stamp(7, 0, number, true);
+            let mut until_there_is_room = |step: &dyn Fn(&mut PartitionLog) -> Result<Appended, LogError>| {
+                let before = log.log_end();
+                // What is written in part takes of the room for good here.
+                let mut room = 29;
+                let appended = loop {
+                    match step(&mut log) {
+                        Ok(appended) => break appended,
+                        Err(error) => assert!(error.to_string().contains("Make room"), "{error}"),
+                    }
+                    assert_eq!((log.log_end(), log.is_in_service()), (before, true));
+                    disk.add_space(room);
+                    room *= 2;
+                    refused += 1;
+                };
+                assert_eq!(appended.first, before);
+                log.raise_high_watermark(appended.next);
+                before
+            };
+            let first = until_there_is_room(&|log| log.append(batch(stamp, &[("key", &value)]), NOW));
+            until_there_is_room(&|log| log.append_marker(&marker(7, 0, kind), NOW));
+            if kind == ControlKind::Commit {
+                acknowledged.push((first.0, "key".to_owned(), value));
+            }
+        }
+        assert_eq!(committed(&log, 1), acknowledged, "{space}");
+        drop(log);
+        assert_eq!(committed(&open(folder.path(), &config, false), 1), acknowledged, "{space}");
+    }
+    assert!(refused > 1000, "{refused}");
 }
 
 /// A copy of a log's folder in which the first entry of an index of aborted transactions says that it begins behind its end, opened by a

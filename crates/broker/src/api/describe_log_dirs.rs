@@ -1,7 +1,8 @@
-//! DescribeLogDirs: the one folder, with how large its partitions are.
+//! DescribeLogDirs: the one folder, with how large its partitions are, and whether one of those asked for takes no more records.
 
 use std::collections::BTreeMap;
 
+use tidewater_protocol::ResponseError;
 use tidewater_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -19,6 +20,7 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeLogDirsRequest) -> Descr
         .as_ref()
         .map(|topics| topics.iter().map(|topic| (topic.topic.to_string(), &topic.partitions[..])).collect());
     let mut topics = Vec::new();
+    let mut error = 0;
     for (name, topic) in shared.topics().iter() {
         let numbers = match &wanted {
             None => None,
@@ -30,7 +32,11 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeLogDirsRequest) -> Descr
         let is_wanted = |number: i32| numbers.is_none_or(|numbers| numbers.contains(&number));
         let partitions = topic.partitions.iter().zip(0..).filter(|(_, number)| is_wanted(*number));
         let partitions = partitions.map(|(partition, number)| {
-            let size = i64::try_from(partition.lock().size()).unwrap_or(i64::MAX);
+            let log = partition.lock();
+            if !log.is_in_service() {
+                error = ResponseError::KafkaStorageError.code();
+            }
+            let size = i64::try_from(log.size()).unwrap_or(i64::MAX);
             DescribeLogDirsPartition::default().with_partition_index(number).with_partition_size(size)
         });
         topics.push(DescribeLogDirsTopic::default().with_name(topic_name(name)).with_partitions(partitions.collect()));
@@ -40,6 +46,7 @@ pub(crate) fn handle(shared: &Shared, request: &DescribeLogDirsRequest) -> Descr
     let (total, usable) =
         volume.map_or((UNKNOWN_BYTES, UNKNOWN_BYTES), |(total, usable)| (bytes(total), bytes(usable)));
     let folder = DescribeLogDirsResult::default()
+        .with_error_code(error)
         .with_log_dir(text(shared.folder.path.display().to_string()))
         .with_total_bytes(total)
         .with_usable_bytes(usable)

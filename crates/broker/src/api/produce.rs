@@ -15,7 +15,8 @@ use tidewater_protocol::{
     UNPACK_LIMIT_BYTES,
 };
 
-use tidewater_types::{Offset, Timestamp, TopicPartition};
+use tidewater_types::{Offset, Partition, Timestamp, TopicPartition};
+use tracing::field::display;
 
 use super::{error_code, text};
 use crate::broker::Shared;
@@ -68,7 +69,10 @@ pub(crate) fn handle(shared: &Shared, context: &RequestContext, request: Produce
                 .with_log_append_time_ms(-1)
                 .with_log_start_offset(-1);
             let written = match &open {
-                Some((name, open)) => writer.write(name, open, data),
+                Some((name, open)) => {
+                    let partition = data.index;
+                    writer.write(name, open, data).inspect_err(|refused| writer.complain(name, partition, refused))
+                }
                 None => Err(refusal(unknown, "")),
             };
             partitions.push(match written {
@@ -151,13 +155,7 @@ impl Writer<'_> {
             let log = partition.lock();
             (log.config().clone(), log.log_start())
         };
-        let checked = self.checked(name, &records, config.max_message_bytes).inspect_err(|refused| {
-            self.shared.complain("produce", |left_out| {
-                let (peer, client) = (self.context.caller.peer, self.context.client_id.as_deref());
-                let (partition, code, message) = (data.index, refused.code, &refused.message);
-                tracing::warn!(?peer, client, topic = name, partition, code, message, left_out, "records were refused");
-            });
-        })?;
+        let checked = self.checked(name, &records, config.max_message_bytes)?;
         let is_new = match self.joined.places.is_empty() && self.joined.refused.is_empty() {
             true => false,
             false => {
@@ -186,6 +184,21 @@ impl Writer<'_> {
             _ => Refusal { code: error_code(&error), message: error.to_string(), records: Vec::new() },
         })?;
         Ok((appended, log_start))
+    }
+
+    /// Says in the log why records are refused, and whose.
+    fn complain(&self, topic: &str, partition: Partition, refused: &Refusal) {
+        let (peer, client) = (self.context.caller.peer.map(display), self.context.client_id.as_deref());
+        let Refusal { code, message, .. } = refused;
+        if *code == ResponseError::KafkaStorageError.code() {
+            self.shared.complain("storage", |left_out| {
+                tracing::error!(topic, partition, message, left_out, "records cannot be written");
+            });
+        } else {
+            self.shared.complain("produce", |left_out| {
+                tracing::warn!(peer, client, topic, partition, code, message, left_out, "records were refused");
+            });
+        }
     }
 
     /// The batch of a client, which is what its header says, and may be written there; nothing of one in the process.

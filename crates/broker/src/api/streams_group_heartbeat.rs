@@ -3,6 +3,7 @@
 use tidewater_protocol::messages::streams_group_heartbeat_request::Topology;
 use tidewater_protocol::messages::{StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse};
 use tidewater_protocol::{RequestContext, ResponseError};
+use tracing::field::display;
 
 use super::create_topics::REPLICATION;
 use super::{explain, text};
@@ -29,7 +30,7 @@ pub(crate) fn handle(
         heard.map_err(|error| (error, error.to_string())).flatten()
     });
     match heard {
-        Ok((response, to_make)) => with_failures(response, &make(shared, to_make)),
+        Ok((response, to_make)) => with_failures(response, &make(shared, context, &request.group_id, to_make)),
         Err((error, message)) => refused(error).with_error_message(Some(text(message))),
     }
 }
@@ -58,7 +59,7 @@ fn check_names(topology: &Topology) -> Result<(), (ResponseError, String)> {
 }
 
 /// Makes topics; gives those that could not be made, each with the reason.
-fn make(shared: &Shared, topics: Vec<InternalTopic>) -> Vec<String> {
+fn make(shared: &Shared, context: &RequestContext, group: &str, topics: Vec<InternalTopic>) -> Vec<String> {
     let mut failures = Vec::new();
     for InternalTopic { name, partitions, replication_factor, configs } in topics {
         // 0 leaves it to the broker.
@@ -70,7 +71,10 @@ fn make(shared: &Shared, topics: Vec<InternalTopic>) -> Vec<String> {
                 Err(error) => explain(&name, error).1,
             }
         };
-        tracing::warn!(topic = name, message, "a topic of a streams application cannot be made");
+        shared.complain("internal topics", |left_out| {
+            let (peer, topic) = (context.caller.peer.map(display), &name);
+            tracing::warn!(peer, group, topic, message, left_out, "a topic of a streams application cannot be made");
+        });
         failures.push(format!("{name} ({message})"));
     }
     failures

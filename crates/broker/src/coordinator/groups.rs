@@ -56,7 +56,9 @@ impl Shared {
     ) -> Result<R, ResponseError> {
         let topic = self.offsets_topic().map_err(|error| {
             let (code, message) = explain(OFFSETS_TOPIC, error);
-            tracing::error!(code = ?code, message, "the topic of groups cannot be made");
+            self.complain(OFFSETS_TOPIC, |left_out| {
+                tracing::error!(?code, message, left_out, "the topic of groups cannot be made");
+            });
             ResponseError::CoordinatorNotAvailable
         })?;
         let topics = self.topics();
@@ -73,7 +75,7 @@ impl Shared {
         let own_settings = self.group_settings.read().unwrap_or_else(PoisonError::into_inner);
         let mut groups = self.groups();
         let before = groups.next_deadline();
-        let mut journal = TopicJournal { shared: self, topic };
+        let mut journal = TopicJournal { shared: self, topic, base_sequence: 0 };
         let mut outside = Outside {
             now: self.settings.clock.monotonic(),
             wall: self.now(),

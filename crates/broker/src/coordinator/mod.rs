@@ -30,6 +30,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 struct TopicJournal<'a> {
     shared: &'a Shared,
     topic: &'a OpenTopic,
+    /// What batches say of the number of their first record. Nobody looks at it, as no producer has written them; Apache Kafka's two
+    /// coordinators say different things.
+    base_sequence: i32,
 }
 
 impl Journal for TopicJournal<'_> {
@@ -47,19 +50,22 @@ impl Journal for TopicJournal<'_> {
             for (key, value) in &records {
                 builder.push(now, Some(key), value.as_deref(), &Headers::EMPTY);
             }
-            let stamp = producer.map_or_else(ProducerStamp::default, |Producer { id, epoch }| ProducerStamp {
-                id,
-                epoch,
-                base_sequence: NO_SEQUENCE,
-                transactional: true,
-            });
+            let stamp = match producer {
+                Some(Producer { id, epoch }) => {
+                    ProducerStamp { id, epoch, base_sequence: NO_SEQUENCE, transactional: true }
+                }
+                None => ProducerStamp { base_sequence: self.base_sequence, ..ProducerStamp::default() },
+            };
             let batch = builder.finish_as(stamp).map_err(|error| LogError::Batch(error.into()))?;
             partition.append(|log| log.append(batch, now))
         };
         append().map(drop).map_err(|error: LogError| match error {
             LogError::Producer(_) => ResponseError::InvalidProducerEpoch,
             error => {
-                tracing::error!(owner, partition = number, %error, "records of a coordinator cannot be written");
+                self.shared.complain("coordinator", |left_out| {
+                    let partition = number;
+                    tracing::error!(owner, partition, %error, left_out, "records of a coordinator cannot be written");
+                });
                 match error {
                     LogError::BatchTooLarge { .. } => ResponseError::UnknownServerError,
                     _ => ResponseError::NotCoordinator,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use tidewater_log::{LogError, TransactionMarker};
-use tidewater_protocol::{Batch, ResponseError, UNPACK_LIMIT_BYTES};
+use tidewater_protocol::{Batch, NO_SEQUENCE, ResponseError, UNPACK_LIMIT_BYTES};
 use tidewater_types::TopicPartition;
 
 use super::TopicJournal;
@@ -62,7 +62,9 @@ impl Shared {
     ) -> Result<(R, MutexGuard<'_, Transactions>), ResponseError> {
         let topic = self.transactions_topic().map_err(|error| {
             let (code, message) = explain(TRANSACTIONS_TOPIC, error);
-            tracing::error!(code = ?code, message, "the topic of transactions cannot be made");
+            self.complain(TRANSACTIONS_TOPIC, |left_out| {
+                tracing::error!(?code, message, left_out, "the topic of transactions cannot be made");
+            });
             ResponseError::CoordinatorNotAvailable
         })?;
         let mut transactions = self.transactions();
@@ -71,7 +73,7 @@ impl Shared {
             now: self.settings.clock.monotonic(),
             wall: self.now(),
             settings: &self.settings.transactions,
-            journal: &mut TopicJournal { shared: self, topic: &topic },
+            journal: &mut TopicJournal { shared: self, topic: &topic, base_sequence: NO_SEQUENCE },
             markers: &mut AllPartitions(self),
             new_id: &mut || self.new_producer_id(),
         };
@@ -106,7 +108,9 @@ impl Shared {
     pub fn new_producer_id(&self) -> Result<i64, ResponseError> {
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         metadata.next_producer_id(self.now()).map_err(|error| {
-            tracing::error!(%error, "a producer cannot be given a number");
+            self.complain("producer ids", |left_out| {
+                tracing::error!(%error, left_out, "a producer cannot be given a number");
+            });
             ResponseError::KafkaStorageError
         })
     }
@@ -123,7 +127,9 @@ impl Shared {
                 return Err(error_of(&LogError::Producer(error)));
             }
             Err(error) => {
-                tracing::error!(%place, %error, "the end of a transaction cannot be written");
+                self.complain("markers", |left_out| {
+                    tracing::error!(%place, %error, left_out, "the end of a transaction cannot be written; it is tried again");
+                });
                 return Err(error_of(&error));
             }
         }

@@ -172,7 +172,7 @@ impl Groups {
             let done =
                 if is_over { self.delete(outside, &group) } else { self.delete_offsets(outside, &group, places) };
             if let Err(error) = done {
-                tracing::warn!(group = &*group, %error, "old offsets could not be deleted; it is tried again");
+                tracing::debug!(group = &*group, %error, "old offsets could not be deleted; it is tried again");
             }
         }
     }

@@ -99,7 +99,7 @@ impl Groups {
         if may_downgrade(outside, group, &[]) {
             let rebalances = group.state() != "Stable";
             if let Err(error) = self.downgrade(outside, name, &[], rebalances) {
-                tracing::warn!(group = name, %error, "a group could not go back to the classic protocol; it is tried again when a member leaves");
+                tracing::debug!(group = name, %error, "a group could not go back to the classic protocol; it is tried again when a member leaves");
             }
         }
     }

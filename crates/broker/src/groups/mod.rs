@@ -359,7 +359,7 @@ impl Groups {
             "a member was not heard of, or has not done in time what it must"
         );
         if let Err((error, reason)) = self.dismiss_consumers(outside, group, std::slice::from_ref(member)) {
-            tracing::warn!(group = &**group, member = &**member, %error, reason, "a member could not be removed; it is tried again");
+            tracing::debug!(group = &**group, member = &**member, %error, reason, "a member could not be removed; it is tried again");
             let retry = outside.times_of(group).heartbeat_interval;
             self.timers.set(Timer::Heartbeat(group.clone(), member.clone()), outside.now + retry);
         }

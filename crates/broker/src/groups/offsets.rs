@@ -177,6 +177,8 @@ fn take(table: &mut Table, group: &str, place: &TopicPartition) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn committed(offset: i64) -> Committed {
@@ -229,5 +231,64 @@ mod tests {
         offsets.set(Some(7), "g", place(), committed(2));
         offsets.retain_topics(|_| None);
         assert!(!offsets.has_open("g"));
+    }
+
+    /// What a model knows of one commit: its place, its offset, and the transaction that it is of.
+    struct Told {
+        partition: i32,
+        offset: i64,
+        of: Option<i64>,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Commit(Option<i64>, i32),
+        Remove(i32),
+        End(i64, bool),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let producer = || 1i64..4;
+        prop_oneof![
+            6 => (prop::option::weighted(0.7, producer()), 0i32..3).prop_map(|(of, partition)| Step::Commit(of, partition)),
+            1 => (0i32..3).prop_map(Step::Remove),
+            2 => (producer(), any::<bool>()).prop_map(|(producer, commits)| Step::End(producer, commits)),
+        ]
+    }
+
+    proptest! {
+        /// Of what counts, that counts which was written last, whenever its transaction has ended.
+        #[test]
+        fn the_last_write_of_those_that_count_counts(steps in prop::collection::vec(step(), 1..60)) {
+            let mut offsets = GroupOffsets::default();
+            let mut written: Vec<Told> = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                let offset = number as i64;
+                match step {
+                    Step::Commit(of, partition) => {
+                        offsets.set(of, "g", TopicPartition::new("t", partition), committed(offset));
+                        written.push(Told { partition, offset, of });
+                    }
+                    Step::Remove(partition) => {
+                        offsets.remove("g", &TopicPartition::new("t", partition));
+                        written.retain(|told| told.partition != partition);
+                    }
+                    Step::End(producer, commits) => {
+                        let kind = if commits { ControlKind::Commit } else { ControlKind::Abort };
+                        offsets.end_transaction(producer, kind, |_| true);
+                        written.retain(|told| commits || told.of != Some(producer));
+                        written.iter_mut().filter(|told| told.of == Some(producer)).for_each(|told| told.of = None);
+                    }
+                }
+                for partition in 0..3 {
+                    let place = TopicPartition::new("t", partition);
+                    let of_place = || written.iter().filter(|told| told.partition == partition);
+                    let expected = of_place().filter(|told| told.of.is_none()).map(|told| told.offset).max();
+                    prop_assert_eq!(offsets.get("g", &place).map(|committed| committed.offset.0), expected);
+                    prop_assert_eq!(offsets.is_open("g", &place), of_place().any(|told| told.of.is_some()));
+                }
+                prop_assert_eq!(offsets.has_open("g"), written.iter().any(|told| told.of.is_some()));
+            }
+        }
     }
 }

@@ -244,12 +244,25 @@ impl BrokerConfig {
             config.advertise(advertised, &controllers)?;
         }
         for (name, other) in [(NODE_ID, BROKER_ID), (BROKER_ID, NODE_ID)] {
-            if let Some(value) = settings.get(name).filter(|value| *value != "-1").cloned() {
-                settings.entry(other.to_owned()).or_insert(value);
+            if let Some(value) = settings.get(name).filter(|value| *value != "-1").cloned()
+                && *settings.entry(other.to_owned()).or_insert_with(|| value.clone()) != value
+            {
+                return Err(BrokerError::setting(name, format!("is {value}, and {other} is another; set one of them")));
             }
         }
         config.broker.properties = settings;
         Ok(config)
+    }
+
+    /// Has the broker listen there, whatever the file says.
+    ///
+    /// # Errors
+    /// When a listener is meant to be secure.
+    pub fn listen_at(&mut self, listeners: Vec<Listener>) -> Result<(), BrokerError> {
+        let shown: Vec<String> = listeners.iter().map(Listener::to_string).collect();
+        self.broker.properties.insert(LISTENERS.to_owned(), shown.join(","));
+        self.listeners = listeners;
+        self.check_protocols(self.broker.properties.get("listener.security.protocol.map"))
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), BrokerError> {

@@ -227,10 +227,10 @@ async fn accept(state: Arc<State>, name: Arc<str>, socket: TcpListener, mut stop
 }
 
 async fn serve(state: &State, stream: TcpStream, caller: Caller, stopped: watch::Receiver<bool>) {
-    let peer = caller.peer;
+    let peer = caller.peer.map(tracing::field::display);
     if let Err(error) = connection::serve(state, stream, caller, stopped).await {
         state.shared.complain("closed", |left_out| {
-            tracing::warn!(?peer, %error, left_out, "a connection was closed");
+            tracing::warn!(peer, %error, left_out, "a connection was closed");
         });
     }
 }

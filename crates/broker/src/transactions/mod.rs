@@ -135,7 +135,7 @@ impl Transactions {
             match due {
                 Timer::Timeout(id) => {
                     if let Err(error) = self.fence(outside, &id) {
-                        tracing::warn!(%id, %error, "a transaction that lasts too long could not be aborted; it is tried again");
+                        tracing::debug!(%id, %error, "a transaction that lasts too long could not be aborted; it is tried again");
                         self.timers.set(Timer::Timeout(id), outside.now + RETRY_PAUSE);
                     } else {
                         tracing::info!(%id, "a transaction has lasted longer than its timeout, and was aborted");
@@ -286,7 +286,7 @@ impl Transactions {
                 .map(|error| (TopicPartition::new(TRANSACTIONS_TOPIC, -1), error));
         }
         if let Some((place, error)) = failed {
-            tracing::error!(id, %place, %error, "the end of a transaction cannot be written; it is tried again");
+            tracing::debug!(id, %place, %error, "the end of a transaction cannot be written; it is tried again");
             self.timers.set(Timer::Finish(id.into()), outside.now + RETRY_PAUSE);
         }
     }
@@ -303,7 +303,7 @@ impl Transactions {
             match outside.journal.append(&id, vec![(transaction_key(&id), None)]) {
                 Ok(()) => drop(self.by_id.remove(&id)),
                 Err(error) => {
-                    tracing::warn!(%id, %error, "an unused transactional id could not be deleted; it is tried again")
+                    tracing::debug!(%id, %error, "an unused transactional id could not be deleted; it is tried again")
                 }
             }
         }

@@ -304,7 +304,7 @@ impl ClassicGroup {
             self.subscribed = self.subscriptions();
             self.enter(State::Empty, outside);
             if let Err(error) = self.write(outside) {
-                tracing::warn!(group = &*self.name, %error, "an empty group could not be written");
+                tracing::debug!(group = &*self.name, %error, "an empty group could not be written");
             }
             return;
         }

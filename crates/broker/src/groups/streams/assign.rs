@@ -84,12 +84,12 @@ struct Assignment<'a> {
     all: Quota,
 }
 
-/// The tasks of each member.
+/// The tasks of each member; and how many standby tasks nobody has, since there are too few processes for them.
 pub(super) fn assign(
     members: &BTreeMap<Arc<str>, Wants>,
     work: &BTreeMap<Arc<str>, Work>,
     standby_replicas: usize,
-) -> BTreeMap<Arc<str>, Tasks> {
+) -> (BTreeMap<Arc<str>, Tasks>, usize) {
     let tasks = |is_wanted: fn(&Work) -> bool| -> Vec<Task> {
         let of_part = |(subtopology, work): (&Arc<str>, &Work)| {
             let subtopology = subtopology.clone();
@@ -115,10 +115,8 @@ pub(super) fn assign(
         }
     }
     assignment.assign_active(all);
-    if standby_replicas > 0 {
-        assignment.assign_standby(stateful, standby_replicas);
-    }
-    assignment.target
+    let missing = assignment.assign_standby(stateful, standby_replicas);
+    (assignment.target, missing)
 }
 
 impl<'a> Assignment<'a> {
@@ -215,7 +213,8 @@ impl<'a> Assignment<'a> {
         Some(((*name).to_owned(), member.clone()))
     }
 
-    fn assign_standby(&mut self, mut tasks: Vec<Task>, replicas: usize) {
+    /// Says how many replicas nobody has.
+    fn assign_standby(&mut self, mut tasks: Vec<Task>, replicas: usize) -> usize {
         tasks.sort_by(|a, b| (b.partition, &b.subtopology).cmp(&(a.partition, &a.subtopology)));
         let mut left: Vec<(Task, usize)> = Vec::new();
         for task in tasks {
@@ -236,20 +235,17 @@ impl<'a> Assignment<'a> {
             }
         }
         left.sort_by(|(a, _), (b, _)| b.cmp(a));
+        let mut missing = 0;
         for (task, replicas) in left {
             for replica in 0..replicas {
                 let Some((process, member)) = self.least_loaded(|process| !process.tasks.contains(&task)) else {
-                    tracing::warn!(
-                        subtopology = &*task.subtopology,
-                        partition = task.partition,
-                        missing = replicas - replica,
-                        "there are too few processes for the standby tasks that are asked for"
-                    );
+                    missing += replicas - replica;
                     break;
                 };
                 self.give_standby(&process, &member, task.clone());
             }
         }
+        missing
     }
 }
 
@@ -278,12 +274,12 @@ mod tests {
     fn a_standby_takes_over_and_the_others_keep_what_they_have() {
         let work = work(&[("0", 4, true)]);
         let mut members = members(&[("a", "p1"), ("b", "p2"), ("c", "p3")]);
-        let first = assign(&members, &work, 1);
+        let first = assign(&members, &work, 1).0;
         for (member, tasks) in first.clone() {
             members.get_mut(&member).unwrap().has = tasks;
         }
         let gone = members.remove("a").unwrap().has;
-        let second = assign(&members, &work, 1);
+        let second = assign(&members, &work, 1).0;
         for (member, tasks) in &second {
             assert!(first[member].active.is_subset(&tasks.active), "{member} gives up an active task");
         }
@@ -297,10 +293,11 @@ mod tests {
 
     #[test]
     fn a_process_with_more_members_gets_more() {
-        let assigned = assign(&members(&[("a", "p1"), ("b", "p1"), ("c", "p2")]), &work(&[("0", 6, false)]), 1);
+        let (assigned, _) = assign(&members(&[("a", "p1"), ("b", "p1"), ("c", "p2")]), &work(&[("0", 6, false)]), 1);
         assert!(assigned.values().all(|tasks| tasks.active.len() == 2 && tasks.standby.is_empty()));
-        assert!(assign(&BTreeMap::new(), &work(&[("0", 6, true)]), 1).is_empty());
-        let alone = assign(&members(&[("a", "p1")]), &work(&[("0", 1, true)]), 2);
+        assert!(assign(&BTreeMap::new(), &work(&[("0", 6, true)]), 1).0.is_empty());
+        let (alone, missing) = assign(&members(&[("a", "p1")]), &work(&[("0", 1, true)]), 2);
+        assert_eq!(missing, 2);
         assert_eq!((&alone["a"].active, alone["a"].standby.len()), (&[task("0", 0)].into(), 0));
     }
 
@@ -321,7 +318,7 @@ mod tests {
             }
             let work: BTreeMap<Arc<str>, Work> = parts.iter().enumerate()
                 .map(|(number, (tasks, is_stateful))| (number.to_string().into(), Work { tasks: *tasks, is_stateful: *is_stateful })).collect();
-            let assigned = assign(&wanting, &work, replicas);
+            let (assigned, missing) = assign(&wanting, &work, replicas);
             for (subtopology, part) in &work {
                 for partition in 0..part.tasks {
                     let task = task(subtopology, partition);
@@ -337,12 +334,14 @@ mod tests {
                     prop_assert_eq!(places.len(), 1 + others);
                 }
             }
+            let stateful: i32 = work.values().filter(|part| part.is_stateful).map(|part| part.tasks).sum();
+            prop_assert_eq!(missing, stateful as usize * (replicas - replicas.min(processes.len() - 1)));
             let counts: Vec<usize> = assigned.values().map(|tasks| tasks.active.len()).collect();
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
             // Whole processes are filled evenly, and within them members.
             prop_assert!(most - least <= 2, "{:?}", counts);
             wanting.iter_mut().for_each(|(id, wants)| wants.has = assigned[id].clone());
-            let again = assign(&wanting, &work, replicas);
+            let (again, _) = assign(&wanting, &work, replicas);
             for (id, tasks) in &again {
                 prop_assert_eq!(&tasks.active, &assigned[id].active);
             }

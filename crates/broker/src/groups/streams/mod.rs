@@ -84,6 +84,8 @@ pub(super) struct StreamsGroup {
     shutdown: Option<MemberId>,
     /// Rises when tasks move between members that can be asked.
     endpoints_epoch: i32,
+    /// Standby tasks for which there are too few processes.
+    missing_standbys: usize,
     /// What deletes the group whose place it takes, to be written with its own first records.
     replaces: Vec<Record>,
 }
@@ -103,6 +105,7 @@ impl StreamsGroup {
             seen_topics: None,
             shutdown: None,
             endpoints_epoch: 0,
+            missing_standbys: 0,
         }
     }
 
@@ -364,7 +367,7 @@ impl StreamsGroup {
     /// Shares the tasks out if the group's epoch has risen and it is time to; gives what a member shall have, and in which epoch.
     #[allow(clippy::too_many_arguments, reason = "what there is to know of a heartbeat by then")]
     fn assign(
-        &self,
+        &mut self,
         outside: &Outside<'_>,
         timers: &Timers<Timer>,
         configured: &Configured,
@@ -402,7 +405,12 @@ impl StreamsGroup {
             None => {
                 let work = |part: &topology::Part| Work { tasks: part.tasks, is_stateful: !part.changelogs.is_empty() };
                 let work = configured.parts.iter().map(|(name, part)| (name.clone(), work(part))).collect();
-                assign(&members, &work, times.standby_replicas)
+                let (target, missing) = assign(&members, &work, times.standby_replicas);
+                if std::mem::replace(&mut self.missing_standbys, missing) != missing && missing > 0 {
+                    let what = "there are too few processes for the standby tasks that are asked for";
+                    tracing::warn!(group = &*self.name, missing, "{what}");
+                }
+                target
             }
             Some(_) => members.keys().map(|id| (id.clone(), Tasks::default())).collect(),
         };
@@ -473,7 +481,7 @@ impl StreamsGroup {
         self.assign(outside, timers, &configured, &times, None, &mut changes, &mut Vec::new());
         if let Err((error, reason)) = self.commit(outside, changes) {
             // With the next heartbeat, tasks are shared out anyhow.
-            tracing::warn!(group = &*self.name, %error, reason, "tasks could not be shared out");
+            tracing::debug!(group = &*self.name, %error, reason, "tasks could not be shared out");
         }
     }
 
@@ -534,7 +542,7 @@ impl StreamsGroup {
         }
         tracing::info!(group = &*self.name, member = id, "a member was not heard of, or kept what it must give up");
         if let Err((error, reason)) = self.dismiss(outside, timers, id) {
-            tracing::warn!(group = &*self.name, member = id, %error, reason, "a member could not be removed; it is tried again");
+            tracing::debug!(group = &*self.name, member = id, %error, reason, "a member could not be removed; it is tried again");
             let retry = outside.own_settings.streams_of(&self.name, outside.settings).heartbeat_interval;
             timers.set(Timer::Heartbeat(self.name.clone(), id.into()), outside.now + retry);
         }

@@ -29,6 +29,8 @@ struct World {
     /// What each generation was told: its leader, and what its members were given.
     leaders: BTreeMap<i32, String>,
     shares: BTreeMap<i32, Bytes>,
+    /// The last commit that was taken.
+    committed: Option<i64>,
 }
 
 fn code<T>(result: Result<T, ResponseError>) -> i16 {
@@ -48,6 +50,7 @@ impl World {
             members: (0..members).map(member).collect(),
             leaders: BTreeMap::new(),
             shares: BTreeMap::new(),
+            committed: None,
         }
     }
 
@@ -110,6 +113,33 @@ impl World {
             assert_eq!(newest, Some(generation), "a member of an old generation is not told so");
             assert!(self.group().is_some_and(|group| group.has_member(&id)));
         }
+    }
+
+    fn commit(&mut self, number: usize, offset: i64) {
+        let Member { id, instance, generation, .. } = &self.members[number];
+        // A client that has joined no generation does not commit.
+        if id.is_empty() || *generation == 0 {
+            return;
+        }
+        let (id, generation) = (id.clone(), *generation);
+        let committer =
+            Committer { member: &id, instance: instance.as_deref(), generation, in_transaction: false, version: 9 };
+        if self.groups.check_commit(GROUP, &committer, &[], ResponseError::GroupIdNotFound).is_err() {
+            return;
+        }
+        let newest = self.leaders.keys().next_back().copied();
+        assert_eq!(newest, Some(generation), "a commit of an old generation is taken");
+        assert!(self.group().is_some_and(|group| group.has_member(&id)));
+        let commits = vec![offset_of("t", 0, None, offset)];
+        if self.change(|groups, outside| groups.commit(outside, GROUP, None, commits)).is_ok() {
+            self.committed = Some(offset);
+        }
+    }
+
+    /// What was committed last is what there is, whatever has become of the group.
+    fn check_committed(&self) {
+        let found = self.groups.offsets().get(GROUP, &TopicPartition::new("t", 0));
+        assert_eq!(found.map(|committed| committed.offset.0), self.committed);
     }
 
     fn leave(&mut self, number: usize) {
@@ -203,6 +233,7 @@ enum Step {
     Join(usize),
     Sync(usize),
     Heartbeat(usize),
+    Commit(usize, i64),
     Leave(usize),
     /// A client forgets who it was.
     Crash(usize),
@@ -217,6 +248,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => who().prop_map(Step::Join),
         8 => who().prop_map(Step::Sync),
         3 => who().prop_map(Step::Heartbeat),
+        4 => (who(), 0i64..1000).prop_map(|(number, offset)| Step::Commit(number, offset)),
         1 => who().prop_map(Step::Leave),
         1 => who().prop_map(Step::Crash),
         6 => (0u64..6_000).prop_map(Step::Pass),
@@ -238,6 +270,7 @@ proptest! {
                 Step::Join(number) => world.join(number),
                 Step::Sync(number) => world.sync(number),
                 Step::Heartbeat(number) => world.heartbeat(number),
+                Step::Commit(number, offset) => world.commit(number, offset),
                 Step::Leave(number) => world.leave(number),
                 Step::Crash(number) => {
                     let instance = world.members[number].instance.take();
@@ -247,8 +280,10 @@ proptest! {
                 Step::FailNext => world.around.log.fails = true,
                 Step::Restart => world.restart(),
             }
+            world.check_committed();
         }
         world.come_to_rest();
+        world.check_committed();
     }
 }
 

@@ -20,6 +20,8 @@ struct ConsumerWorld {
     groups: Groups,
     around: Around,
     consumers: Vec<Consumer>,
+    /// What was committed last, by the number of the partition.
+    committed: BTreeMap<i32, i64>,
 }
 
 impl ConsumerWorld {
@@ -31,6 +33,7 @@ impl ConsumerWorld {
             groups: Groups::default(),
             around,
             consumers: (0..consumers).map(|_| Consumer::default()).collect(),
+            committed: BTreeMap::new(),
         }
     }
 
@@ -105,9 +108,31 @@ impl ConsumerWorld {
 
     /// No partition has two owners, whatever anybody does.
     fn check(&self) {
+        let found = self.groups.offsets().all(GROUP);
+        let found: BTreeMap<i32, i64> = found.map(|(place, committed)| (place.partition, committed.offset.0)).collect();
+        assert_eq!(found, self.committed, "what was committed last is what there is");
         let Some(group) = self.group() else { return };
         for (place, owners) in group.assigned() {
             assert_eq!(owners.len(), 1, "{place:?} is of {owners:?}");
+        }
+    }
+
+    /// A consumer commits for all partitions of a topic that it has not given up yet, in the epoch that it knows.
+    fn commit(&mut self, number: usize, offset: i64) {
+        let (topic, _) = self.around.topics.topics["a"];
+        let Consumer { id, epoch, owned, .. } = &self.consumers[number];
+        let partitions = owned.get(&topic).cloned().unwrap_or_default();
+        if partitions.is_empty() || *epoch <= 0 {
+            return;
+        }
+        let is_member = self.group().is_some_and(|group| group.has_member(id));
+        let committer = Committer { member: id, instance: None, generation: *epoch, in_transaction: false, version: 9 };
+        let commits: Vec<_> =
+            partitions.iter().map(|partition| offset_of("a", *partition, Some(topic), offset)).collect();
+        let checked = self.groups.check_commit(GROUP, &committer, &commits, ResponseError::GroupIdNotFound);
+        assert_eq!(checked.is_ok(), is_member, "what it has, a member may commit for: {checked:?}");
+        if is_member && self.change(|groups, outside| groups.commit(outside, GROUP, None, commits)).is_ok() {
+            self.committed.extend(partitions.iter().map(|partition| (*partition, offset)));
         }
     }
 
@@ -122,6 +147,7 @@ impl ConsumerWorld {
 #[derive(Clone, Debug)]
 enum ConsumerStep {
     Heartbeat(usize, bool, bool),
+    Commit(usize, i64),
     Leave(usize),
     Crash(usize),
     Pass(u64),
@@ -136,6 +162,7 @@ fn consumer_step() -> impl Strategy<Value = ConsumerStep> {
     prop_oneof![
         12 => (who(), prop::bool::weighted(0.2), prop::bool::weighted(0.8))
             .prop_map(|(number, regex, gives_up)| ConsumerStep::Heartbeat(number, regex, gives_up)),
+        4 => (who(), 0i64..1000).prop_map(|(number, offset)| ConsumerStep::Commit(number, offset)),
         1 => who().prop_map(ConsumerStep::Leave),
         1 => who().prop_map(ConsumerStep::Crash),
         3 => (0u64..20_000).prop_map(ConsumerStep::Pass),
@@ -157,6 +184,7 @@ proptest! {
         for step in steps {
             match step {
                 ConsumerStep::Heartbeat(number, regex, gives_up) => world.heartbeat(number, regex, gives_up),
+                ConsumerStep::Commit(number, offset) => world.commit(number, offset),
                 ConsumerStep::Leave(number) => {
                     if !world.consumers[number].id.is_empty() {
                         let _ = world.send(&world.request(number, LEAVES));

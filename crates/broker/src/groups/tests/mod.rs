@@ -5,6 +5,7 @@ mod consumer;
 mod mixed;
 
 use tidewater_protocol::StrBytes;
+use tidewater_types::{Offset, TopicPartition};
 
 use super::*;
 use crate::journal::Producer;
@@ -119,6 +120,13 @@ impl Around {
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
+}
+
+/// An offset of the first partition of a topic, of that topic's id if it is noted.
+fn offset_of(topic: &str, partition: i32, topic_id: Option<Uuid>, offset: i64) -> (TopicPartition, Committed) {
+    let (offset, metadata, at) = (Offset(offset), String::new(), Timestamp(0));
+    let committed = Committed { offset, leader_epoch: -1, metadata, at, expires: None, topic_id };
+    (TopicPartition::new(topic, partition), committed)
 }
 
 fn topic_name(name: &str) -> tidewater_protocol::messages::TopicName {
