@@ -372,10 +372,12 @@ fn the_files_are_those_of_apache_kafka() {
     }
 
     let records = tools.dump("kept", &["--deep-iteration", "--print-data-log"]);
+    // How many batches the clients make of their records is a matter of time.
     for part in [
-        "baseOffset: 0 lastOffset: 4 count: 5 baseSequence: 0 lastSequence: 4 producerId: 0 producerEpoch: 0 partitionLeaderEpoch: 0 isTransactional: false isControl: false",
+        "producerId: 0 producerEpoch: 0 partitionLeaderEpoch: 0 isTransactional: false isControl: false",
         "keySize: -1 valueSize: 6 sequence: 4 headerKeys: [] payload: line 5",
-        "baseOffset: 5 lastOffset: 24 count: 20 baseSequence: 0 lastSequence: 19 producerId: 1 producerEpoch: 0 partitionLeaderEpoch: 0 isTransactional: true isControl: false",
+        "producerId: 1 producerEpoch: 0 partitionLeaderEpoch: 0 isTransactional: true isControl: false",
+        "keySize: -1 valueSize: 10 sequence: 19 headerKeys: [] payload: ",
         "baseOffset: 25 lastOffset: 25 count: 1 baseSequence: -1 lastSequence: -1 producerId: 1 producerEpoch: 1 partitionLeaderEpoch: 0 isTransactional: true isControl: true",
         "endTxnMarker: COMMIT coordinatorEpoch: 0",
     ] {
