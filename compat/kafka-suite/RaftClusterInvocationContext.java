@@ -183,8 +183,11 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
             settings.put("controller.quorum.bootstrap.servers", "localhost:9");
             settings.put("controller.listener.names", "CONTROLLER");
             settings.put("listener.security.protocol.map", "EXTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT");
-            // There may be one already, of another size than the test's settings say.
-            partitionsOf("__consumer_offsets").ifPresent(count -> settings.put("offsets.topic.num.partitions", Integer.toString(count)));
+            // They may be there already, of another size than the test's settings say.
+            Map<String, String> sizes = Map.of(
+                "offsets.topic.num.partitions", "__consumer_offsets",
+                "transaction.state.log.num.partitions", "__transaction_state");
+            sizes.forEach((setting, topic) -> partitionsOf(topic).ifPresent(count -> settings.put(setting, Integer.toString(count))));
             KafkaConfig known = new KafkaConfig(settings, false);
             SocketServer sockets = Mockito.mock(SocketServer.class);
             Mockito.when(sockets.boundPort(Mockito.any())).thenReturn(PORT);

@@ -326,22 +326,57 @@ fn names_and_notes_that_no_record_can_hold_are_refused() {
     assert_eq!(committed(&broker, "g").len(), 1);
 }
 
+/// The error of the folder, as `kafka-log-dirs` tells it.
+fn folder_error(broker: &Broker) -> i16 {
+    let request = DescribeLogDirsRequest::default().with_topics(None);
+    match broker.call(&RequestContext::in_process(), Request::DescribeLogDirs(request)) {
+        Some(Response::DescribeLogDirs(response)) => response.results[0].error_code,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn a_broker_whose_disk_was_full_is_not_closed_in_good_order() {
+fn a_broker_whose_disk_was_full_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let disk = tidewater_env::Disk::with_space(1 << 20);
     let settings = || BrokerSettings { maintenance_interval: None, disk: disk.clone(), ..BrokerSettings::default() };
     let broker = Broker::open(folder.path(), settings()).unwrap();
     create(&broker, "t", 1, &[]);
-    let long = "x".repeat(100_000);
+    assert_eq!(commit(&broker, "g", "t", 1), 0);
     let mut kept = 0;
-    while produce(&broker, "t", 0, &[&long]).0 == 0 {
-        kept += 1;
-    }
+    let refused = loop {
+        match produce(&broker, "t", 0, &[&"x".repeat(100_000)]) {
+            (0, _) => kept += 1,
+            (refused, _) => break refused,
+        }
+    };
+    assert_eq!(refused, ResponseError::KafkaStorageError.code());
+    // What was written in part has taken the rest.
+    assert_ne!((produce(&broker, "t", 0, &["y"]).0, commit(&broker, "g", "t", 2)), (0, 0));
+    assert_eq!(folder_error(&broker), 0, "it is full, and nothing is lost");
     disk.add_space(1 << 20);
-    assert!(broker.close().is_err());
+    assert_eq!((produce(&broker, "t", 0, &["y"]), commit(&broker, "g", "t", 3)), ((0, kept), 0));
+    broker.close().unwrap();
     let broker = Broker::open(folder.path(), settings()).unwrap();
-    assert_eq!(produce(&broker, "t", 0, &["y"]), (0, kept));
+    assert_eq!(committed(&broker, "g")[0].2, 3);
+    assert_eq!(produce(&broker, "t", 0, &["z"]), (0, kept + 1));
+}
+
+/// After a failure of another kind it is not known what the disk has.
+#[test]
+fn a_partition_whose_disk_has_failed_is_told_of() {
+    let failed = ResponseError::KafkaStorageError.code();
+    let is_told = |changes: u64| {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = tidewater_env::Disk::with_changes(changes);
+        let settings = BrokerSettings { maintenance_interval: None, disk, ..BrokerSettings::default() };
+        let Ok(broker) = Broker::open(folder.path(), settings) else { return false };
+        create(&broker, "t", 1, &[]);
+        let (refused, _) = produce(&broker, "t", 0, &["x"]);
+        assert!(refused != failed || folder_error(&broker) == failed, "{changes}");
+        refused == failed
+    };
+    assert!((0..100).any(is_told));
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn as_consumer(member: &ClassicMember) -> Option<(Metadata, super::embedded::Ass
         rack: subscription.rack,
         client: member.client.clone(),
         topics: subscription.topics,
-        regex: Some(String::new()),
+        regex: String::new(),
         rebalance_timeout_ms: member.rebalance_timeout.as_millis() as i32,
         assignor: None,
         classic: Some(ClassicMetadata {

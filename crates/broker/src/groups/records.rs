@@ -99,7 +99,8 @@ pub(super) struct Metadata {
     pub rack: Option<String>,
     pub client: Client,
     pub topics: BTreeSet<String>,
-    pub regex: Option<String>,
+    /// A regular expression for more of them; empty for none, as Apache Kafka notes it.
+    pub regex: String,
     pub rebalance_timeout_ms: i32,
     pub assignor: Option<String>,
     /// What it has besides if it speaks the classic protocol.
@@ -117,7 +118,7 @@ pub(super) struct ClassicMetadata {
 impl Metadata {
     /// The regular expression, if it has one: an empty one is none.
     pub fn regex(&self) -> Option<&String> {
-        self.regex.as_ref().filter(|regex| !regex.is_empty())
+        Some(&self.regex).filter(|regex| !regex.is_empty())
     }
 }
 
@@ -284,7 +285,7 @@ fn metadata_value(metadata: &Metadata) -> Vec<u8> {
     out.compact_text(&metadata.client.host);
     out.compact_length(metadata.topics.len());
     metadata.topics.iter().for_each(|topic| out.compact_text(topic));
-    out.nullable_compact_text(metadata.regex.as_deref());
+    out.nullable_compact_text(Some(&metadata.regex));
     out.i32(metadata.rebalance_timeout_ms);
     out.nullable_compact_text(metadata.assignor.as_deref());
     match &metadata.classic {
@@ -335,7 +336,7 @@ fn read_metadata(value: &mut Reader<'_>) -> Option<Metadata> {
         rack: owned(value.nullable_compact_text()?),
         client: Client { id: value.compact_text()?.to_owned(), host: value.compact_text()?.to_owned() },
         topics: value.compact_array(|value| value.compact_text().map(str::to_owned))?.into_iter().collect(),
-        regex: owned(value.nullable_compact_text()?),
+        regex: value.nullable_compact_text()?.unwrap_or_default().to_owned(),
         rebalance_timeout_ms: value.i32()?,
         assignor: owned(value.nullable_compact_text()?),
         classic: Some(ClassicMetadata::default()),

@@ -82,7 +82,7 @@ impl ConsumerGroup {
             rack: subscription.rack.or_else(|| before.metadata.rack.clone()),
             client,
             topics: subscription.topics,
-            regex: Some(String::new()),
+            regex: String::new(),
             rebalance_timeout_ms,
             assignor: before.metadata.assignor.clone(),
             classic: Some(ClassicMetadata { session_timeout_ms: request.session_timeout_ms, protocols }),

@@ -39,7 +39,7 @@ impl ConsumerGroup {
                 .with_client_id(text(&metadata.client.id))
                 .with_client_host(text(&metadata.client.host))
                 .with_subscribed_topic_names(metadata.topics.iter().map(|topic| TopicName(text(topic))).collect())
-                .with_subscribed_topic_regex(Some(text(metadata.regex.as_deref().unwrap_or_default())))
+                .with_subscribed_topic_regex(Some(text(&metadata.regex)))
                 .with_assignment(place(&all(&member.current)))
                 .with_target_assignment(place(self.target.get(id).unwrap_or(&Partitions::new())))
                 .with_member_type(if metadata.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER })

@@ -27,7 +27,7 @@ pub(super) fn updated(before: &Metadata, request: &ConsumerGroupHeartbeatRequest
         metadata.topics = topics.iter().map(|topic| topic.to_string()).collect();
     }
     if let Some(regex) = &request.subscribed_topic_regex {
-        metadata.regex = Some(regex.to_string());
+        metadata.regex = regex.to_string();
     }
     if let Some(assignor) = &request.server_assignor {
         metadata.assignor = Some(assignor.to_string());
