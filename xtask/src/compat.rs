@@ -50,7 +50,8 @@ fn see(client: &Path, address: &str, home: &Path, said: &Path) -> Result<Seen, S
         return Err(format!("it printed nothing; could it be installed? See {}", said.display()));
     }
     if !output.status.success() {
-        seen.insert("the script itself FAILED".to_owned(), format!("{}; see {}", output.status, said.display()));
+        eprintln!("{} ended with {}; see {}", client.display(), output.status, said.display());
+        seen.insert("the script itself FAILED".to_owned(), format!("{}\n", output.status));
     }
     Ok(seen)
 }

@@ -11,7 +11,7 @@ use tidewater_types::{Offset, Partition, TopicPartition};
 use uuid::Uuid;
 
 use crate::BrokerError;
-use crate::broker::Shared;
+use crate::broker::{Shared, note_deletion};
 use crate::config::{check_setting_name, is_idle, topic_settings};
 use crate::dynamic::{Kind, Settings};
 use crate::folder::{LOG_STARTS, deleted_folder};
@@ -123,14 +123,12 @@ impl Shared {
             self.remove_unfinished(folder).map_err(storage)?;
         }
         let opened = OpenTopic::open(&self.folder, name, record.clone(), &config, &KnownPoints::default());
-        let topic = opened.map_err(|error| {
-            for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
-                let _ = self.folder.disk.remove_folder(folder); // What stays is named when the topic is made again.
-            }
+        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = opened.and_then(|topic| metadata.write(name, Some(&record), self.now()).map(|()| topic));
+        let topic = noted.map_err(|error| {
+            self.remove_folders(&folders);
             storage(error)
         })?;
-        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-        metadata.write(name, Some(&record), self.now()).map_err(storage)?;
         if !is_internal(name) {
             self.tell_idle(name, &record.configs);
         }
@@ -228,18 +226,21 @@ impl Shared {
             return Ok(());
         }
         let config = self.topic_config_now(&topic.record.configs).map_err(storage)?;
-        for folder in (has..count).map(|number| self.folder.path.join(format!("{name}-{number}"))) {
-            if self.folder.disk.exists(&folder) {
-                self.remove_unfinished(&folder).map_err(storage)?;
-            }
+        let folders: Vec<PathBuf> =
+            (has..count).map(|number| self.folder.path.join(format!("{name}-{number}"))).collect();
+        for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
+            self.remove_unfinished(folder).map_err(storage)?;
         }
         let record = TopicRecord::new(topic.record.id, count, topic.record.configs.clone());
         let mut grown = OpenTopic { record, partitions: topic.partitions.clone() };
-        for number in has..count {
-            grown.open_partition(&self.folder, name, number, &config, &KnownPoints::default()).map_err(storage)?;
-        }
+        let opened = (has..count)
+            .try_for_each(|number| grown.open_partition(&self.folder, name, number, &config, &KnownPoints::default()));
         let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-        metadata.write(name, Some(&grown.record), self.now()).map_err(storage)?;
+        let noted = opened.and_then(|()| metadata.write(name, Some(&grown.record), self.now()));
+        noted.map_err(|error| {
+            self.remove_folders(&folders);
+            storage(error)
+        })?;
         topics.insert(name.to_owned(), Arc::new(grown));
         self.topics_version.fetch_add(1, Ordering::Release);
         Ok(())
@@ -284,6 +285,13 @@ impl Shared {
         disk.remove_folder(folder).map_err(BrokerError::io("remove", folder))
     }
 
+    /// Removes the folders of partitions that could not be made.
+    fn remove_folders(&self, folders: &[PathBuf]) {
+        for folder in folders.iter().filter(|folder| self.folder.disk.exists(folder)) {
+            let _ = self.folder.disk.remove_folder(folder); // What stays is named when the topic is made again.
+        }
+    }
+
     /// Deletes a topic, and what groups have committed for it. Says whether there was one.
     ///
     /// From the moment that its first folder has lost its name it is deleted: an open of the data folder ends what a kill
@@ -312,8 +320,9 @@ impl Shared {
         }
         // Once for all: each takes a disk's time, and nobody finds a topic meanwhile.
         self.folder.disk.sync_folder(&self.folder.path).map_err(BrokerError::io("sync", &self.folder.path))?;
-        self.folder.forget_points(name)?;
-        self.metadata.lock().unwrap_or_else(PoisonError::into_inner).write(name, None, self.now())?;
+        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        note_deletion(&self.folder, &mut metadata, name, &renamed, self.now())?;
+        drop(metadata);
         if let Some(offsets) = topics.get(OFFSETS_TOPIC).cloned() {
             let forgotten =
                 self.change_groups_over(&offsets, &topics, |groups, outside| groups.forget_topic(outside, name));

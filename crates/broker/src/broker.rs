@@ -1,7 +1,7 @@
 //! The broker itself: what it holds, how it is opened and closed, and which request goes where.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::{JoinHandle, Thread};
@@ -156,7 +156,9 @@ impl Broker {
         let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         settings.properties.entry("log.dirs".to_owned()).or_insert_with(|| path.display().to_string());
         let folder = DataFolder::open(settings.disk.clone(), path, settings.node_id)?;
-        settings.properties.entry("node.id".to_owned()).or_insert_with(|| folder.node_id.to_string());
+        for name in ["node.id", "broker.id"] {
+            settings.properties.entry(name.to_owned()).or_insert_with(|| folder.node_id.to_string());
+        }
         let (mut metadata, stored) = MetadataLog::open(&folder.disk, path, folder.was_clean)?;
         let (mut records, mut dynamic) = (stored.topics, stored.settings);
         if metadata.end() == Offset::ZERO {
@@ -470,6 +472,23 @@ fn lower_recovery_points(
     })
 }
 
+/// Notes that a topic is deleted whose partitions' folders have been renamed. There may be no room for that as long as their files are there;
+/// the folders themselves stay, or after a kill the topic would be there still, without records.
+pub(crate) fn note_deletion(
+    folder: &DataFolder,
+    metadata: &mut MetadataLog,
+    name: &str,
+    renamed: &[PathBuf],
+    now: Timestamp,
+) -> Result<(), BrokerError> {
+    let mut note = || folder.forget_points(name).and_then(|()| metadata.write(name, None, now));
+    note().or_else(|error| {
+        tracing::debug!(topic = name, %error, "the files of a deleted topic go before it is noted");
+        renamed.iter().try_for_each(|path| folder.disk.empty_folder(path).map_err(BrokerError::io("empty", path)))?;
+        note()
+    })
+}
+
 /// Ends what a kill amid the deletion of a topic has left: see [`Shared::delete_topic`].
 fn finish_deletions(
     folder: &DataFolder,
@@ -495,8 +514,7 @@ fn finish_deletions(
                 folder.disk.rename(&path, &away).map_err(BrokerError::io("rename", path))?;
             }
         }
-        folder.forget_points(&name)?;
-        metadata.write(&name, None, now)?;
+        note_deletion(folder, metadata, &name, &folder.deleted()?, now)?;
     }
     for path in folder.deleted()? {
         folder.disk.remove_folder(&path).map_err(BrokerError::io("remove", path))?;

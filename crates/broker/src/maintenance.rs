@@ -111,7 +111,8 @@ fn note(shared: &Shared, file: &str, reached: Vec<Reached>) {
     });
     if let Err(error) = noted {
         // Lost, it costs work, and nothing else.
-        tracing::warn!(file, %error, "checkpoints cannot be noted");
+        shared
+            .complain("checkpoints", |left_out| tracing::warn!(file, %error, left_out, "checkpoints cannot be noted"));
     }
 }
 
@@ -147,13 +148,17 @@ fn maintain_all(shared: &Shared, round: &Round, durable: &mut Vec<Reached>) {
                 }
                 Err(LogError::Interrupted) => return,
                 // The others go on.
-                Err(error) => tracing::error!(%place, %error, "retention or compaction failed; it is tried again"),
+                Err(error) => shared.complain("retention", |left_out| {
+                    tracing::error!(%place, %error, left_out, "retention or compaction failed; it is tried again");
+                }),
             }
             match partition.sync_closed() {
                 // Of one that was stopped, it is known.
                 Ok(None) | Err(LogError::Stopped { .. }) => {}
                 Ok(Some(end)) => durable.push((topic.record.id, place, end)),
-                Err(error) => tracing::error!(%place, %error, "closed segments cannot be made durable"),
+                Err(error) => shared.complain("closed segments", |left_out| {
+                    tracing::error!(%place, %error, left_out, "closed segments cannot be made durable");
+                }),
             }
         }
     }

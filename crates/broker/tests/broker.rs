@@ -362,6 +362,28 @@ fn a_broker_whose_disk_was_full_goes_on_once_there_is_room() {
     assert_eq!(produce(&broker, "t", 0, &["z"]), (0, kept + 1));
 }
 
+/// On a full disk a topic can be deleted, which is how there comes to be room.
+#[test]
+fn deleting_makes_room_on_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = tidewater_env::Disk::with_space(1 << 20);
+    let settings = || BrokerSettings { maintenance_interval: None, disk: disk.clone(), ..BrokerSettings::default() };
+    let broker = Broker::open(folder.path(), settings()).unwrap();
+    create(&broker, "t", 1, &[]);
+    while produce(&broker, "t", 0, &[&"x".repeat(10_000)]).0 == 0 {}
+    // That there is no room even for the note, though the files are gone, is how this disk is; the real one has what they had.
+    assert_ne!(delete(&broker, "t"), 0);
+    let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let left: Vec<_> = left.filter(|path| path.extension().is_some_and(|extension| extension == "deleted")).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(std::fs::read_dir(&left[0]).unwrap().count(), 0, "its files are gone");
+    drop(broker);
+    disk.add_space(1 << 20);
+    let broker = Broker::open(folder.path(), settings()).unwrap();
+    assert_eq!(create(&broker, "t", 1, &[]).0, 0);
+    assert_eq!(produce(&broker, "t", 0, &["y"]), (0, 0));
+}
+
 /// After a failure of another kind it is not known what the disk has.
 #[test]
 fn a_partition_whose_disk_has_failed_is_told_of() {

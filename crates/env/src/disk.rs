@@ -132,6 +132,11 @@ impl Disk {
         }
     }
 
+    /// Removes all files of a folder.
+    pub fn empty_folder(&self, path: &Path) -> io::Result<()> {
+        self.list(path)?.iter().try_for_each(|file| self.remove_file(file))
+    }
+
     /// Makes a folder and those above it.
     pub fn create_folder(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)

@@ -255,7 +255,11 @@ impl<E: Entry> Index<E> {
         let mut raw = Vec::with_capacity(pending.len() * E::LENGTH);
         pending.iter().for_each(|entry| entry.write(&mut raw));
         let position = (self.written * E::LENGTH) as u64;
-        self.file()?.write_at(&raw, position).map_err(LogError::io("write", &self.path))?;
+        let file = self.file()?;
+        if let Err(error) = file.write_at(&raw, position) {
+            let _ = file.set_len(position); // A part of an entry would be taken for damage.
+            return Err(LogError::io("write", &self.path)(error));
+        }
         self.written = count;
         Ok(())
     }

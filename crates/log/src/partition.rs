@@ -510,11 +510,19 @@ impl PartitionLog {
         if offset <= self.log_start {
             return Ok(());
         }
-        if offset == self.log_end() {
-            self.roll()?;
-        }
         self.log_start = offset;
-        while self.closed.first().is_some_and(|segment| segment.next_offset <= offset) {
+        self.remove_hidden()?;
+        if offset == self.log_end() {
+            // There may be room for that only now.
+            self.roll()?;
+            self.remove_hidden()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the closed segments that hold nothing that may be read.
+    fn remove_hidden(&mut self) -> Result<(), LogError> {
+        while self.closed.first().is_some_and(|segment| segment.next_offset <= self.log_start) {
             self.closed.remove(0).files.remove(&self.disk)?;
         }
         Ok(())

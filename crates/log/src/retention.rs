@@ -27,7 +27,7 @@ impl PartitionLog {
         // Nothing at all is to be kept.
         let keeps_nothing = self.config.retention_bytes == Some(0);
         let is_over = self.active.size > 0 && (keeps_nothing || too_old(self.active.newest(), retention));
-        // A log that was stopped, as by a full disk, gives back room all the same.
+        // A log that was stopped, or has no room for another segment, gives back room all the same.
         let rolled = if is_over && self.is_in_service() { self.roll() } else { Ok(()) };
         let mut surplus = self.config.retention_bytes.map_or(0, |limit| self.size().saturating_sub(limit));
         let mut removed = 0;

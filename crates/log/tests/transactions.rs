@@ -474,6 +474,40 @@ fn a_log_goes_on_once_a_full_disk_has_room() {
     assert!(refused > 1000, "{refused}");
 }
 
+/// A part of an entry would be taken for damage at the next start.
+#[test]
+fn a_full_disk_leaves_no_part_of_what_is_known_of_aborted_transactions() {
+    /// What an entry takes.
+    const ENTRY_BYTES: u64 = 34;
+    let mut refused_in_part = 0;
+    for space in 0..200 {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::with_space(1000);
+        let options = OpenOptions {
+            config: LogConfig::default(),
+            clean_shutdown: false,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
+        let mut log = PartitionLog::open(&disk, folder.path(), options).unwrap().0;
+        write(&mut log, stamp(7, 0, 0, true), &[("key", "value")]).unwrap();
+        let file = disk.open(&folder.path().join("filler")).unwrap();
+        let mut filler = 0;
+        while file.write_at(b"x", filler).is_ok() {
+            filler += 1;
+        }
+        disk.remove_file(&folder.path().join("filler")).unwrap();
+        disk.add_space(space);
+        let index = folder.path().join("00000000000000000000.txnindex");
+        if log.append_marker(&marker(7, 0, ControlKind::Abort), NOW).is_err() {
+            let length = if disk.exists(&index) { disk.read(&index).unwrap().len() as u64 } else { 0 };
+            assert_eq!(length % ENTRY_BYTES, 0, "with room for {space}");
+            refused_in_part += u64::from(space > 0 && space < ENTRY_BYTES);
+        }
+    }
+    assert_eq!(refused_in_part, ENTRY_BYTES - 1);
+}
+
 /// A copy of a log's folder in which the first entry of an index of aborted transactions says that it begins behind its end, opened by a
 /// process that is killed after so many changes to files.
 fn open_damaged(

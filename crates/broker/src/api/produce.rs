@@ -189,14 +189,14 @@ impl Writer<'_> {
     /// Says in the log why records are refused, and whose.
     fn complain(&self, topic: &str, partition: Partition, refused: &Refusal) {
         let (peer, client) = (self.context.caller.peer.map(display), self.context.client_id.as_deref());
-        let Refusal { code, message, .. } = refused;
+        let Refusal { code, message: reason, .. } = refused;
         if *code == ResponseError::KafkaStorageError.code() {
             self.shared.complain("storage", |left_out| {
-                tracing::error!(topic, partition, message, left_out, "records cannot be written");
+                tracing::error!(topic, partition, reason, left_out, "records cannot be written");
             });
         } else {
             self.shared.complain("produce", |left_out| {
-                tracing::warn!(peer, client, topic, partition, code, message, left_out, "records were refused");
+                tracing::warn!(peer, client, topic, partition, code, reason, left_out, "records were refused");
             });
         }
     }

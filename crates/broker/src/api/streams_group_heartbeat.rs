@@ -63,7 +63,7 @@ fn make(shared: &Shared, context: &RequestContext, group: &str, topics: Vec<Inte
     let mut failures = Vec::new();
     for InternalTopic { name, partitions, replication_factor, configs } in topics {
         // 0 leaves it to the broker.
-        let message = if replication_factor != 0 && !REPLICATION.contains(&replication_factor) {
+        let reason = if replication_factor != 0 && !REPLICATION.contains(&replication_factor) {
             format!("there is one broker, which cannot hold {replication_factor} replicas")
         } else {
             match shared.create_topic(&name, partitions, configs, false) {
@@ -73,9 +73,9 @@ fn make(shared: &Shared, context: &RequestContext, group: &str, topics: Vec<Inte
         };
         shared.complain("internal topics", |left_out| {
             let (peer, topic) = (context.caller.peer.map(display), &name);
-            tracing::warn!(peer, group, topic, message, left_out, "a topic of a streams application cannot be made");
+            tracing::warn!(peer, group, topic, reason, left_out, "a topic of a streams application cannot be made");
         });
-        failures.push(format!("{name} ({message})"));
+        failures.push(format!("{name} ({reason})"));
     }
     failures
 }

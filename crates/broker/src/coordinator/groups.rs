@@ -55,9 +55,9 @@ impl Shared {
         change: impl FnOnce(&mut Groups, &mut Outside<'_>, &BTreeMap<String, Arc<OpenTopic>>) -> R,
     ) -> Result<R, ResponseError> {
         let topic = self.offsets_topic().map_err(|error| {
-            let (code, message) = explain(OFFSETS_TOPIC, error);
+            let (code, reason) = explain(OFFSETS_TOPIC, error);
             self.complain(OFFSETS_TOPIC, |left_out| {
-                tracing::error!(?code, message, left_out, "the topic of groups cannot be made");
+                tracing::error!(?code, reason, left_out, "the topic of groups cannot be made");
             });
             ResponseError::CoordinatorNotAvailable
         })?;

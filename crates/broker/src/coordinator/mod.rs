@@ -51,6 +51,7 @@ impl Journal for TopicJournal<'_> {
                 builder.push(now, Some(key), value.as_deref(), &Headers::EMPTY);
             }
             let stamp = match producer {
+                // Apache Kafka has 0 here, too; but with a number, the log would take a second commit for the first one.
                 Some(Producer { id, epoch }) => {
                     ProducerStamp { id, epoch, base_sequence: NO_SEQUENCE, transactional: true }
                 }

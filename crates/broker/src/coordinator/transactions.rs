@@ -61,9 +61,9 @@ impl Shared {
         change: impl FnOnce(&mut Transactions, &mut Outside<'_>) -> R,
     ) -> Result<(R, MutexGuard<'_, Transactions>), ResponseError> {
         let topic = self.transactions_topic().map_err(|error| {
-            let (code, message) = explain(TRANSACTIONS_TOPIC, error);
+            let (code, reason) = explain(TRANSACTIONS_TOPIC, error);
             self.complain(TRANSACTIONS_TOPIC, |left_out| {
-                tracing::error!(?code, message, left_out, "the topic of transactions cannot be made");
+                tracing::error!(?code, reason, left_out, "the topic of transactions cannot be made");
             });
             ResponseError::CoordinatorNotAvailable
         })?;
