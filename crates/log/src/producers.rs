@@ -371,9 +371,11 @@ impl Producers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
     use tidewater_protocol::{BatchBuilder, Compression, ProducerStamp, patch_base_offset};
     use tidewater_types::Headers;
+
+    use super::*;
 
     /// A batch of a producer at an offset.
     fn batch(id: i64, epoch: i16, base_sequence: i32, records: usize, offset: i64) -> Batch {
@@ -452,5 +454,108 @@ mod tests {
         assert!(!producers.is_empty());
         producers.expire(Timestamp(6));
         assert!(producers.is_empty());
+    }
+
+    /// A producer as a model: the batches of its epoch in the log, of which the last few are known.
+    #[derive(Default)]
+    struct Told {
+        epoch: i16,
+        /// First number, records, offset.
+        batches: Vec<(i32, usize, i64)>,
+        known: usize,
+        next: i32,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Send(i64, usize),
+        /// Once more what it has sent, so many before the last.
+        Repeat(i64, usize),
+        Skip(i64, i32),
+        NewEpoch(i64),
+        OldEpoch(i64),
+        /// What is known is read from a snapshot.
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let who = || 1i64..4;
+        prop_oneof![
+            8 => (who(), 1usize..4).prop_map(|(id, records)| Step::Send(id, records)),
+            6 => (who(), 0usize..8).prop_map(|(id, before)| Step::Repeat(id, before)),
+            2 => (who(), 1i32..9).prop_map(|(id, by)| Step::Skip(id, by)),
+            1 => who().prop_map(Step::NewEpoch),
+            1 => who().prop_map(Step::OldEpoch),
+            1 => Just(Step::Restart),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is sent again, each batch is in the log once, without a gap; who has sent it learns where.
+        #[test]
+        fn a_batch_is_taken_once_and_in_its_turn(steps in prop::collection::vec(step(), 1..120), near_the_end: bool) {
+            let begin = if near_the_end { i32::MAX - 20 } else { 0 };
+            let mut producers = Producers::default();
+            let mut told: BTreeMap<i64, Told> = BTreeMap::new();
+            let mut end = 0;
+            for step in steps {
+                let (id, sent) = match &step {
+                    Step::Send(id, _) | Step::Repeat(id, _) | Step::Skip(id, _) | Step::NewEpoch(id) | Step::OldEpoch(id) => {
+                        // An unknown producer may begin anywhere.
+                        (*id, told.entry(*id).or_insert(Told { next: begin, ..Told::default() }))
+                    }
+                    Step::Restart => {
+                        producers = Producers::from_snapshot(&producers.to_snapshot()).unwrap();
+                        told.values_mut().for_each(|sent| sent.known = sent.known.min(1));
+                        continue;
+                    }
+                };
+                match step {
+                    Step::Send(_, records) => {
+                        let new = batch(id, sent.epoch, sent.next, records, end);
+                        prop_assert_eq!(producers.check(&new), Ok(None));
+                        producers.note(&new);
+                        sent.batches.push((sent.next, records, end));
+                        sent.known = (sent.known + 1).min(KNOWN_BATCHES);
+                        sent.next = advance(sent.next, records as i32);
+                        end += records as i64;
+                    }
+                    Step::Repeat(_, before) => {
+                        let Some(at) = sent.batches.len().checked_sub(before + 1) else { continue };
+                        let (first, records, offset) = sent.batches[at];
+                        match producers.check(&batch(id, sent.epoch, first, records, end)) {
+                            Ok(Some(written)) => prop_assert_eq!((written.first().0, before < sent.known), (offset, true)),
+                            Ok(None) => prop_assert!(false, "a batch is taken twice"),
+                            Err(error) => {
+                                prop_assert!(before >= sent.known, "{}", error);
+                                let is_gap = matches!(error, ProducerError::OutOfOrder { .. });
+                                prop_assert!(is_gap, "{}", error);
+                            }
+                        }
+                    }
+                    Step::Skip(_, by) if !sent.batches.is_empty() => {
+                        let gap = producers.check(&batch(id, sent.epoch, advance(sent.next, by), 1, end));
+                        let is_gap = matches!(gap, Err(ProducerError::OutOfOrder { .. }));
+                        prop_assert!(is_gap, "{:?}", gap);
+                    }
+                    Step::NewEpoch(_) if !sent.batches.is_empty() => {
+                        let epoch = sent.epoch + 1;
+                        let gap = producers.check(&batch(id, epoch, 1, 1, end));
+                        let is_gap = matches!(gap, Err(ProducerError::OutOfOrder { .. }));
+                        prop_assert!(is_gap, "{:?}", gap);
+                        let new = batch(id, epoch, 0, 1, end);
+                        prop_assert_eq!(producers.check(&new), Ok(None));
+                        producers.note(&new);
+                        *sent = Told { epoch, batches: vec![(0, 1, end)], known: 1, next: 1 };
+                        end += 1;
+                    }
+                    Step::OldEpoch(_) if sent.epoch > 0 => {
+                        let fenced = producers.check(&batch(id, sent.epoch - 1, sent.next, 1, end));
+                        prop_assert_eq!(fenced, Err(ProducerError::Fenced { id, epoch: sent.epoch - 1, current: sent.epoch }));
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 }

@@ -284,6 +284,9 @@ pub(super) fn refused(error: ResponseError) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
     use tidewater_protocol::messages::fetch_request::ForgottenTopic;
 
     use super::*;
@@ -421,5 +424,97 @@ mod tests {
         let grown = sessions.begin(&mut request(id, 1, vec![topic("b", &many)]), false, NOW);
         assert_eq!(grown, Err(ResponseError::FetchSessionIdNotFound));
         assert_eq!(sessions.partitions, SLOTS - 1);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Want(i32),
+        Forget(i32),
+        /// There is something new in a partition.
+        Write(i32),
+        Fetch,
+        /// Another client takes the only place.
+        Evict,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let partition = || 0i32..4;
+        prop_oneof![
+            3 => partition().prop_map(Step::Want),
+            2 => partition().prop_map(Step::Forget),
+            4 => partition().prop_map(Step::Write),
+            6 => Just(Step::Fetch),
+            1 => Just(Step::Evict),
+        ]
+    }
+
+    proptest! {
+        /// What a client has been told of the partitions that it reads is what is so, whatever it was not told again; and nothing is
+        /// told twice.
+        #[test]
+        fn a_client_knows_what_is_so_after_each_fetch(steps in prop::collection::vec(step(), 1..80)) {
+            let mut sessions = FetchSessions::behind(0, 1);
+            let mut now = NOW;
+            let mut ends = [1i64; 4];
+            // What the client wants, what of that the session has, and what it was told; as a client keeps it.
+            let (mut wanted, mut known) = (BTreeSet::from([0]), BTreeSet::new());
+            let mut told = BTreeMap::new();
+            let (mut id, mut epoch) = (NONE, INITIAL);
+            for step in steps {
+                match step {
+                    Step::Want(partition) => drop(wanted.insert(partition)),
+                    Step::Forget(partition) if wanted.len() > 1 => drop(wanted.remove(&partition)),
+                    Step::Forget(_) => {}
+                    Step::Write(partition) => ends[partition as usize] += 1,
+                    Step::Evict => {
+                        now += EVICTION_TIME;
+                        let mut other = request(NONE, INITIAL, vec![topic("other", &[(0, 0)])]);
+                        let role = sessions.begin(&mut other, false, now).unwrap();
+                        let mut found = found(&other, 1);
+                        sessions.end(role, &other, false, now, &mut found);
+                        now += EVICTION_TIME;
+                    }
+                    Step::Fetch => {
+                        let new: Vec<(i32, i64)> = wanted.difference(&known).map(|partition| (*partition, 0)).collect();
+                        let mut fetch = request(id, epoch, if new.is_empty() { vec![] } else { vec![topic("a", &new)] });
+                        let gone: Vec<i32> = known.difference(&wanted).copied().collect();
+                        let name = TopicName(StrBytes::from_static_str("a"));
+                        fetch.forgotten_topics_data = vec![ForgottenTopic::default().with_topic(name).with_partitions(gone)];
+                        let Ok(role) = sessions.begin(&mut fetch, false, now) else {
+                            // It begins anew with all that it wants.
+                            (id, epoch) = (NONE, INITIAL);
+                            known.clear();
+                            told.clear();
+                            continue;
+                        };
+                        let is_first = role == Role::First;
+                        let mut found = found(&fetch, 0);
+                        for data in found.response.responses.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                            data.high_watermark = ends[data.partition_index as usize];
+                        }
+                        sessions.end(role, &fetch, false, now, &mut found);
+                        for data in found.response.responses.iter().flat_map(|topic| &topic.partitions) {
+                            let before = told.insert(data.partition_index, data.high_watermark);
+                            prop_assert!(is_first || before != Some(data.high_watermark), "told twice");
+                        }
+                        known.clone_from(&wanted);
+                        told.retain(|partition, _| known.contains(partition));
+                        let so: BTreeMap<i32, i64> =
+                            wanted.iter().map(|partition| (*partition, ends[*partition as usize])).collect();
+                        prop_assert_eq!(&told, &so);
+                        (id, epoch) = match found.response.session_id {
+                            NONE => {
+                                known.clear();
+                                (NONE, INITIAL)
+                            }
+                            id => (id, next_epoch(epoch)),
+                        };
+                    }
+                }
+                prop_assert!(sessions.sessions.len() <= 1);
+                let weights: usize = sessions.sessions.values().map(|session| session.partitions.len()).sum();
+                prop_assert_eq!(sessions.partitions, weights);
+            }
+        }
     }
 }
