@@ -24,7 +24,8 @@ public class Clients extends Common {
         try (var producer = producer(Map.of("compression.type", codec, "linger.ms", 100))) {
             for (int i = 0; i < 100; i++) producer.send(new ProducerRecord<>(topic, "k" + i, "v".repeat(i)));
         }
-        return all(topic, "read_uncommitted").size();
+        List<String> read = all(topic, "read_uncommitted");
+        return read.size() + " records, hash " + read.hashCode();
     }
 
     static Object idempotent() throws Exception {

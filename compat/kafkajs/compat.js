@@ -1,6 +1,13 @@
 // What kafkajs sees of a broker, a line a feature.
 const { Kafka, CompressionTypes, CompressionCodecs, logLevel, ConfigResourceTypes, PartitionAssigners, Partitioners } = require('kafkajs')
+const { ZstdCodec } = require('zstd-codec')
 CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy')
+CompressionCodecs[CompressionTypes.LZ4] = new (require('kafkajs-lz4'))().codec
+const zstd = new Promise(r => ZstdCodec.run(z => r(new z.Simple())))
+CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+  async compress(encoder) { return Buffer.from((await zstd).compress(encoder.buffer)) },
+  async decompress(buffer) { return Buffer.from((await zstd).decompress(buffer)) },
+})
 const [B, ...ONLY] = process.argv.slice(2)
 const RUN = Math.random().toString(16).slice(2, 10)
 const t = n => `${n}-${RUN}`
@@ -34,7 +41,7 @@ async function read(topic, n, { secs = 20, ...o } = {}) {
 }
 const features = {
   async codecs() {
-    for (const [name, c] of [['None', 0], ['GZIP', 1], ['Snappy', 2]]) {
+    for (const [name, c] of [['None', 0], ['GZIP', 1], ['Snappy', 2], ['LZ4', 3], ['ZSTD', 4]]) {
       const topic = await create('codec-' + name), p = await producer()
       const r = await send(p, topic, [...Array(100).keys()].map(i => ({ key: 'k' + i, value: `value ${i} `.repeat(10), headers: { h: String(i) } })), { compression: c })
       const got = await read(topic, 100)
