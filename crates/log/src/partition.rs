@@ -255,6 +255,21 @@ impl PartitionLog {
         self.append_batches(vec![batch], now)
     }
 
+    /// The same for what a coordinator writes, in a producer's transaction or in none: it is not held against what was written before.
+    ///
+    /// # Errors
+    /// As [`PartitionLog::append`].
+    pub fn append_coordinators(&mut self, records: Bytes, now: Timestamp) -> Result<Appended, LogError> {
+        self.check_in_service()?;
+        let batches = split(&records)?;
+        for batch in &batches {
+            batch.check_crc()?;
+            self.check(batch)?;
+            self.producers.check_coordinators(batch)?;
+        }
+        self.pack_and_write(batches, now)
+    }
+
     fn append_batches(&mut self, batches: Vec<Batch>, now: Timestamp) -> Result<Appended, LogError> {
         self.check_in_service()?;
         batches.iter().try_for_each(|batch| self.check(batch))?;
@@ -268,6 +283,11 @@ impl PartitionLog {
             let sync_is_due = self.config.flush_messages == Some(1);
             return Ok(Appended { first: written.first(), next: written.next(), append_time, sync_is_due });
         }
+        self.pack_and_write(batches, now)
+    }
+
+    /// Writes batches from the log's end on, packed as the topic says.
+    fn pack_and_write(&mut self, batches: Vec<Batch>, now: Timestamp) -> Result<Appended, LogError> {
         let Some(compression) = self.config.compression else { return self.write_from_end(batches, now) };
         let repack = |batch: Batch| match batch.compression() {
             Ok(codec) if codec == compression => Ok(batch),

@@ -210,8 +210,22 @@ impl Producers {
         self.by_id.get(&id).is_some_and(|producer| !producer.batches.is_empty())
     }
 
-    /// Whether a producer's batch may be written now; or the same one, if it was written before. What coordinators write for
-    /// producers has no numbers.
+    /// Whether a coordinator's batch may be written now, in a producer's transaction. Nobody counts what coordinators write: their batches
+    /// all begin at the same number, or at none.
+    pub fn check_coordinators(&self, batch: &Batch) -> Result<(), ProducerError> {
+        let (id, epoch) = (batch.producer_id(), batch.producer_epoch());
+        match self.by_id.get(&id) {
+            Some(producer) if epoch < producer.epoch => {
+                Err(ProducerError::Fenced { id, epoch, current: producer.epoch })
+            }
+            Some(producer) if producer.open.is_some() && !batch.is_transactional() => {
+                Err(ProducerError::InTransaction { id, epoch })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a producer's batch may be written now; or the same one, if it was written before.
     pub fn check(&self, batch: &Batch) -> Result<Option<Written>, ProducerError> {
         let (id, epoch, first) = (batch.producer_id(), batch.producer_epoch(), batch.base_sequence());
         let Some(producer) = self.by_id.get(&id) else { return Ok(None) };

@@ -156,17 +156,23 @@ fn late_records_and_late_markers_are_refused() {
 }
 
 #[test]
-fn offsets_that_a_coordinator_writes_for_a_producer_have_no_numbers() {
+fn what_a_coordinator_writes_for_a_producer_is_not_counted() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = open(folder.path(), &LogConfig::default(), false);
+    let offsets = |epoch| batch(stamp(1, epoch, 0, true), &[("offset", "0"), ("offset", "1")]);
     for _ in 0..2 {
-        write(&mut log, stamp(1, 0, -1, true), &[("offset", "0"), ("offset", "1")]).unwrap();
+        let appended = log.append_coordinators(offsets(0), NOW).unwrap();
+        log.raise_high_watermark(appended.next);
     }
     assert_eq!((log.log_end(), log.last_stable()), (Offset(4), Offset(0)));
     let mut log = open(folder.path(), &LogConfig::default(), false);
     end(&mut log, 1, 0, ControlKind::Commit);
     assert_eq!(keys(&log).len(), 4);
-    assert!(write(&mut log, stamp(1, -1, -1, true), &[("offset", "0")]).is_err());
+    assert!(matches!(log.append_coordinators(offsets(-1), NOW), Err(LogError::Producer(ProducerError::Fenced { .. }))));
+    log.append_coordinators(offsets(0), NOW).unwrap();
+    let plain = batch(stamp(1, 0, 0, false), &[("offset", "0")]);
+    let refused = log.append_coordinators(plain, NOW);
+    assert!(matches!(refused, Err(LogError::Producer(ProducerError::InTransaction { .. }))));
 }
 
 #[derive(Clone, Debug)]

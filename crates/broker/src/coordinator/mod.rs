@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidewater_env::spawn;
 use tidewater_log::{LogError, PartitionLog};
-use tidewater_protocol::{Batch, BatchBuilder, Compression, NO_SEQUENCE, ProducerStamp, ResponseError};
+use tidewater_protocol::{Batch, BatchBuilder, Compression, ProducerStamp, ResponseError};
 use tidewater_types::{Headers, Offset};
 
 use crate::BrokerError;
@@ -30,8 +30,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 struct TopicJournal<'a> {
     shared: &'a Shared,
     topic: &'a OpenTopic,
-    /// What batches say of the number of their first record. Nobody looks at it, as no producer has written them; Apache Kafka's two
-    /// coordinators say different things.
+    /// What batches say of the number of their first record. Nobody counts; Apache Kafka's two coordinators say different things.
     base_sequence: i32,
 }
 
@@ -50,15 +49,13 @@ impl Journal for TopicJournal<'_> {
             for (key, value) in &records {
                 builder.push(now, Some(key), value.as_deref(), &Headers::EMPTY);
             }
+            let base_sequence = self.base_sequence;
             let stamp = match producer {
-                // Apache Kafka has 0 here, too; but with a number, the log would take a second commit for the first one.
-                Some(Producer { id, epoch }) => {
-                    ProducerStamp { id, epoch, base_sequence: NO_SEQUENCE, transactional: true }
-                }
-                None => ProducerStamp { base_sequence: self.base_sequence, ..ProducerStamp::default() },
+                Some(Producer { id, epoch }) => ProducerStamp { id, epoch, base_sequence, transactional: true },
+                None => ProducerStamp { base_sequence, ..ProducerStamp::default() },
             };
             let batch = builder.finish_as(stamp).map_err(|error| LogError::Batch(error.into()))?;
-            partition.append(|log| log.append(batch, now))
+            partition.append(|log| log.append_coordinators(batch, now))
         };
         append().map(drop).map_err(|error: LogError| match error {
             LogError::Producer(_) => ResponseError::InvalidProducerEpoch,
