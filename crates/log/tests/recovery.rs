@@ -7,7 +7,7 @@ mod small_log;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use small_log::{ALL, append, fill, open, open_with, read_all, small_segments};
+use small_log::{ALL, append, fill, open, open_with, options, read_all, small_segments};
 use tidewater_env::Disk;
 use tidewater_log::{LogConfig, LogError, OpenOptions, PartitionLog, Recovered};
 use tidewater_types::{Offset, Timestamp};
@@ -52,12 +52,7 @@ fn a_clean_shutdown_needs_no_scan() {
 fn a_foreign_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();
-    let options = OpenOptions {
-        config: LogConfig::default(),
-        clean_shutdown: false,
-        recovery_point: Offset::ZERO,
-        log_start: Offset::ZERO,
-    };
+    let options = options(LogConfig::default(), false, Offset::ZERO);
     let error = PartitionLog::open(&Disk::new(), folder.path(), options).unwrap_err();
     assert!(error.to_string().contains("holiday.jpg"), "{error}");
 }
@@ -74,7 +69,7 @@ fn a_segment_damaged_in_the_middle_is_not_taken_for_a_torn_tail() {
     std::fs::write(&path, &bytes).unwrap();
     // However often it is tried, with whatever mark, nothing is cut: the first two records were on disk.
     for (clean_shutdown, recovery_point) in [(false, Offset(2)), (true, Offset::ZERO), (false, Offset(3))] {
-        let options = OpenOptions { config: small_segments(), clean_shutdown, recovery_point, log_start: Offset::ZERO };
+        let options = options(small_segments(), clean_shutdown, recovery_point);
         let opened = PartitionLog::open(&Disk::new(), folder.path(), options);
         if !clean_shutdown {
             assert!(matches!(opened.unwrap_err(), LogError::Damaged { .. }));
@@ -101,7 +96,7 @@ fn what_is_durable_of_the_last_segment_is_not_taken_for_a_torn_tail() {
         bytes[at - 1] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         let config = LogConfig::default();
-        let options = OpenOptions { config, clean_shutdown: false, recovery_point, log_start: Offset::ZERO };
+        let options = options(config, false, recovery_point);
         let opened = PartitionLog::open(&Disk::new(), folder.path(), options);
         if opened.is_err() {
             assert_eq!(std::fs::read(&path).unwrap(), bytes);
@@ -152,12 +147,7 @@ fn a_power_cut_that_tears_segments_behind_the_recovery_point_costs_what_is_behin
     bytes[half..].fill(0);
     std::fs::write(&torn, &bytes).unwrap();
     let open = || {
-        let options = OpenOptions {
-            config: small_segments(),
-            clean_shutdown: false,
-            recovery_point: Offset(base),
-            log_start: Offset::ZERO,
-        };
+        let options = options(small_segments(), false, Offset(base));
         PartitionLog::open(&Disk::new(), folder.path(), options).unwrap()
     };
     let (mut log, recovered) = open();
@@ -175,12 +165,7 @@ fn a_power_cut_that_tears_segments_behind_the_recovery_point_costs_what_is_behin
 #[test]
 fn after_a_clean_close_a_cut_or_foreign_segment_is_an_error_each_time() {
     let open_closed = |folder: &Path| {
-        let options = OpenOptions {
-            config: small_segments(),
-            clean_shutdown: true,
-            recovery_point: Offset::ZERO,
-            log_start: Offset::ZERO,
-        };
+        let options = options(small_segments(), true, Offset::ZERO);
         PartitionLog::open(&Disk::new(), folder, options)
     };
     let last_segment = |folder: &Path| {

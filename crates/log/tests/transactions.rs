@@ -10,8 +10,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidewater_env::Disk;
 use tidewater_log::{
-    Appended, CleanupPolicy, Compactor, Isolation, LogConfig, LogError, OpenOptions, PartitionLog, ProducerError,
-    TransactionMarker,
+    AbortedTransaction, Appended, CleanupPolicy, Compactor, Isolation, LogConfig, LogError, OpenOptions, PartitionLog,
+    ProducerError, TransactionMarker,
 };
 use tidewater_protocol::{Batch, BatchBuilder, Compression, ControlKind, ProducerStamp};
 use tidewater_types::{Headers, Offset, Timestamp};
@@ -19,10 +19,12 @@ use tidewater_types::{Headers, Offset, Timestamp};
 const NOW: Timestamp = Timestamp(1_000_000);
 const LIMIT: usize = 1 << 20;
 
+fn options(config: &LogConfig, clean_shutdown: bool) -> OpenOptions {
+    OpenOptions { config: config.clone(), clean_shutdown, recovery_point: Offset::ZERO, log_start: Offset::ZERO }
+}
+
 fn open(folder: &Path, config: &LogConfig, clean: bool) -> PartitionLog {
-    let (recovery_point, log_start) = (Offset::ZERO, Offset::ZERO);
-    let options = OpenOptions { config: config.clone(), clean_shutdown: clean, recovery_point, log_start };
-    PartitionLog::open(&Disk::new(), folder, options).unwrap().0
+    PartitionLog::open(&Disk::new(), folder, options(config, clean)).unwrap().0
 }
 
 fn batch(stamp: ProducerStamp, records: &[(&str, &str)]) -> Bytes {
@@ -437,13 +439,7 @@ fn a_log_goes_on_once_a_full_disk_has_room() {
     for space in 0..400 {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::with_space(space);
-        let options = OpenOptions {
-            config: config.clone(),
-            clean_shutdown: false,
-            recovery_point: Offset::ZERO,
-            log_start: Offset::ZERO,
-        };
-        let Ok((mut log, _)) = PartitionLog::open(&disk, folder.path(), options) else { continue };
+        let Ok((mut log, _)) = PartitionLog::open(&disk, folder.path(), options(&config, false)) else { continue };
         let mut acknowledged = Vec::new();
         for number in 0..12 {
             let kind = if number % 3 == 0 { ControlKind::Commit } else { ControlKind::Abort };
@@ -489,13 +485,7 @@ fn a_full_disk_leaves_no_part_of_what_is_known_of_aborted_transactions() {
     for space in 0..200 {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::with_space(1000);
-        let options = OpenOptions {
-            config: LogConfig::default(),
-            clean_shutdown: false,
-            recovery_point: Offset::ZERO,
-            log_start: Offset::ZERO,
-        };
-        let mut log = PartitionLog::open(&disk, folder.path(), options).unwrap().0;
+        let mut log = PartitionLog::open(&disk, folder.path(), options(&LogConfig::default(), false)).unwrap().0;
         write(&mut log, stamp(7, 0, 0, true), &[("key", "value")]).unwrap();
         let file = disk.open(&folder.path().join("filler")).unwrap();
         let mut filler = 0;
@@ -514,26 +504,34 @@ fn a_full_disk_leaves_no_part_of_what_is_known_of_aborted_transactions() {
     assert_eq!(refused_in_part, ENTRY_BYTES - 1);
 }
 
-/// A copy of a log's folder in which the first entry of an index of aborted transactions says that it begins behind its end, opened by a
-/// process that is killed after so many changes to files.
+/// Damages the first entry of an index of aborted transactions, which then says that it begins behind its end, and has the log opened by
+/// processes that are killed after ever more changes to files, until one is not: whoever opens it next knows what was known.
 fn open_damaged(
     folder: &Path,
     index: &str,
-    clean_shutdown: bool,
-    changes: u64,
-) -> (tempfile::TempDir, Result<PartitionLog, LogError>) {
-    let copy = tempfile::tempdir().unwrap();
-    for path in Disk::new().list(folder).unwrap() {
-        let mut bytes = Disk::new().read(&path).unwrap();
-        if path.ends_with(index) {
-            bytes[10] ^= 1;
+    is_clean_at_first: bool,
+    is_clean_then: bool,
+    whole: &[AbortedTransaction],
+) {
+    let config = LogConfig::default();
+    for changes in 0.. {
+        let copy = tempfile::tempdir().unwrap();
+        for path in Disk::new().list(folder).unwrap() {
+            let mut bytes = Disk::new().read(&path).unwrap();
+            if path.ends_with(index) {
+                bytes[10] ^= 1;
+            }
+            Disk::new().write_atomically(&copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
         }
-        Disk::new().write_atomically(&copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
+        let options = options(&config, is_clean_at_first);
+        let is_opened = PartitionLog::open(&Disk::with_changes(changes), copy.path(), options).is_ok();
+        let log = open(copy.path(), &config, is_clean_then);
+        assert_eq!(log.aborted_between(Offset::ZERO, log.log_end()), whole, "{changes}");
+        if is_opened {
+            assert!(changes > 10, "{changes}");
+            return;
+        }
     }
-    let (config, recovery_point, log_start) = (LogConfig::default(), Offset::ZERO, Offset::ZERO);
-    let options = OpenOptions { config, clean_shutdown, recovery_point, log_start };
-    let opened = PartitionLog::open(&Disk::with_changes(changes), copy.path(), options);
-    (copy, opened.map(|(log, _)| log))
 }
 
 /// Each time the machine may go down while what was damaged is made anew.
@@ -555,19 +553,7 @@ fn what_is_known_of_aborted_transactions_is_made_anew_if_it_is_damaged() {
     drop(log);
     // Whoever comes next, after a kill, or with the mark of the clean close that was there still.
     for clean in [true, false] {
-        let mut left = 0;
-        loop {
-            let (copy, opened) = open_damaged(folder.path(), "00000000000000000000.txnindex", true, left);
-            let is_whole = opened.is_ok();
-            drop(opened);
-            let log = open(copy.path(), &config, clean);
-            assert_eq!(log.aborted_between(Offset::ZERO, log.log_end()), whole, "{left} {clean}");
-            if is_whole {
-                break;
-            }
-            left += 1;
-        }
-        assert!(left > 10, "{left}");
+        open_damaged(folder.path(), "00000000000000000000.txnindex", true, clean, &whole);
     }
 }
 
@@ -592,17 +578,5 @@ fn what_is_damaged_of_it_in_the_newest_segment_is_made_anew_after_a_kill() {
     let whole = log.aborted_between(Offset::ZERO, log.log_end());
     assert_eq!(whole.len(), 4);
     drop(log);
-    let mut left = 0;
-    loop {
-        let (copy, opened) = open_damaged(folder.path(), "00000000000000000002.txnindex", false, left);
-        let is_whole = opened.is_ok();
-        drop(opened);
-        let log = open(copy.path(), &config, false);
-        assert_eq!(log.aborted_between(Offset::ZERO, log.log_end()), whole, "{left}");
-        if is_whole {
-            break;
-        }
-        left += 1;
-    }
-    assert!(left > 10, "{left}");
+    open_damaged(folder.path(), "00000000000000000002.txnindex", false, false, &whole);
 }

@@ -18,9 +18,12 @@ pub fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 400, index_interval_bytes: 64, ..LogConfig::default() }
 }
 
+pub fn options(config: LogConfig, clean_shutdown: bool, recovery_point: Offset) -> OpenOptions {
+    OpenOptions { config, clean_shutdown, recovery_point, log_start: Offset::ZERO }
+}
+
 pub fn open_with(disk: &Disk, folder: &Path, config: LogConfig, clean: bool) -> (PartitionLog, Recovered) {
-    let options = OpenOptions { config, clean_shutdown: clean, recovery_point: Offset::ZERO, log_start: Offset::ZERO };
-    PartitionLog::open(disk, folder, options).unwrap()
+    PartitionLog::open(disk, folder, options(config, clean, Offset::ZERO)).unwrap()
 }
 
 pub fn open(folder: &Path) -> PartitionLog {
